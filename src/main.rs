@@ -1,0 +1,2 @@
+//! The `wspipe` command.
+fn main() {}
