@@ -3,5 +3,12 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
 
+pub mod arena;
+pub mod deadlines;
+pub mod event_loop;
 pub mod http;
+pub mod lines;
+pub mod outbox;
+pub mod readiness;
+pub mod source;
 pub mod ws;

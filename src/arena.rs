@@ -1,0 +1,234 @@
+//! A slab whose keys go stale: [`Arena`] and its [`Id`].
+//!
+//! A slab gives a freed slot to the next comer, so a bare key that outlived its entry would name
+//! a stranger. An [`Id`] therefore carries the *generation* of the entry it was made for, and
+//! there is one rule of staleness in the whole program: `get` answers `None`, the thing is gone,
+//! the caller returns.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+
+use slab::Slab;
+
+/// How many slots an arena grows by. Doubling would leave up to half of it unused, and the
+/// entries move at each growth only as virtual memory (`mremap(2)`), not byte by byte.
+const GROWTH: usize = 256;
+
+/// The name of one entry of an `Arena<Tag, _>`: its slot, and which of the slot's successive
+/// entries it was. `Tag` only keeps the ids of different arenas apart.
+pub struct Id<Tag> {
+    key: u32,
+    generation: u32,
+    tag: PhantomData<fn() -> Tag>,
+}
+
+impl<Tag> Id<Tag> {
+    /// Puts an id together again from [`Id::key`] and [`Id::generation`].
+    pub fn from_parts(key: u32, generation: u32) -> Self {
+        Self {
+            key,
+            generation,
+            tag: PhantomData,
+        }
+    }
+
+    /// The slot, counted from zero.
+    pub fn key(self) -> u32 {
+        self.key
+    }
+
+    /// Which entry of its arena this was, counted from zero and wrapping.
+    pub fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+/// Entries of one type, each under an [`Id`] that no later entry answers to.
+pub struct Arena<Tag, T> {
+    slots: Slab<Slot<T>>,
+    /// The generation of the next entry. One counter serves all slots: that makes an id unique
+    /// in its arena until 2^32 entries have come and gone.
+    next_generation: u32,
+    tag: PhantomData<fn() -> Tag>,
+}
+
+struct Slot<T> {
+    generation: u32,
+    value: T,
+}
+
+impl<Tag, T> Arena<Tag, T> {
+    /// An arena without entries; it allocates nothing.
+    pub const fn new() -> Self {
+        Self {
+            slots: Slab::new(),
+            next_generation: 0,
+            tag: PhantomData,
+        }
+    }
+
+    /// Moves `value` in and names it.
+    pub fn insert(&mut self, value: T) -> Id<Tag> {
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(GROWTH);
+        }
+        let generation = self.next_generation;
+        self.next_generation = generation.wrapping_add(1);
+        let key = self.slots.insert(Slot { generation, value });
+        let key = u32::try_from(key).expect("descriptors run out long before 2^32 entries exist");
+        Id::from_parts(key, generation)
+    }
+
+    /// The entry, or `None` when the id is stale.
+    pub fn get(&self, id: Id<Tag>) -> Option<&T> {
+        let slot = self.slots.get(id.key as usize)?;
+        (slot.generation == id.generation).then_some(&slot.value)
+    }
+
+    /// The entry, or `None` when the id is stale.
+    pub fn get_mut(&mut self, id: Id<Tag>) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.key as usize)?;
+        (slot.generation == id.generation).then_some(&mut slot.value)
+    }
+
+    /// The full id behind a slot and the low bits of a generation, which are all that a token has
+    /// room for; `None` when the slot is empty or holds an entry of another generation.
+    pub fn resolve(&self, key: u32, generation_low: u32, mask: u32) -> Option<Id<Tag>> {
+        let slot = self.slots.get(key as usize)?;
+        (slot.generation & mask == generation_low).then(|| Id::from_parts(key, slot.generation))
+    }
+
+    /// Takes the entry out and makes its id stale; `None` when it was stale already.
+    pub fn remove(&mut self, id: Id<Tag>) -> Option<T> {
+        self.get(id)?;
+        let value = self.slots.remove(id.key as usize).value;
+        self.shrink();
+        Some(value)
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Every entry with its id, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (Id<Tag>, &T)> {
+        self.slots
+            .iter()
+            .map(|(key, slot)| (Id::from_parts(key as u32, slot.generation), &slot.value))
+    }
+
+    /// Every entry with its id, by slot.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Id<Tag>, &mut T)> {
+        self.slots
+            .iter_mut()
+            .map(|(key, slot)| (Id::from_parts(key as u32, slot.generation), &mut slot.value))
+    }
+
+    /// Returns the memory of a crowd that has left. Tried only when the number of entries falls
+    /// to a power of two, so that the cost is spread over the departures before it.
+    fn shrink(&mut self) {
+        let len = self.slots.len();
+        let sparse = self.slots.capacity() > 4 * len + GROWTH;
+        if sparse && (len == 0 || len.is_power_of_two()) {
+            self.slots.shrink_to_fit();
+        }
+    }
+}
+
+impl<Tag, T> Default for Arena<Tag, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// Written out because a derive would ask the same of `Tag`, which is never a value.
+impl<Tag> Clone for Id<Tag> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Tag> Copy for Id<Tag> {}
+
+impl<Tag> PartialEq for Id<Tag> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.key, self.generation) == (other.key, other.generation)
+    }
+}
+
+impl<Tag> Eq for Id<Tag> {}
+
+impl<Tag> PartialOrd for Id<Tag> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<Tag> Ord for Id<Tag> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.key, self.generation).cmp(&(other.key, other.generation))
+    }
+}
+
+impl<Tag> Hash for Id<Tag> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.key, self.generation).hash(state);
+    }
+}
+
+impl<Tag> fmt::Debug for Id<Tag> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.key, self.generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    enum Any {}
+
+    #[test]
+    fn an_id_is_stale_once_its_entry_is_gone_even_when_the_slot_is_reused() {
+        let mut arena: Arena<Any, &str> = Arena::new();
+        let first = arena.insert("first");
+        assert_eq!(arena.remove(first), Some("first"));
+        let second = arena.insert("second");
+        assert_eq!(first.key(), second.key(), "the slot is reused");
+        assert_eq!(arena.get(first), None);
+        assert_eq!(arena.get_mut(first), None);
+        assert_eq!(arena.remove(first), None);
+        assert_eq!(arena.get(second), Some(&"second"));
+    }
+
+    #[test]
+    fn the_low_bits_of_a_generation_resolve_to_the_full_id() {
+        let mut arena: Arena<Any, u32> = Arena::new();
+        for n in 0..1000 {
+            let id = arena.insert(n);
+            assert_eq!(arena.resolve(id.key(), n & 0x1FF, 0x1FF), Some(id));
+            assert_eq!(arena.resolve(id.key(), (n + 1) & 0x1FF, 0x1FF), None);
+            arena.remove(id);
+            assert_eq!(arena.resolve(id.key(), n & 0x1FF, 0x1FF), None);
+        }
+    }
+
+    #[test]
+    fn memory_of_a_crowd_is_given_back() {
+        let mut arena: Arena<Any, [u8; 64]> = Arena::new();
+        let ids: Vec<_> = (0..10_000).map(|_| arena.insert([0; 64])).collect();
+        assert!(arena.slots.capacity() <= 10_000 + GROWTH, "growth is exact");
+        for id in ids {
+            arena.remove(id);
+        }
+        assert!(arena.slots.capacity() <= GROWTH);
+    }
+}

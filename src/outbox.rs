@@ -1,0 +1,255 @@
+//! Bytes that wait to be written: [`Outbox`], and the [`Pool`] that lends it its buffer.
+//!
+//! Nearly every outbox is empty nearly always, so none owns a buffer: it borrows one from the
+//! pool with its first unsent byte and gives it back with its last. What is idle costs nothing.
+
+use std::io::{self, ErrorKind, Write};
+
+/// Spare buffers, kept so that a busy server need not allocate.
+pub struct Pool {
+    spare: Vec<Vec<u8>>,
+    spare_max: usize,
+    buffer_len_max: usize,
+}
+
+impl Pool {
+    /// A pool that keeps at most `spare_max` buffers of at most `buffer_len_max` bytes each; what
+    /// is given back beyond that is freed.
+    pub fn new(spare_max: usize, buffer_len_max: usize) -> Self {
+        Self {
+            spare: Vec::new(),
+            spare_max,
+            buffer_len_max,
+        }
+    }
+
+    /// An empty buffer.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Returns a buffer, whatever it holds.
+    pub fn give_back(&mut self, mut buffer: Vec<u8>) {
+        let kept = 1..=self.buffer_len_max;
+        if kept.contains(&buffer.capacity()) && self.spare.len() < self.spare_max {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+/// Bytes that wait for a peer or a pipe to take them.
+///
+/// Invariant: `sent <= bytes.len()`, and an outbox with nothing unsent owns no buffer.
+#[derive(Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outbox {
+    /// An outbox without bytes; it allocates nothing.
+    pub const fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// The buffer to append to, borrowed from the pool if there is none. An outbox that is left
+    /// empty gives it back at the next [`Outbox::flush`].
+    pub fn writer(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take();
+        } else if self.sent > 0 && self.sent >= self.len() {
+            // At most as many bytes are moved as were written since the last move, and what has
+            // been sent never takes more room than what has not.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        &mut self.bytes
+    }
+
+    /// How many bytes wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether as many bytes wait as the high-water mark allows, so that whoever fills this
+    /// outbox has to pause.
+    pub fn is_full(&self, high_water: usize) -> bool {
+        self.len() >= high_water
+    }
+
+    /// Writes until nothing waits or the sink takes no more, and says how many bytes it took and
+    /// whether it could take more. A short write means a full sink (epoll(7)): asking again would
+    /// only bring `WouldBlock`.
+    ///
+    /// # Errors
+    /// What the sink says, `WouldBlock` and `Interrupted` excepted. The bytes are then lost to
+    /// it, but still here.
+    pub fn flush(&mut self, sink: &mut impl Write, pool: &mut Pool) -> io::Result<Flushed> {
+        let mut flushed = Flushed {
+            written: 0,
+            blocked: false,
+        };
+        while !self.is_empty() && !flushed.blocked {
+            let waiting = &self.bytes[self.sent..];
+            match sink.write(waiting) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    flushed.blocked = n < waiting.len();
+                    flushed.written += n;
+                    self.sent += n;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => flushed.blocked = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.is_empty() {
+            self.clear(pool);
+        }
+        Ok(flushed)
+    }
+
+    /// Forgets what waits and returns the buffer.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        self.sent = 0;
+        if self.bytes.capacity() > 0 {
+            pool.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+/// What came of an [`Outbox::flush`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// Bytes that the sink took.
+    pub written: usize,
+    /// Whether the sink is full: its next readiness has to be awaited.
+    pub blocked: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `room` bytes in pieces of at most `step`, then blocks.
+    struct Sink {
+        room: usize,
+        step: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let n = bytes.len().min(self.room).min(self.step);
+            if n == 0 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.room -= n;
+            self.taken.extend_from_slice(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn pool() -> Pool {
+        Pool::new(4, 1 << 20)
+    }
+
+    #[test]
+    fn an_empty_outbox_owns_no_buffer() {
+        let mut pool = pool();
+        let mut outbox = Outbox::new();
+        outbox.writer(&mut pool).extend_from_slice(b"hello");
+        let mut sink = Sink {
+            room: 5,
+            step: 5,
+            taken: Vec::new(),
+        };
+        let flushed = outbox.flush(&mut sink, &mut pool).unwrap();
+        assert_eq!(
+            flushed,
+            Flushed {
+                written: 5,
+                blocked: false
+            }
+        );
+        assert_eq!(outbox.bytes.capacity(), 0);
+        assert_eq!(pool.spare.len(), 1, "the buffer went back");
+    }
+
+    #[test]
+    fn bytes_leave_in_order_however_little_the_sink_takes() {
+        let mut pool = pool();
+        let mut outbox = Outbox::new();
+        let mut sink = Sink {
+            room: 0,
+            step: 3,
+            taken: Vec::new(),
+        };
+        let mut expected = Vec::new();
+        for n in 0..1000u32 {
+            let bytes = n.to_be_bytes();
+            outbox.writer(&mut pool).extend_from_slice(&bytes);
+            expected.extend_from_slice(&bytes);
+            sink.room = (n % 8) as usize;
+            outbox.flush(&mut sink, &mut pool).unwrap();
+            assert!(outbox.sent <= outbox.bytes.len());
+        }
+        while !outbox.is_empty() {
+            sink.room = 3;
+            outbox.flush(&mut sink, &mut pool).unwrap();
+        }
+        assert_eq!(sink.taken, expected);
+    }
+
+    #[test]
+    fn sent_bytes_do_not_pile_up_behind_an_outbox_that_never_empties() {
+        let mut pool = pool();
+        let mut outbox = Outbox::new();
+        let mut sink = Sink {
+            room: 0,
+            step: usize::MAX,
+            taken: Vec::new(),
+        };
+        outbox.writer(&mut pool).extend_from_slice(&[0; 100]);
+        for _ in 0..10_000 {
+            outbox.writer(&mut pool).extend_from_slice(&[0; 50]);
+            sink.room = 50;
+            outbox.flush(&mut sink, &mut pool).unwrap();
+        }
+        assert_eq!(outbox.len(), 100);
+        assert!(outbox.bytes.capacity() < 1000);
+    }
+
+    #[test]
+    fn a_buffer_too_large_for_the_pool_is_freed() {
+        let mut pool = Pool::new(2, 100);
+        pool.give_back(Vec::with_capacity(101));
+        assert_eq!(pool.spare.len(), 0);
+        for _ in 0..3 {
+            pool.give_back(Vec::with_capacity(100));
+        }
+        assert_eq!(pool.spare.len(), 2);
+    }
+
+    #[test]
+    fn full_is_at_the_high_water_mark() {
+        let mut outbox = Outbox::new();
+        outbox.writer(&mut pool()).extend_from_slice(&[0; 9]);
+        assert!(!outbox.is_full(10));
+        outbox.writer(&mut pool()).push(0);
+        assert!(outbox.is_full(10));
+    }
+}
