@@ -1,1 +1,15 @@
-//! HTTP.
+//! HTTP/1.1 as far as a WebSocket server needs it (RFC 9110, RFC 9112, RFC 6455 section 4).
+//!
+//! Nothing here does I/O or reads a clock: bytes and settings are arguments, answers are appended
+//! to a buffer that the caller owns. In the order in which a request meets them:
+//!
+//! 1. [`head::HeadScan`] finds where a request head ends, however its bytes dribble in;
+//! 2. [`head::Request`] says what the head means, with [`host::Host`] for the authority in it;
+//! 3. [`handshake::check`] checks an opening handshake;
+//! 4. [`response::Response`] and [`refusal::Refusal`] write the answer.
+
+pub mod handshake;
+pub mod head;
+pub mod host;
+pub mod refusal;
+pub mod response;

@@ -1,0 +1,272 @@
+//! What a request gets when it does not get what it asked for.
+//!
+//! Every refusal says in one line, for the response's body and for the log alike, what was wrong
+//! or what was compared, and which option of the server would allow it: a person behind a proxy
+//! finds the remedy without reading the source.
+
+use super::head::Request;
+use super::response::{Fields, Response, Status};
+
+/// A response that refuses, ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: Status,
+    /// Why, in one line of printable ASCII; what a peer supplied is escaped and cut.
+    pub reason: String,
+    /// Header fields that this status asks for.
+    pub fields: Fields,
+    /// Whether the connection is closed after it.
+    pub close: bool,
+    /// Whether the body is left out, because the request was a HEAD.
+    pub head_only: bool,
+}
+
+/// For how long the server asks to be left alone when it lacks something, in seconds.
+const RETRY_AFTER: Fields = &[("Retry-After", "5")];
+
+impl Refusal {
+    fn new(status: Status, reason: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            reason: reason.into(),
+            fields: &[],
+            close: false,
+            head_only: false,
+        }
+    }
+
+    fn with(self, fields: Fields) -> Refusal {
+        Refusal { fields, ..self }
+    }
+
+    fn closing(self) -> Refusal {
+        Refusal {
+            close: true,
+            ..self
+        }
+    }
+
+    /// Fits the refusal to the request that it answers: a HEAD gets no body, and the connection
+    /// stays open only if the request allows it. After a refused handshake it is closed, since
+    /// what follows may be frames that were sent ahead and that must not be read as requests.
+    pub fn answering(self, request: &Request) -> Refusal {
+        Refusal {
+            close: self.close || !request.keep_alive() || super::handshake::is_upgrade(request),
+            head_only: request.method == "HEAD",
+            ..self
+        }
+    }
+
+    /// Appends the response to `out`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let body = format!("{}\n", self.reason);
+        let response = Response {
+            status: self.status,
+            fields: self.fields,
+            content_type: "text/plain; charset=utf-8",
+            body: body.as_bytes(),
+        };
+        response.write(out, self.head_only, !self.close);
+    }
+
+    // -- The request is not HTTP/1.1, or not as far as we speak it: nothing behind it can be
+    //    trusted to be a request, so the connection is closed.
+
+    /// 400: the request head breaks a rule of HTTP.
+    pub fn bad_request(reason: impl Into<String>) -> Refusal {
+        Refusal::new(Status::BadRequest, reason).closing()
+    }
+
+    /// 431: the head is longer than `head_len_max` bytes.
+    pub fn head_too_large(head_len_max: usize) -> Refusal {
+        let reason = format!(
+            "the request head is longer than {head_len_max} bytes; --max-head=SIZE would allow it"
+        );
+        Refusal::new(Status::HeadTooLarge, reason).closing()
+    }
+
+    /// 431: the head has more than `headers_max` header fields.
+    pub fn too_many_headers(headers_max: usize) -> Refusal {
+        let reason = format!(
+            "the request has more than {headers_max} header fields; --max-headers=N would allow it"
+        );
+        Refusal::new(Status::HeadTooLarge, reason).closing()
+    }
+
+    /// 408: the head was begun but did not end in time.
+    pub fn head_timeout() -> Refusal {
+        let reason = "the request head did not end in time; --head-timeout=DURATION allows more";
+        Refusal::new(Status::RequestTimeout, reason).closing()
+    }
+
+    /// 501: a transfer coding that we do not know (RFC 9112 section 6.1).
+    pub fn unknown_transfer_coding() -> Refusal {
+        let reason = "Transfer-Encoding: no coding but chunked is understood";
+        Refusal::new(Status::NotImplemented, reason).closing()
+    }
+
+    /// 505: neither HTTP/1.1 nor HTTP/1.0.
+    pub fn version_not_supported() -> Refusal {
+        let reason = "only HTTP/1.1 and HTTP/1.0 are spoken here";
+        Refusal::new(Status::VersionNotSupported, reason).closing()
+    }
+
+    // -- The request is understood.
+
+    /// 403: a rule about who may connect forbids it.
+    pub fn forbidden(reason: impl Into<String>) -> Refusal {
+        Refusal::new(Status::Forbidden, reason)
+    }
+
+    /// 403: the demo's shell is asked for by another user of the machine.
+    pub fn other_user(peer_uid: Option<u32>, own_uid: u32) -> Refusal {
+        let peer = match peer_uid {
+            Some(uid) => format!("belongs to uid {uid}"),
+            None => "belongs to no known user".to_owned(),
+        };
+        Refusal::forbidden(format!(
+            "the peer's socket {peer}, the server runs as uid {own_uid}; \
+             --same-user=no lets every user of this machine have the shell"
+        ))
+    }
+
+    /// 404: there is nothing at that path.
+    pub fn not_found(reason: impl Into<String>) -> Refusal {
+        Refusal::new(Status::NotFound, reason)
+    }
+
+    /// 405: the method is neither GET nor HEAD.
+    pub fn method_not_allowed(method: &str) -> Refusal {
+        let reason = format!("the method {} is not GET or HEAD", quote(method.as_bytes()));
+        Refusal::new(Status::MethodNotAllowed, reason).with(&[("Allow", "GET, HEAD")])
+    }
+
+    /// 426: a plain request at a path where only WebSockets are served.
+    pub fn upgrade_required() -> Refusal {
+        let reason = "this path speaks WebSocket: ask for it with an opening handshake (RFC 6455)";
+        Refusal::new(Status::UpgradeRequired, reason).with(&[("Upgrade", "websocket")])
+    }
+
+    // -- The opening handshake.
+
+    /// 400: the opening handshake breaks a rule of RFC 6455 section 4.2.1. The reason names the
+    /// header.
+    pub fn bad_handshake(reason: impl Into<String>) -> Refusal {
+        Refusal::new(Status::BadRequest, reason)
+    }
+
+    /// 400: the opening handshake names no version.
+    pub fn version_missing() -> Refusal {
+        Refusal::bad_handshake("Sec-WebSocket-Version is missing: it must be 13")
+            .with(&[("Sec-WebSocket-Version", "13")])
+    }
+
+    /// 426: the opening handshake asks for a version other than 13 (RFC 6455 section 4.2.2).
+    pub fn version_wrong(version: &[u8]) -> Refusal {
+        let reason = format!("Sec-WebSocket-Version is {}, not 13", quote(version));
+        Refusal::new(Status::UpgradeRequired, reason)
+            .with(&[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
+    }
+
+    // -- What was asked for cannot be had.
+
+    /// 404: the command's file is not there.
+    pub fn command_not_found(command: &str) -> Refusal {
+        Refusal::not_found(format!("there is no command {}", quote(command.as_bytes())))
+    }
+
+    /// 500: the command could not be started, for a reason that will not pass by itself.
+    pub fn command_failed(command: &str, error: &str) -> Refusal {
+        let reason = format!(
+            "the command {} could not be started: {}",
+            quote(command.as_bytes()),
+            error.escape_default(),
+        );
+        Refusal::new(Status::InternalError, reason)
+    }
+
+    /// 503: the server lacks something for now: descriptors, processes, memory, a place.
+    pub fn unavailable(what: &str) -> Refusal {
+        Refusal::new(
+            Status::Unavailable,
+            format!("the server is out of {what} for now"),
+        )
+        .with(RETRY_AFTER)
+        .closing()
+    }
+
+    /// 429: this address has as many connections as one may have.
+    pub fn too_many_from_address(clients_max: usize) -> Refusal {
+        let reason = format!("this address has {clients_max} connections, as many as one may have");
+        Refusal::new(Status::TooManyRequests, reason)
+            .with(RETRY_AFTER)
+            .closing()
+    }
+}
+
+/// What a peer supplied, fit for a line: in quotes, escaped, and cut after 96 bytes.
+pub(super) fn quote(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 96;
+    let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
+    let rest = if bytes.len() > SHOWN_MAX { "..." } else { "" };
+    format!("\"{}{rest}\"", shown.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_of_text() {
+        let mut out = Vec::new();
+        Refusal::method_not_allowed("PO\r\nST\u{fc}").write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("\r\nAllow: GET, HEAD\r\n"), "{text}");
+        let body = text.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(
+            body,
+            "the method \"PO\\r\\nST\\xc3\\xbc\" is not GET or HEAD\n"
+        );
+    }
+
+    #[test]
+    fn each_refusal_has_its_status_and_says_what_to_do() {
+        #[rustfmt::skip]
+        let cases = [
+            (Refusal::bad_request("no"), 400, "no", true),
+            (Refusal::head_too_large(8192), 431, "8192 bytes; --max-head", true),
+            (Refusal::too_many_headers(64), 431, "64 header fields; --max-headers", true),
+            (Refusal::head_timeout(), 408, "--head-timeout", true),
+            (Refusal::unknown_transfer_coding(), 501, "Transfer-Encoding", true),
+            (Refusal::version_not_supported(), 505, "HTTP/1.1", true),
+            (Refusal::other_user(Some(7), 0), 403, "uid 7, the server runs as uid 0; --same-user=no", false),
+            (Refusal::other_user(None, 0), 403, "no known user", false),
+            (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
+            (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
+            (Refusal::unavailable("descriptors"), 503, "out of descriptors", true),
+            (Refusal::too_many_from_address(10), 429, "10 connections", true),
+        ];
+        for (refusal, code, says, close) in cases {
+            assert_eq!(refusal.status.code(), code, "{refusal:?}");
+            assert!(
+                refusal.reason.contains(says),
+                "{refusal:?} does not say {says:?}"
+            );
+            assert_eq!(refusal.close, close, "{refusal:?}");
+            let retry = matches!(code, 429 | 503);
+            assert_eq!(refusal.fields == RETRY_AFTER, retry, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_peer_supplied_is_cut() {
+        assert_eq!(quote(&[b'a'; 96]), format!("\"{}\"", "a".repeat(96)));
+        assert_eq!(quote(&[b'a'; 97]), format!("\"{}...\"", "a".repeat(96)));
+        assert_eq!(quote(b"\"\x00"), "\"\\\"\\x00\"");
+    }
+}

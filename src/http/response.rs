@@ -1,0 +1,153 @@
+//! Responses: the status codes in use, and how a response is written.
+
+/// A status code that this server sends (RFC 9110 section 15, RFC 6585).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+#[expect(missing_docs, reason = "the names are those of the status codes")]
+pub enum Status {
+    SwitchingProtocols = 101,
+    Ok = 200,
+    BadRequest = 400,
+    Forbidden = 403,
+    NotFound = 404,
+    MethodNotAllowed = 405,
+    RequestTimeout = 408,
+    UpgradeRequired = 426,
+    TooManyRequests = 429,
+    HeadTooLarge = 431,
+    InternalError = 500,
+    NotImplemented = 501,
+    Unavailable = 503,
+    VersionNotSupported = 505,
+}
+
+impl Status {
+    /// The three digits.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The reason phrase of the status line.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Status::SwitchingProtocols => "Switching Protocols",
+            Status::Ok => "OK",
+            Status::BadRequest => "Bad Request",
+            Status::Forbidden => "Forbidden",
+            Status::NotFound => "Not Found",
+            Status::MethodNotAllowed => "Method Not Allowed",
+            Status::RequestTimeout => "Request Timeout",
+            Status::UpgradeRequired => "Upgrade Required",
+            Status::TooManyRequests => "Too Many Requests",
+            Status::HeadTooLarge => "Request Header Fields Too Large",
+            Status::InternalError => "Internal Server Error",
+            Status::NotImplemented => "Not Implemented",
+            Status::Unavailable => "Service Unavailable",
+            Status::VersionNotSupported => "HTTP Version Not Supported",
+        }
+    }
+}
+
+/// Header fields of ours: names and values that need no checking, since no peer supplies them.
+pub type Fields = &'static [(&'static str, &'static str)];
+
+/// A whole response with a body (which may be empty); the 101 of the opening handshake is not one.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// The status.
+    pub status: Status,
+    /// Fields beside those that every response has.
+    pub fields: Fields,
+    /// The media type of the body.
+    pub content_type: &'a str,
+    /// The body, whole.
+    pub body: &'a [u8],
+}
+
+impl Response<'_> {
+    /// Appends the response to `out`: without its body for HEAD (`head_only`), and saying whether
+    /// the connection stays open (`keep_alive`). There is no `Date`: this layer reads no clock.
+    pub fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
+        let mut head = format!(
+            "HTTP/1.1 {} {}\r\nServer: wspipe\r\nConnection: {}\r\n",
+            self.status.code(),
+            self.status.phrase(),
+            self.connection(keep_alive),
+        );
+        for (name, value) in self.fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        // The length is that of the body a GET would get, also for HEAD (RFC 9110 section 9.3.2).
+        head.push_str(&format!(
+            "X-Content-Type-Options: nosniff\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+            self.content_type,
+            self.body.len(),
+        ));
+        out.extend_from_slice(head.as_bytes());
+        if !head_only {
+            out.extend_from_slice(self.body);
+        }
+    }
+
+    /// The value of `Connection`. Whoever sends `Upgrade` names it there too (RFC 9110 section 7.8).
+    fn connection(&self, keep_alive: bool) -> &'static str {
+        let upgrade = self.fields.iter().any(|(name, _)| *name == "Upgrade");
+        match (upgrade, keep_alive) {
+            (false, true) => "keep-alive",
+            (false, false) => "close",
+            (true, true) => "Upgrade, keep-alive",
+            (true, false) => "Upgrade, close",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(response: Response, head_only: bool, keep_alive: bool) -> String {
+        let mut out = b"before".to_vec();
+        response.write(&mut out, head_only, keep_alive);
+        String::from_utf8(out.split_off(6)).unwrap()
+    }
+
+    const HELLO: Response = Response {
+        status: Status::Ok,
+        fields: &[("Cache-Control", "no-cache")],
+        content_type: "text/plain",
+        body: b"hello\n",
+    };
+
+    #[test]
+    fn a_response_is_written_whole() {
+        assert_eq!(
+            written(HELLO, false, true),
+            "HTTP/1.1 200 OK\r\nServer: wspipe\r\nConnection: keep-alive\r\n\
+             Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n\
+             Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
+        );
+    }
+
+    #[test]
+    fn head_has_the_length_but_not_the_body() {
+        let text = written(HELLO, true, false);
+        assert!(text.ends_with("Content-Length: 6\r\n\r\n"), "{text}");
+        assert!(text.contains("Connection: close\r\n"), "{text}");
+    }
+
+    #[test]
+    fn upgrade_is_named_in_connection() {
+        let response = Response {
+            status: Status::UpgradeRequired,
+            fields: &[("Upgrade", "websocket")],
+            ..HELLO
+        };
+        let text = written(response, false, false);
+        assert!(
+            text.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("Connection: Upgrade, close\r\n"), "{text}");
+        assert!(written(response, false, true).contains("Connection: Upgrade, keep-alive\r\n"));
+    }
+}
