@@ -5,11 +5,12 @@
 //!
 //! 1. [`head::HeadScan`] finds where a request head ends, however its bytes dribble in;
 //! 2. [`head::Request`] says what the head means, with [`host::Host`] for the authority in it;
-//! 3. [`handshake::check`] checks an opening handshake;
+//! 3. [`handshake::check`] checks an opening handshake, [`policy::Policy`] whether it may go on;
 //! 4. [`response::Response`] and [`refusal::Refusal`] write the answer.
 
 pub mod handshake;
 pub mod head;
 pub mod host;
+pub mod policy;
 pub mod refusal;
 pub mod response;
