@@ -5,12 +5,16 @@
 //!
 //! 1. [`head::HeadScan`] finds where a request head ends, however its bytes dribble in;
 //! 2. [`head::Request`] says what the head means, with [`host::Host`] for the authority in it;
-//! 3. [`handshake::check`] checks an opening handshake, [`policy::Policy`] whether it may go on;
-//! 4. [`response::Response`] and [`refusal::Refusal`] write the answer.
+//! 3. [`answer::answer`] decides what the request gets, in one place: a page of [`pages`], a
+//!    WebSocket after [`handshake::check`], or a [`refusal::Refusal`]; [`policy::Policy`] holds
+//!    the rules about `Origin` and `Host`;
+//! 4. [`response::Response`] writes the bytes.
 
+pub mod answer;
 pub mod handshake;
 pub mod head;
 pub mod host;
+pub mod pages;
 pub mod policy;
 pub mod refusal;
 pub mod response;
