@@ -1,0 +1,217 @@
+//! Every limit and time-out of the server: its name, its unit, its default.
+//!
+//! [`Config`] holds what an option can change (`cli.rs` reads the options, `wspipe --help` lists
+//! them). Below it stand the constants that no option changes. No other file invents a limit.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::log::Level;
+
+/// What the server serves, on which addresses, and within which limits.
+///
+/// Sizes are in bytes. Every time-out is longer than zero, unless its text says otherwise, and at
+/// most [`DURATION_MAX`], so adding one to an `Instant` cannot overflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What a client gets.
+    pub mode: Mode,
+
+    /// The addresses to listen on, at least one and each only once. Default: 127.0.0.1 alone.
+    pub addresses: Vec<IpAddr>,
+    /// The TCP port, on every address. 0: one free port, the same on all. Default: 8080.
+    pub port: u16,
+    /// How many connections the kernel holds before they are accepted: the argument of
+    /// `listen(2)`, at least 1. Default: 4096 (the kernel cuts it to `net.core.somaxconn`).
+    pub backlog: i32,
+
+    /// Origins let in beside the server's own, as they were given. Default: none.
+    pub origins: Vec<String>,
+    /// Whether every origin is let in; `origins` is then empty. Default: no.
+    pub any_origin: bool,
+    /// Host names that are the server's own beside those that always are. Default: none.
+    pub allow_hosts: Vec<String>,
+    /// Sub-protocols the server agrees to speak (RFC 6455, section 1.9). Default: none.
+    pub subprotocols: Vec<String>,
+    /// Whether the demo's shell is for the server's own user only. Default: yes.
+    pub same_user: bool,
+
+    /// The longest message taken from a client, at least 1. Default: 1 MiB.
+    pub message_len_max: usize,
+    /// The longest line the command may print; `None`: any length, in bounded memory.
+    /// Default: `None`.
+    pub line_len_max: Option<usize>,
+    /// How many bytes may be queued, each way, before reading from the other side pauses.
+    /// Default: 64 KiB.
+    pub high_water: usize,
+    /// Whether lines or raw bytes pass between client and command. Default: lines.
+    pub framing: Framing,
+    /// How long a line may stay unfinished (a prompt) until it is sent as a message of its own; 0:
+    /// not at all. `None`: until it is finished. Default: `None`.
+    pub flush: Option<Duration>,
+    /// Where the command's stderr goes. Default: merged into stdout (`cli.rs` makes it the log
+    /// when the framing is raw).
+    pub stderr: Stderr,
+
+    /// The environment variables that a command inherits; no others. Default: `PATH`, `LANG`,
+    /// `TZ`, `HOME`.
+    pub passenv: Vec<OsString>,
+    /// How long after its client has left a command is killed. The earlier signals come at
+    /// fractions of it; 0: killed at once; `None`: never, its stdin is closed and the server
+    /// waits. Default: 1 s.
+    pub kill_after: Option<Duration>,
+
+    /// The longest request head, its empty line included. Default: 8 KiB.
+    pub head_len_max: usize,
+    /// The most header fields in a request head. Default: 64.
+    pub headers_max: usize,
+    /// The time from the first byte of a request head to its last. Default: 10 s.
+    pub head_timeout: Duration,
+    /// How long a connection may wait for its next request. Default: 60 s.
+    pub http_idle_timeout: Duration,
+
+    /// After how long a silence a ping is sent, and how long after that the next. Shorter than
+    /// `pong_timeout`. Default: 25 s.
+    pub ping_interval: Duration,
+    /// After how long a silence the client is given up. Default: 60 s.
+    pub pong_timeout: Duration,
+    /// How long a client may take nothing of what is queued for it. Default: 60 s.
+    pub write_timeout: Duration,
+    /// The time for the closing handshake and for the end of TCP after it. Default: 10 s.
+    pub close_timeout: Duration,
+    /// The time for everything to end after SIGTERM; 0: none. Default: 10 s.
+    pub drain_timeout: Duration,
+
+    /// The least important lines that are still logged. Default: info.
+    pub log_level: Level,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Demo,
+            addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            port: 8080,
+            backlog: 4096,
+            origins: Vec::new(),
+            any_origin: false,
+            allow_hosts: Vec::new(),
+            subprotocols: Vec::new(),
+            same_user: true,
+            message_len_max: 1024 * 1024,
+            line_len_max: None,
+            high_water: 64 * 1024,
+            framing: Framing::Lines,
+            flush: None,
+            stderr: Stderr::Merge,
+            passenv: ["PATH", "LANG", "TZ", "HOME"].map(OsString::from).to_vec(),
+            kill_after: Some(Duration::from_secs(1)),
+            head_len_max: 8 * 1024,
+            headers_max: 64,
+            head_timeout: Duration::from_secs(10),
+            http_idle_timeout: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(10),
+            log_level: Level::Info,
+        }
+    }
+}
+
+/// What a client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The console page at `/`, an echo at `/echo`, a shell (`sh`) at `/ws`.
+    Demo,
+    /// This command, its name first, at every path; never empty.
+    Command(Vec<OsString>),
+    /// Its own messages, at every path.
+    Echo,
+}
+
+/// How bytes of a pipe and messages of a WebSocket correspond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A line is a text message, and a message is a line.
+    Lines,
+    /// What one read returns is a binary message, and a message is written as it is.
+    Raw,
+}
+
+/// Where the stderr of a command goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stderr {
+    /// Into the same pipe as stdout, so that the order of the two holds.
+    Merge,
+    /// Line by line into the server's log.
+    Log,
+    /// To `/dev/null`.
+    Drop,
+}
+
+/// The longest time any option takes: one day, within the range of every system call that is
+/// handed one (`poll(2)` and `TCP_USER_TIMEOUT` count milliseconds in 31 and 32 bits).
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The largest size any option takes: 1 GiB. It fits a 32-bit `usize`, also when doubled.
+pub const SIZE_MAX: usize = 1024 * 1024 * 1024;
+
+/// Bytes of the one buffer into which every socket and pipe is read.
+pub const SCRATCH_LEN: usize = 64 * 1024;
+
+/// How many bytes one source may have read in a turn, before the others have theirs.
+pub const READ_BUDGET: usize = 256 * 1024;
+
+/// How many connections one listener may accept in a turn, before the others have theirs.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// How long accepting pauses when descriptors ran out (EMFILE, ENFILE): the edge that announced
+/// the waiting connection is spent, so nothing but the clock asks again.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How many events one `epoll_wait` returns at most: the batch of a turn.
+pub const BATCH_LEN: usize = 1024;
+
+/// How many empty buffers the pool keeps for the next outbox that needs one.
+pub const POOL_BUFFERS_MAX: usize = 64;
+
+/// A buffer that grew beyond this many bytes is freed, not kept in the pool.
+pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024;
+
+/// A line of output longer than this many bytes goes out in fragments (RFC 6455, section 5.4).
+pub const FRAGMENT_LEN: usize = 64 * 1024;
+
+/// A log line is cut at this many bytes, its newline included. `PIPE_BUF` on Linux: so much is
+/// written to a pipe in one piece or not at all.
+pub const LOG_LINE_LEN_MAX: usize = 4096;
+
+/// Of what a peer supplied, a log line shows this many bytes.
+pub const LOG_ESCAPED_LEN_MAX: usize = 256;
+
+/// The seconds named in the `Retry-After` of a 503 or a 429.
+pub const RETRY_AFTER_SECS: u32 = 1;
+
+// A read that fills the scratch buffer must not outrun the budget of its turn, and an escaped
+// peer's text (four bytes for one, at worst) must leave room in its log line.
+const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
+const _: () = assert!(4 * LOG_ESCAPED_LEN_MAX < LOG_LINE_LEN_MAX);
+const _: () = assert!(SIZE_MAX <= isize::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_healthy_client_is_pinged_before_it_is_given_up() {
+        let config = Config::default();
+        assert!(2 * config.ping_interval < config.pong_timeout);
+    }
+
+    #[test]
+    fn the_default_head_fits_the_scratch_buffer() {
+        assert!(Config::default().head_len_max <= SCRATCH_LEN);
+    }
+}
