@@ -191,6 +191,14 @@ pub const LOG_LINE_LEN_MAX: usize = 4096;
 /// Of what a peer supplied, a log line shows this many bytes.
 pub const LOG_ESCAPED_LEN_MAX: usize = 256;
 
+/// Limits of the system under which fewer clients than this can be served at once deserve a warning
+/// at start. The usual hard limit of 1,024 descriptors is enough for it, so a small device is quiet.
+pub const CLIENTS_EXPECTED: u32 = 200;
+
+/// The descriptors that serve no client: the standard three, the loop's, those that are open for a
+/// moment while a command starts, and some to spare.
+pub const RESERVED_DESCRIPTORS: u32 = 32;
+
 /// The seconds named in the `Retry-After` of a 503 or a 429.
 pub const RETRY_AFTER_SECS: u32 = 1;
 

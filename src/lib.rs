@@ -13,5 +13,6 @@ pub mod readiness;
 pub mod source;
 pub mod config;
 pub mod http;
+pub mod limits;
 pub mod log;
 pub mod ws;
