@@ -11,6 +11,7 @@ pub mod lines;
 pub mod outbox;
 pub mod readiness;
 pub mod source;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod limits;

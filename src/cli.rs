@@ -1,0 +1,488 @@
+//! The command line: a table of options, and what they make of a [`Config`].
+//!
+//! An option is one row of the table `OPTIONS` and one entry of [`HELP`]; a test holds the two together,
+//! with the defaults that the help names.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser};
+
+use crate::config::{Config, Framing, Mode, Stderr};
+use crate::log::Level;
+
+mod values;
+use values::{
+    address, duration, host_name, list, number, origin, size, token, variable, yes_or_no,
+};
+
+/// What `wspipe --help` prints: 80 columns and 24 lines, with the shell's next prompt.
+pub const HELP: &str = "\
+Usage: wspipe [OPTIONS]                         a demo: page, echo and shell
+       wspipe [OPTIONS] [--] COMMAND [ARGS...]  COMMAND for every client
+       wspipe --echo [OPTIONS]                  every message comes back
+Listen   --address=ADDR [127.0.0.1]       repeatable; 0.0.0.0 and [::] are all
+         --port=N [8080]                  0: a free one   --backlog=N [4096]
+Access   --origin=LIST|any                other sites whose pages may connect
+         --allow-host=LIST                other names that this server goes by
+         --subprotocol=LIST               sub-protocols that it agrees to speak
+         --same-user=yes|no [yes]         demo: the shell is for your user only
+Command  --binary                         raw bytes, not lines of text
+         --flush=MS [off]                 send a line unfinished for so long
+         --stderr=merge|log|drop [merge]  with --binary: log
+         --passenv=LIST [PATH,LANG,TZ,HOME]  variables that it inherits
+         --kill-after=TIME|never [1s]     when its client has left
+Sizes    --max-message=SIZE [1M]          --max-line=SIZE [none]
+         --max-head=SIZE [8k]             --max-headers=N [64]
+         --high-water=SIZE [64k]          queued bytes that pause the reading
+Times    --ping-interval=TIME [25s]       --pong-timeout=TIME [60s]
+         --write-timeout=TIME [60s]       --close-timeout=TIME [10s]
+         --head-timeout=TIME [10s]        --idle-http=TIME [60s]
+         --drain=TIME [10s]               for the last clients, after SIGTERM
+Other    --log-level=error|warn|info|debug [info]    --help    --version
+SIZE: 64k, 1M.  TIME: 250ms, 10s, 2m; a bare number: seconds.  LIST: a,b,c
+";
+
+/// What `wspipe --version` prints.
+pub const VERSION: &str = concat!("wspipe ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// What the command line asks for.
+#[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invocation {
+    /// To serve.
+    Serve(Config),
+    /// To print [`HELP`].
+    Help,
+    /// To print [`VERSION`].
+    Version,
+}
+
+/// What is wrong with the command line and how to put it right, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Reads the arguments, the program's own name not among them.
+///
+/// The first word that is not an option starts the command. An option that is repeated counts as
+/// it was given last; lists add up.
+///
+/// # Errors
+/// An option that does not exist, a value that it does not take, or options that contradict one
+/// another or would have no effect.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageError> {
+    let mut parser = Parser::from_args(args);
+    let mut draft = Draft::default();
+    let command = loop {
+        let rest = parser.try_raw_args();
+        let dashes = rest.is_some_and(|rest| rest.peek() == Some(OsStr::new("--")));
+        let option = match parser.next()? {
+            Some(Arg::Long(name)) => find(name)?,
+            Some(Arg::Short('h')) => find("help")?,
+            Some(Arg::Short('V')) => find("version")?,
+            Some(Arg::Short(letter)) => {
+                return Err(unknown(&format!("-{}", letter.escape_debug()), None));
+            }
+            Some(Arg::Value(name)) => {
+                break Some(std::iter::once(name).chain(parser.raw_args()?).collect());
+            }
+            // The demo must not start a shell where a script's variable for COMMAND is empty.
+            None if dashes => {
+                let message = "-- is not followed by a COMMAND: name one, or leave -- out";
+                return Err(UsageError(message.to_owned()));
+            }
+            None => break None,
+        };
+        option.apply(&mut parser, &mut draft)?;
+        if let Some(invocation) = draft.instead {
+            return Ok(invocation);
+        }
+    };
+    draft.finish(command).map(Invocation::Serve)
+}
+
+/// One row of the table.
+struct Opt {
+    /// Its name, without the dashes.
+    name: &'static str,
+    /// With what it has an effect.
+    scope: Scope,
+    takes: Takes,
+}
+
+/// Where an option has an effect. Given elsewhere it is a misunderstanding, and refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    Always,
+    /// Where there is a command: not with `--echo`.
+    Command,
+    /// Where a command's lines are messages: neither with `--echo` nor with `--binary`.
+    Lines,
+    /// Only in the demo.
+    Demo,
+}
+
+/// Whether an option takes a value, and what it does. The error says what should be written.
+enum Takes {
+    Nothing(fn(&mut Draft)),
+    /// The word for the value in an error, as in the help.
+    Value(&'static str, fn(&mut Draft, &str) -> Result<(), String>),
+}
+
+const OPTIONS: &[Opt] = &[
+    value("address", "ADDR", Scope::Always, |draft, text| {
+        let address = address(text)?;
+        if !draft.addresses.contains(&address) {
+            draft.addresses.push(address);
+        }
+        Ok(())
+    }),
+    value("port", "N", Scope::Always, |draft, text| {
+        set(&mut draft.config.port, number(text, 0, u16::MAX))
+    }),
+    value("backlog", "N", Scope::Always, |draft, text| {
+        set(&mut draft.config.backlog, number(text, 1, i32::MAX))
+    }),
+    value("origin", "LIST", Scope::Always, |draft, text| {
+        extend(&mut draft.config.origins, list(text, origin))
+    }),
+    value("allow-host", "LIST", Scope::Always, |draft, text| {
+        extend(&mut draft.config.allow_hosts, list(text, host_name))
+    }),
+    value("subprotocol", "LIST", Scope::Always, |draft, text| {
+        extend(&mut draft.config.subprotocols, list(text, token))
+    }),
+    value("same-user", "yes|no", Scope::Demo, |draft, text| {
+        set(&mut draft.config.same_user, yes_or_no(text))
+    }),
+    flag("echo", Scope::Always, |draft| draft.echo = true),
+    flag("binary", Scope::Command, |draft| {
+        draft.config.framing = Framing::Raw
+    }),
+    value("flush", "MS", Scope::Lines, |draft, text| {
+        let flush = unless("off", text, |text| duration(text, MILLI, Duration::ZERO));
+        set(&mut draft.config.flush, flush)
+    }),
+    value("stderr", "merge|log|drop", Scope::Command, |draft, text| {
+        draft.stderr = Some(match text {
+            "merge" => Stderr::Merge,
+            "log" => Stderr::Log,
+            "drop" => Stderr::Drop,
+            _ => return Err("write merge, log or drop".to_owned()),
+        });
+        Ok(())
+    }),
+    value("passenv", "LIST", Scope::Command, |draft, text| {
+        let names = list(text, variable)?
+            .into_iter()
+            .filter(|name| !name.is_empty());
+        let passenv = draft.passenv.get_or_insert_default();
+        passenv.extend(names.map(OsString::from));
+        Ok(())
+    }),
+    value("kill-after", "TIME", Scope::Command, |draft, text| {
+        let kill_after = unless("never", text, |text| duration(text, SECOND, Duration::ZERO));
+        set(&mut draft.config.kill_after, kill_after)
+    }),
+    value("max-message", "SIZE", Scope::Always, |draft, text| {
+        set(&mut draft.config.message_len_max, size(text, 1))
+    }),
+    value("max-line", "SIZE", Scope::Lines, |draft, text| {
+        let line_len_max = unless("none", text, |text| size(text, 1));
+        set(&mut draft.config.line_len_max, line_len_max)
+    }),
+    value("max-head", "SIZE", Scope::Always, |draft, text| {
+        set(&mut draft.config.head_len_max, size(text, 256))
+    }),
+    value("max-headers", "N", Scope::Always, |draft, text| {
+        set(&mut draft.config.headers_max, number(text, 1, 1024))
+    }),
+    value("high-water", "SIZE", Scope::Always, |draft, text| {
+        set(&mut draft.config.high_water, size(text, 1024))
+    }),
+    value("ping-interval", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.ping_interval,
+            duration(text, SECOND, MILLI),
+        )
+    }),
+    value("pong-timeout", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.pong_timeout,
+            duration(text, SECOND, MILLI),
+        )
+    }),
+    value("write-timeout", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.write_timeout,
+            duration(text, SECOND, MILLI),
+        )
+    }),
+    value("close-timeout", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.close_timeout,
+            duration(text, SECOND, MILLI),
+        )
+    }),
+    value("head-timeout", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.head_timeout,
+            duration(text, SECOND, MILLI),
+        )
+    }),
+    value("idle-http", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.http_idle_timeout,
+            duration(text, SECOND, MILLI),
+        )
+    }),
+    value("drain", "TIME", Scope::Always, |draft, text| {
+        set(
+            &mut draft.config.drain_timeout,
+            duration(text, SECOND, Duration::ZERO),
+        )
+    }),
+    value("log-level", "LEVEL", Scope::Always, |draft, text| {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug];
+        let level = levels.into_iter().find(|level| level.name() == text);
+        let level = level.ok_or_else(|| "write error, warn, info or debug".to_owned());
+        set(&mut draft.config.log_level, level)
+    }),
+    flag("help", Scope::Always, |draft| {
+        draft.instead = Some(Invocation::Help)
+    }),
+    flag("version", Scope::Always, |draft| {
+        draft.instead = Some(Invocation::Version)
+    }),
+];
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+const fn flag(name: &'static str, scope: Scope, set: fn(&mut Draft)) -> Opt {
+    let takes = Takes::Nothing(set);
+    Opt { name, scope, takes }
+}
+
+const fn value(
+    name: &'static str,
+    word: &'static str,
+    scope: Scope,
+    set: fn(&mut Draft, &str) -> Result<(), String>,
+) -> Opt {
+    let takes = Takes::Value(word, set);
+    Opt { name, scope, takes }
+}
+
+fn set<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
+    Ok(())
+}
+
+fn extend(field: &mut Vec<String>, items: Result<Vec<&str>, String>) -> Result<(), String> {
+    field.extend(items?.into_iter().map(str::to_owned));
+    Ok(())
+}
+
+/// `None` when `text` is the word for it, otherwise what `read` makes of it.
+fn unless<T>(
+    word: &str,
+    text: &str,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    if text == word {
+        return Ok(None);
+    }
+    read(text)
+        .map(Some)
+        .map_err(|message| format!("{message}, or {word}"))
+}
+
+impl Opt {
+    /// Takes this option's value, if it has one, from `parser`, and notes it down in `draft`.
+    fn apply(&'static self, parser: &mut Parser, draft: &mut Draft) -> Result<(), UsageError> {
+        let name = self.name;
+        match self.takes {
+            Takes::Nothing(set) => {
+                if parser.optional_value().is_some() {
+                    let message = format!("--{name} takes no value: write --{name} alone");
+                    return Err(UsageError(message));
+                }
+                set(draft);
+            }
+            Takes::Value(word, set) => {
+                let Ok(value) = parser.value() else {
+                    let message = format!("--{name} needs a value: write --{name}={word}");
+                    return Err(UsageError(message));
+                };
+                let outcome = match value.to_str() {
+                    Some(text) => set(draft, text),
+                    None => Err("write it in UTF-8".to_owned()),
+                };
+                outcome.map_err(|remedy| {
+                    let text = value.to_string_lossy();
+                    UsageError(format!("--{name}={}: {remedy}", text.escape_debug()))
+                })?;
+            }
+        }
+        draft.given.push(self);
+        Ok(())
+    }
+}
+
+/// What the options read so far ask for.
+#[derive(Default)]
+struct Draft {
+    config: Config,
+    given: Vec<&'static Opt>,
+    echo: bool,
+    /// Those that replace a default instead of adding to it.
+    addresses: Vec<IpAddr>,
+    passenv: Option<Vec<OsString>>,
+    /// Its default depends on `--binary`.
+    stderr: Option<Stderr>,
+    /// Asked for instead of serving.
+    instead: Option<Invocation>,
+}
+
+impl Draft {
+    /// Settles what depends on several options, and refuses those that do not go together.
+    fn finish(self, command: Option<Vec<OsString>>) -> Result<Config, UsageError> {
+        let mut config = self.config;
+        config.mode = match command {
+            Some(_) if self.echo => {
+                let message = "--echo takes no COMMAND: leave one of the two out";
+                return Err(UsageError(message.to_owned()));
+            }
+            Some(words) if words[0].is_empty() => {
+                let message = "COMMAND is empty: name a program";
+                return Err(UsageError(message.to_owned()));
+            }
+            Some(words) => Mode::Command(words),
+            None if self.echo => Mode::Echo,
+            None => Mode::Demo,
+        };
+        if !self.addresses.is_empty() {
+            config.addresses = self.addresses;
+        }
+        config.passenv = self.passenv.unwrap_or(config.passenv);
+        config.stderr = self.stderr.unwrap_or(match config.framing {
+            Framing::Lines => Stderr::Merge,
+            Framing::Raw => Stderr::Log,
+        });
+        config.any_origin = config.origins.iter().any(|origin| origin == "any");
+        if config.any_origin {
+            config.origins.retain(|origin| origin != "any");
+        }
+        check_scopes(&config, &self.given)?;
+        check_values(&config)?;
+        Ok(config)
+    }
+}
+
+/// Refuses an option that has no effect with what is served.
+fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
+    for &Opt { name, scope, .. } in given {
+        let (echo, demo) = (config.mode == Mode::Echo, config.mode == Mode::Demo);
+        let why = match scope {
+            Scope::Command | Scope::Lines if echo => "there is no command with --echo",
+            Scope::Lines if config.framing == Framing::Raw => "there are no lines with --binary",
+            Scope::Demo if !demo => "it is for the shell of the demo alone",
+            _ => continue,
+        };
+        let message = format!("--{name} would have no effect, {why}: leave it out");
+        return Err(UsageError(message));
+    }
+    Ok(())
+}
+
+/// Refuses values that are good alone but not together.
+fn check_values(config: &Config) -> Result<(), UsageError> {
+    let message = if config.any_origin && !config.origins.is_empty() {
+        let origin = &config.origins[0];
+        format!("--origin=any lets {origin} in too: leave one of the two out")
+    } else if config.ping_interval >= config.pong_timeout {
+        format!(
+            "a ping every {:?} and --pong-timeout={:?} would end every quiet client: \
+             make --ping-interval the shorter of the two",
+            config.ping_interval, config.pong_timeout
+        )
+    } else {
+        return Ok(());
+    };
+    Err(UsageError(message))
+}
+
+/// The option of that name, or an error that suggests one.
+fn find(name: &str) -> Result<&'static Opt, UsageError> {
+    let found = OPTIONS.iter().find(|option| option.name == name);
+    found.ok_or_else(|| unknown(&format!("--{}", name.escape_debug()), nearest(name)))
+}
+
+fn unknown(option: &str, nearest: Option<&str>) -> UsageError {
+    UsageError(match nearest {
+        Some(nearest) => format!("there is no option {option}: did you mean --{nearest}?"),
+        None => format!("there is no option {option}: wspipe --help lists them"),
+    })
+}
+
+/// The option that `name` begins, or from which it differs by the fewest slips of the finger, at
+/// most one in three letters.
+fn nearest(name: &str) -> Option<&'static str> {
+    let names = || OPTIONS.iter().map(|option| option.name);
+    let begun = names().find(|known| name.len() >= 3 && known.starts_with(name));
+    begun.or_else(|| {
+        let slips_max = (name.len() / 3).max(1);
+        let (slips, known) = names().map(|known| (slips(name, known), known)).min()?;
+        (slips <= slips_max).then_some(known)
+    })
+}
+
+/// How many bytes must be left out, put in, replaced, or swapped with the next to make `a` into
+/// `b`.
+fn slips(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    // Far from any option's name, and the table below would grow with it.
+    if a.len() > 2 * b.len() {
+        return a.len();
+    }
+    // `table[i][j]` is the answer for the first `i` bytes of `a` and the first `j` of `b`.
+    let mut table = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            table[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let replaced = table[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let moved = table[i - 1][j].min(table[i][j - 1]) + 1;
+                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                let swapped = if swapped {
+                    table[i - 2][j - 2] + 1
+                } else {
+                    usize::MAX
+                };
+                replaced.min(moved).min(swapped)
+            };
+        }
+    }
+    table[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests;

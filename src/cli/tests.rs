@@ -1,0 +1,377 @@
+//! Command lines and what becomes of them.
+
+use super::*;
+
+fn parse_words(words: &[&str]) -> Result<Invocation, UsageError> {
+    parse(words.iter().map(OsString::from))
+}
+
+fn config(words: &[&str]) -> Config {
+    match parse_words(words) {
+        Ok(Invocation::Serve(config)) => config,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+fn error(words: &[&str]) -> String {
+    let message = parse_words(words).expect_err("refused").to_string();
+    assert!(!message.contains('\n'), "one line: {message}");
+    message
+}
+
+fn command(words: &[&str]) -> Mode {
+    Mode::Command(words.iter().map(OsString::from).collect())
+}
+
+/// The options in the help as `(name, default)`, where one is given in brackets.
+fn options_in_help() -> Vec<(&'static str, Option<&'static str>)> {
+    HELP.match_indices("--")
+        .map(|(at, _)| &HELP[at + 2..])
+        .filter(|text| text.starts_with(|c: char| c.is_ascii_lowercase()))
+        .map(|text| {
+            let name_len = text.find(|c: char| !c.is_ascii_lowercase() && c != '-');
+            let (name, rest) = text.split_at(name_len.unwrap());
+            let default = rest
+                .strip_prefix('=')
+                .and_then(|rest| rest.split_once(' '))
+                .and_then(|(_, rest)| rest.strip_prefix('['))
+                .and_then(|rest| rest.split_once(']'));
+            (name, default.map(|(default, _)| default))
+        })
+        .collect()
+}
+
+#[test]
+fn the_help_names_every_option_and_no_other() {
+    let in_help = options_in_help();
+    for (name, _) in &in_help {
+        assert!(find(name).is_ok(), "--{name} is no option");
+    }
+    for option in OPTIONS {
+        let entries = in_help.iter().filter(|(name, _)| *name == option.name);
+        assert!(entries.count() >= 1, "--{} is not in the help", option.name);
+    }
+}
+
+#[test]
+fn the_defaults_in_the_help_are_the_defaults() {
+    let defaults: Vec<_> = options_in_help()
+        .into_iter()
+        .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
+        .collect();
+    assert_eq!(defaults.len(), 21, "{defaults:?}");
+    let words: Vec<_> = defaults.iter().map(String::as_str).collect();
+    assert_eq!(config(&words), Config::default());
+}
+
+#[test]
+fn the_help_fits_a_terminal() {
+    assert!(HELP.lines().count() <= 23, "the 24th line is the prompt's");
+    for line in HELP.lines() {
+        assert!(line.len() < 80, "{line}");
+        assert!(line.is_ascii() && !line.ends_with(' '), "{line}");
+    }
+}
+
+#[test]
+fn no_option_is_named_twice() {
+    for (at, option) in OPTIONS.iter().enumerate() {
+        let later = &OPTIONS[at + 1..];
+        assert!(later.iter().all(|other| other.name != option.name));
+    }
+}
+
+#[test]
+fn without_arguments_it_is_the_demo() {
+    assert_eq!(config(&[]), Config::default());
+    assert_eq!(config(&[]).mode, Mode::Demo);
+}
+
+#[test]
+fn the_first_word_that_is_no_option_starts_the_command() {
+    assert_eq!(config(&["cat"]).mode, command(&["cat"]));
+    assert_eq!(config(&["--", "cat"]).mode, command(&["cat"]));
+    assert_eq!(
+        config(&["--", "--cat", "--"]).mode,
+        command(&["--cat", "--"])
+    );
+    assert_eq!(config(&["-"]).mode, command(&["-"]));
+
+    let config = config(&["--port", "9", "ls", "--port=7", "--", "-x", "--help"]);
+    assert_eq!(config.port, 9);
+    assert_eq!(
+        config.mode,
+        command(&["ls", "--port=7", "--", "-x", "--help"])
+    );
+}
+
+#[test]
+fn a_command_need_not_be_utf_8_but_a_value_must() {
+    use std::os::unix::ffi::OsStringExt;
+    let word = OsString::from_vec(vec![b'a', 0xFF]);
+    let value = parse(["--passenv".into(), word.clone()].into_iter()).unwrap_err();
+    assert!(value.to_string().ends_with("write it in UTF-8"));
+
+    let parsed = parse([word.clone(), word.clone()].into_iter());
+    let Ok(Invocation::Serve(config)) = parsed else {
+        panic!("{parsed:?}");
+    };
+    assert_eq!(config.mode, Mode::Command(vec![word.clone(), word]));
+}
+
+#[test]
+fn an_empty_command_is_refused() {
+    assert_eq!(error(&[""]), "COMMAND is empty: name a program");
+    assert_eq!(error(&["--", "", "a"]), "COMMAND is empty: name a program");
+    let message = "-- is not followed by a COMMAND: name one, or leave -- out";
+    assert_eq!(error(&["--port=1", "--"]), message);
+}
+
+#[test]
+fn help_and_version_come_before_what_follows() {
+    assert_eq!(parse_words(&["--help", "--nonsense"]), Ok(Invocation::Help));
+    assert_eq!(parse_words(&["-h"]), Ok(Invocation::Help));
+    assert_eq!(
+        parse_words(&["--port=1", "--version"]),
+        Ok(Invocation::Version)
+    );
+    assert_eq!(parse_words(&["-V", "--help"]), Ok(Invocation::Version));
+    assert!(VERSION.starts_with("wspipe ") && VERSION.ends_with('\n'));
+}
+
+#[test]
+fn every_option_with_a_value_takes_both_forms() {
+    for option in OPTIONS {
+        let name = option.name;
+        let Takes::Value(word, _) = option.takes else {
+            continue;
+        };
+        let sample = match word {
+            "ADDR" => "::1",
+            "LIST" => "a",
+            "N" => "7",
+            "SIZE" => "2k",
+            "TIME" => "30s",
+            "MS" => "100",
+            "LEVEL" => "debug",
+            words => words.rsplit('|').next().unwrap(),
+        };
+        let joined = config(&[&format!("--{name}={sample}")]);
+        let apart = config(&[&format!("--{name}"), sample]);
+        assert_eq!(joined, apart, "--{name}");
+        assert_ne!(joined, Config::default(), "--{name} changes nothing");
+
+        let message = error(&[&format!("--{name}")]);
+        assert_eq!(
+            message,
+            format!("--{name} needs a value: write --{name}={word}")
+        );
+        if name != "passenv" {
+            let message = error(&[&format!("--{name}=")]);
+            assert!(message.starts_with(&format!("--{name}=: ")), "{message}");
+        }
+    }
+}
+
+#[test]
+fn each_option_sets_its_own_field() {
+    let words = "--address=::1 --port=1 --backlog=2 --origin=null --allow-host=h \
+        --subprotocol=p --same-user=no --flush=3 --stderr=drop --passenv=E --kill-after=4 \
+        --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
+        --ping-interval=10 --pong-timeout=11 --write-timeout=12 --close-timeout=13 \
+        --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn";
+    let words: Vec<_> = words.split_ascii_whitespace().collect();
+    let secs = Duration::from_secs;
+    let expected = Config {
+        mode: Mode::Demo,
+        addresses: vec!["::1".parse().unwrap()],
+        port: 1,
+        backlog: 2,
+        origins: vec!["null".to_owned()],
+        any_origin: false,
+        allow_hosts: vec!["h".to_owned()],
+        subprotocols: vec!["p".to_owned()],
+        same_user: false,
+        message_len_max: 5,
+        line_len_max: Some(6),
+        high_water: 9 * 1024,
+        framing: Framing::Lines,
+        flush: Some(Duration::from_millis(3)),
+        stderr: Stderr::Drop,
+        passenv: vec!["E".into()],
+        kill_after: Some(secs(4)),
+        head_len_max: 700,
+        headers_max: 8,
+        head_timeout: secs(14),
+        http_idle_timeout: secs(15),
+        ping_interval: secs(10),
+        pong_timeout: secs(11),
+        write_timeout: secs(12),
+        close_timeout: secs(13),
+        drain_timeout: secs(16),
+        log_level: Level::Warn,
+    };
+    assert_eq!(config(&words), expected);
+}
+
+#[test]
+fn the_last_of_a_repeated_option_counts_and_lists_add_up() {
+    assert_eq!(config(&["--port=1", "--port=2"]).port, 2);
+    let several = config(&["--address=::1", "--address=127.0.0.1", "--address=[::1]"]);
+    assert_eq!(several.addresses.len(), 2, "each once");
+    assert_eq!(
+        config(&["--origin=a,b", "--origin=c"]).origins,
+        ["a", "b", "c"]
+    );
+    assert_eq!(
+        config(&["--passenv=A", "--passenv=B,C"]).passenv,
+        ["A", "B", "C"]
+    );
+}
+
+#[test]
+fn an_empty_passenv_passes_nothing() {
+    assert!(config(&["--passenv="]).passenv.is_empty());
+}
+
+#[test]
+fn what_is_off_by_default_can_be_switched_off() {
+    assert_eq!(config(&["--flush=0"]).flush, Some(Duration::ZERO));
+    assert_eq!(config(&["--flush=1s"]).flush, Some(SECOND));
+    assert_eq!(config(&["--flush=5", "--flush=off"]).flush, None);
+    assert_eq!(
+        config(&["--max-line=5", "--max-line=none"]).line_len_max,
+        None
+    );
+    assert_eq!(config(&["--kill-after=never"]).kill_after, None);
+    assert_eq!(config(&["--kill-after=0"]).kill_after, Some(Duration::ZERO));
+    assert_eq!(config(&["--drain=0"]).drain_timeout, Duration::ZERO);
+    for name in [
+        "ping-interval",
+        "pong-timeout",
+        "write-timeout",
+        "close-timeout",
+    ] {
+        for text in ["0", "never", "off"] {
+            let message = error(&[&format!("--{name}={text}")]);
+            assert!(message.contains("longer than 0"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn stderr_goes_to_the_log_when_bytes_are_raw() {
+    assert_eq!(config(&[]).stderr, Stderr::Merge);
+    assert_eq!(config(&["--binary", "cat"]).stderr, Stderr::Log);
+    assert_eq!(config(&["--binary", "cat"]).framing, Framing::Raw);
+    assert_eq!(
+        config(&["--stderr=merge", "--binary", "cat"]).stderr,
+        Stderr::Merge
+    );
+}
+
+#[test]
+fn any_origin_stands_alone() {
+    let any = config(&["--origin=any"]);
+    assert!(any.any_origin && any.origins.is_empty());
+    let message = "--origin=any lets a.example in too: leave one of the two out";
+    assert_eq!(error(&["--origin=any,a.example"]), message);
+    assert_eq!(error(&["--origin=a.example", "--origin=any"]), message);
+}
+
+#[test]
+fn an_option_without_effect_is_refused() {
+    let cases: [(&[&str], &str); 10] = [
+        (&["--echo", "cat"], "--echo takes no COMMAND"),
+        (&["--echo", "--binary"], "--binary would have no effect"),
+        (&["--flush=9", "--echo"], "--flush would have no effect"),
+        (&["--echo", "--stderr=log"], "--stderr would have no effect"),
+        (&["--echo", "--passenv=A"], "--passenv would have no effect"),
+        (
+            &["--echo", "--kill-after=1"],
+            "--kill-after would have no effect",
+        ),
+        (&["--binary", "--flush=9"], "--flush would have no effect"),
+        (
+            &["--max-line=9", "--binary", "cat"],
+            "--max-line would have no effect",
+        ),
+        (
+            &["--same-user=no", "cat"],
+            "--same-user would have no effect",
+        ),
+        (
+            &["--echo", "--same-user=no"],
+            "--same-user would have no effect",
+        ),
+    ];
+    for (words, start) in cases {
+        let message = error(words);
+        assert!(message.starts_with(start), "{words:?}: {message}");
+        assert!(message.contains("leave"), "a remedy: {message}");
+    }
+}
+
+#[test]
+fn pings_come_before_the_client_is_given_up() {
+    let message = error(&["--ping-interval=60s"]);
+    let expected = "a ping every 60s and --pong-timeout=60s would end every quiet client: \
+        make --ping-interval the shorter of the two";
+    assert_eq!(message, expected);
+    assert!(parse_words(&["--ping-interval=50ms", "--pong-timeout=100ms"]).is_ok());
+}
+
+#[test]
+fn a_wrong_value_is_shown_with_the_remedy() {
+    let cases = [
+        (
+            "--port=70000",
+            "--port=70000: write a number from 0 to 65535",
+        ),
+        ("--same-user=maybe", "--same-user=maybe: write yes or no"),
+        ("--stderr=a\nb", "--stderr=a\\nb: write merge, log or drop"),
+        (
+            "--log-level=all",
+            "--log-level=all: write error, warn, info or debug",
+        ),
+        (
+            "--kill-after=soon",
+            "--kill-after=soon: write a time such as 250ms, 10s or 2m, at most 24h, or never",
+        ),
+        (
+            "--binary=yes",
+            "--binary takes no value: write --binary alone",
+        ),
+    ];
+    for (word, message) in cases {
+        assert_eq!(error(&[word]), message);
+    }
+}
+
+#[test]
+fn an_unknown_option_suggests_the_nearest() {
+    let cases = [
+        ("--prot", "--port"),
+        ("--adress=::1", "--address"),
+        ("--orgin", "--origin"),
+        ("--max_message", "--max-message"),
+        ("--ping", "--ping-interval"),
+        ("--pasenv", "--passenv"),
+        ("--hlep", "--help"),
+        ("--log-levels", "--log-level"),
+    ];
+    for (word, nearest) in cases {
+        let message = error(&[word]);
+        assert!(
+            message.ends_with(&format!("did you mean {nearest}?")),
+            "{message}"
+        );
+    }
+    let long = format!("--{}", "x".repeat(100_000));
+    for word in ["--x", "--tls", "--host", "-p", "-xyz", "-\n", "--é", &long] {
+        assert!(
+            error(&[word]).ends_with("wspipe --help lists them"),
+            "{word}"
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! Values of options: durations, sizes, numbers, lists and what stands in them.
+//!
+//! Each function takes the text of a value and returns what it means, or else, as a `String`, what
+//! should have been written.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::{DURATION_MAX, SIZE_MAX};
+
+/// A number between `min` and `max`, both included.
+pub(super) fn number<N>(text: &str, min: N, max: N) -> Result<N, String>
+where
+    N: FromStr + PartialOrd + ToString,
+{
+    match text.parse() {
+        Ok(number) if (&min..=&max).contains(&&number) => Ok(number),
+        _ => {
+            let (min, max) = (min.to_string(), max.to_string());
+            Err(format!("write a number from {min} to {max}"))
+        }
+    }
+}
+
+/// A duration with its unit (`250ms`, `10s`, `2m`, `1h`), or a bare number of `bare_unit`s; at
+/// least `min` and at most [`DURATION_MAX`].
+pub(super) fn duration(text: &str, bare_unit: Duration, min: Duration) -> Result<Duration, String> {
+    let (digits, unit) = split_unit(text);
+    let unit = match unit {
+        "" => Some(bare_unit),
+        "ms" => Some(Duration::from_millis(1)),
+        "s" => Some(Duration::from_secs(1)),
+        "m" => Some(Duration::from_secs(60)),
+        "h" => Some(Duration::from_secs(60 * 60)),
+        _ => None,
+    };
+    let number = digits.parse::<u32>().ok();
+    let duration = unit.and_then(|unit| unit.checked_mul(number?));
+    duration
+        .filter(|duration| (min..=DURATION_MAX).contains(duration))
+        .ok_or_else(|| {
+            let above = if min.is_zero() {
+                ""
+            } else {
+                "longer than 0 and "
+            };
+            format!("write a time such as 250ms, 10s or 2m, {above}at most 24h")
+        })
+}
+
+/// A size in bytes, bare or in units of 1,024 (`64k`, `1M`, `1G`); at least `min` and at most
+/// [`SIZE_MAX`].
+pub(super) fn size(text: &str, min: usize) -> Result<usize, String> {
+    let (digits, unit) = split_unit(text);
+    let unit = match unit {
+        "" => Some(1),
+        "k" | "K" => Some(1024),
+        "m" | "M" => Some(1024 * 1024),
+        "g" | "G" => Some(1024 * 1024 * 1024),
+        _ => None,
+    };
+    let number = digits.parse::<usize>().ok();
+    let size = unit.and_then(|unit| number?.checked_mul(unit));
+    size.filter(|size| (min..=SIZE_MAX).contains(size))
+        .ok_or_else(|| format!("write a size such as 64k or 1M, from {min} to 1G"))
+}
+
+/// Divides `10s` into `10` and `s`.
+fn split_unit(text: &str) -> (&str, &str) {
+    let unit = text.find(|c: char| !c.is_ascii_digit());
+    text.split_at(unit.unwrap_or(text.len()))
+}
+
+/// `yes` or `no`.
+pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("write yes or no".to_owned()),
+    }
+}
+
+/// The items of a list, which commas separate; blanks around an item do not count. Each passes
+/// `check`, which says what such an item looks like.
+pub(super) fn list(text: &str, check: fn(&str) -> Result<(), String>) -> Result<Vec<&str>, String> {
+    let items = text.split(',').map(str::trim);
+    items.map(|item| check(item).map(|()| item)).collect()
+}
+
+/// An IP address, IPv6 with or without brackets. `localhost` is 127.0.0.1 alone: on a kernel
+/// without IPv6, as small devices have it, an ::1 beside it could not be bound. A host name is
+/// refused, because to look it up may take long and give something else tomorrow.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    if let Ok(with_port) = text.parse::<SocketAddr>() {
+        let (ip, port) = (with_port.ip(), with_port.port());
+        return Err(format!(
+            "the port is an option: --address={ip} --port={port}"
+        ));
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let address = match bare {
+        Some(bare) => bare.parse().ok().filter(IpAddr::is_ipv6),
+        None => text.parse().ok(),
+    };
+    // An IPv6 socket takes IPv6 alone (IPV6_V6ONLY), so ::ffff:10.0.0.1 means the IPv4 address.
+    address
+        .map(|address| address.to_canonical())
+        .ok_or_else(|| {
+            "write an IP address: 192.168.1.2, or 0.0.0.0 for all of IPv4, [::] for all of IPv6"
+                .to_owned()
+        })
+}
+
+/// Checks an origin: `https://app.example`, `app.example:8443`, `null`, or `any`.
+pub(super) fn origin(text: &str) -> Result<(), String> {
+    let (scheme, host) = text.split_once("://").unwrap_or(("https", text));
+    let fits = !scheme.is_empty()
+        && !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"/?#@*\\\"".contains(&b));
+    must(
+        fits,
+        "an origin is https://app.example, app.example:8443, null or any, without a path",
+    )
+}
+
+/// Checks a host name: letters, digits, `-`, `_` and dots, or an IP address.
+pub(super) fn host_name(text: &str) -> Result<(), String> {
+    let name = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let fits = !text.is_empty() && text.bytes().all(name) || address(text).is_ok();
+    must(
+        fits,
+        "a host is a name such as app.example, without scheme and port",
+    )
+}
+
+/// Checks a sub-protocol's name: a token (RFC 6455, section 4.1; RFC 9110, section 5.6.2).
+pub(super) fn token(text: &str) -> Result<(), String> {
+    let tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let fits = !text.is_empty() && text.bytes().all(tchar);
+    must(
+        fits,
+        "a sub-protocol is a name such as chat or v2.example.com",
+    )
+}
+
+/// Checks the name of an environment variable; an empty one is let through, since an empty list
+/// is meant so.
+pub(super) fn variable(text: &str) -> Result<(), String> {
+    let fits = !text.contains(['=', '\0']);
+    must(fits, "write names of variables alone, such as PATH,TERM")
+}
+
+fn must(fits: bool, otherwise: &str) -> Result<(), String> {
+    if fits {
+        Ok(())
+    } else {
+        Err(otherwise.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MILLI: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn durations() {
+        let good = [
+            ("10s", 10_000),
+            ("250ms", 250),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("24h", 86_400_000),
+            ("7", 7_000),
+            ("007s", 7_000),
+            ("1ms", 1),
+        ];
+        for (text, millis) in good {
+            let expected = Ok(Duration::from_millis(millis));
+            assert_eq!(duration(text, SECOND, MILLI), expected, "{text}");
+        }
+        let bad = [
+            "",
+            "s",
+            "0",
+            "0ms",
+            "-1s",
+            "+1s",
+            "1.5s",
+            "1 s",
+            "1S",
+            "1d",
+            "10sec",
+            "s10",
+            "25h",
+            "86401",
+            "4294967295h",
+            "4294967296",
+            "99999999999999999999s",
+            "\u{661}s",
+            "never",
+        ];
+        for text in bad {
+            let message = duration(text, SECOND, MILLI).unwrap_err();
+            assert!(message.contains("250ms"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_has_the_options_own_unit_and_zero_is_for_some() {
+        assert_eq!(duration("250", MILLI, MILLI), Ok(250 * MILLI));
+        assert_eq!(duration("0", MILLI, Duration::ZERO), Ok(Duration::ZERO));
+        assert_eq!(duration("0s", SECOND, Duration::ZERO), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn sizes() {
+        let good = [
+            ("1", 1),
+            ("4096", 4096),
+            ("64k", 65_536),
+            ("64K", 65_536),
+            ("1M", 1_048_576),
+            ("16m", 16_777_216),
+            ("1g", 1_073_741_824),
+        ];
+        for (text, bytes) in good {
+            assert_eq!(size(text, 1), Ok(bytes), "{text}");
+        }
+        let bad = [
+            "",
+            "k",
+            "0",
+            "-1",
+            "1.5M",
+            "1 M",
+            "64kb",
+            "64KiB",
+            "2G",
+            "1025M",
+            "99999999999G",
+            "99999999999999999999999",
+            "none",
+        ];
+        for text in bad {
+            let message = size(text, 1).unwrap_err();
+            assert_eq!(
+                message, "write a size such as 64k or 1M, from 1 to 1G",
+                "{text}"
+            );
+        }
+        assert!(size("1023", 1024).is_err());
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("0", 0, u16::MAX), Ok(0));
+        assert_eq!(number("65535", 0, u16::MAX), Ok(65_535));
+        for text in ["", "65536", "-1", "http", "80 ", "99999999999999999999"] {
+            let message = "write a number from 0 to 65535".to_owned();
+            assert_eq!(number(text, 0, u16::MAX), Err(message), "{text}");
+        }
+        assert!(number("0", 1, 9).is_err());
+        assert!(number("10", 1, 9).is_err());
+    }
+
+    #[test]
+    fn addresses() {
+        let good = [
+            ("127.0.0.1", "127.0.0.1"),
+            ("localhost", "127.0.0.1"),
+            ("0.0.0.0", "0.0.0.0"),
+            ("::", "::"),
+            ("[::]", "::"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+        ];
+        for (text, expected) in good {
+            assert_eq!(address(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "",
+            "app.example",
+            "*",
+            "[127.0.0.1]",
+            "[::",
+            "::]",
+            "1.2.3",
+            "fe80::1%eth0",
+        ] {
+            let message = address(text).unwrap_err();
+            assert!(
+                message.starts_with("write an IP address"),
+                "{text}: {message}"
+            );
+        }
+        let message = address("[::1]:9000").unwrap_err();
+        assert_eq!(message, "the port is an option: --address=::1 --port=9000");
+    }
+
+    #[test]
+    fn items_of_lists() {
+        type Check = fn(&str) -> Result<(), String>;
+        let cases: [(Check, &[&str], &[&str]); 4] = [
+            (
+                origin,
+                &[
+                    "https://app.example",
+                    "http://[::1]:8080",
+                    "app.example:8443",
+                    "null",
+                    "any",
+                    "chrome-extension://abcdef",
+                ],
+                &[
+                    "",
+                    "*",
+                    "https://",
+                    "https://app.example/",
+                    "a b",
+                    "://x",
+                    "é.example",
+                    "a@b",
+                ],
+            ),
+            (
+                host_name,
+                &[
+                    "app.example",
+                    "my_box",
+                    "192.168.1.2",
+                    "[2001:db8::1]",
+                    "::1",
+                ],
+                &[
+                    "",
+                    "app.example:80",
+                    "http://app.example",
+                    "*.example",
+                    "a/b",
+                    "é",
+                ],
+            ),
+            (
+                token,
+                &["chat", "v2.example.com", "a!b"],
+                &["", "a b", "a/b", "é", "\"a\""],
+            ),
+            (variable, &["PATH", "my var", "é", ""], &["A=b"]),
+        ];
+        for (check, good, bad) in cases {
+            for text in good {
+                assert_eq!(check(text), Ok(()), "{text}");
+            }
+            for text in bad {
+                assert!(check(text).is_err(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn lists() {
+        assert_eq!(list("a", token), Ok(vec!["a"]));
+        assert_eq!(list("a, b ,c", token), Ok(vec!["a", "b", "c"]));
+        for text in ["", ",", "a,", ",a", "a,,b", "a b"] {
+            assert!(list(text, token).is_err(), "{text}");
+        }
+    }
+}
