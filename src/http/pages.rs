@@ -15,32 +15,43 @@ const FIELDS: Fields = &[
     ("Cache-Control", "no-cache"),
 ];
 
-/// Path, media type and content of each file in `www/`.
-const FILES: &[(&str, &str, &[u8])] = &[
-    ("/", HTML, include_bytes!("../../www/index.html")),
-    (
-        "/.wspipe/console.css",
-        CSS,
-        include_bytes!("../../www/console.css"),
-    ),
-    (
-        "/.wspipe/console.js",
-        JAVASCRIPT,
-        include_bytes!("../../www/console.js"),
-    ),
-];
+/// Names and contents of files in `www/`.
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(($name, include_bytes!(concat!("../../www/", $name)) as &[u8])),*]
+    };
+}
 
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// All that `www/` holds: the first is the page at `/`, the others are found under [`FILES_PATH`].
+const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js"];
+
+const PAGE_NAME: &str = "index.html";
+const FILES_PATH: &str = "/.wspipe/";
 
 /// Where [`config_json`] is found.
 pub const CONFIG_PATH: &str = "/.wspipe/config.json";
 
-/// The file at `path`, if there is one.
+/// The page or the file at `path`, if there is one.
 pub fn find(path: &str) -> Option<Response<'static>> {
-    let (_, content_type, body) = FILES.iter().find(|(at, _, _)| *at == path)?;
-    Some(page(content_type, body))
+    let wanted = match path {
+        "/" => PAGE_NAME,
+        path => path
+            .strip_prefix(FILES_PATH)
+            .filter(|name| *name != PAGE_NAME)?,
+    };
+    let (name, body) = FILES.iter().find(|(name, _)| *name == wanted)?;
+    Some(page(media_type(name), body))
+}
+
+/// The media type that a file's name stands for. With `nosniff` a browser takes no other's word.
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
 }
 
 /// A response with what [`config_json`] says.
@@ -128,23 +139,39 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_found_at_its_path_alone() {
-        for (path, content_type, body) in FILES {
-            let response = find(path).unwrap();
-            assert_eq!(
-                (response.content_type, response.body),
-                (*content_type, *body)
-            );
-            assert!(find(&format!("{path}x")).is_none());
+    fn every_file_of_www_is_served_with_its_type() {
+        let www = concat!(env!("CARGO_MANIFEST_DIR"), "/www");
+        let mut names_len = 0;
+        for entry in std::fs::read_dir(www).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let path = match name.as_str() {
+                PAGE_NAME => "/".to_owned(),
+                name => format!("{FILES_PATH}{name}"),
+            };
+            let response = find(&path).unwrap_or_else(|| panic!("{name} is not compiled in"));
+            let known = response.content_type != media_type("");
+            assert!(known, "{name} has no media type");
+            names_len += 1;
         }
-        for path in [
+        assert_eq!(names_len, FILES.len());
+    }
+
+    #[test]
+    fn nothing_is_found_elsewhere() {
+        let paths = [
             "",
             "//",
+            "/x",
             "/index.html",
+            "/console.js",
             "/.wspipe",
             "/.wspipe/",
+            "/.wspipe/index.html",
+            "/.wspipe/console.jsx",
             "/.wspipe/../",
-        ] {
+            "/.wspipe//console.js",
+        ];
+        for path in paths {
             assert!(find(path).is_none(), "{path:?}");
         }
     }
