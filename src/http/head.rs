@@ -617,6 +617,19 @@ mod tests {
     }
 
     #[test]
+    fn no_byte_is_looked_at_twice() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for cut in 0..head.len() {
+            let mut scan = HeadScan::default();
+            assert_eq!(scan.find_end(&head[..cut]), Ok(None));
+            // These would be refused if they were seen.
+            let mut bytes = vec![0; cut];
+            bytes.extend_from_slice(&head[cut..]);
+            assert_eq!(scan.find_end(&bytes), Ok(Some(head.len())), "cut at {cut}");
+        }
+    }
+
+    #[test]
     fn as_many_header_fields_as_allowed_are_read() {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(7));
         assert_eq!(request(&head).headers().count(), HEADERS_MAX);
