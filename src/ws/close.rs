@@ -1,0 +1,280 @@
+//! How a connection ends: the code in a close frame, and the rules whose breach ends one.
+
+use std::error::Error;
+use std::fmt;
+
+/// The longest reason a close frame can carry, in bytes.
+///
+/// A control frame's payload is at most 125 bytes (RFC 6455 section 5.5), and the code takes two.
+pub const REASON_LEN_MAX: usize = 123;
+
+/// The number in a close frame that says why the connection ends (RFC 6455 section 7.4).
+///
+/// A value of this type may stand on the wire: the numbers that the RFC sets aside for local use,
+/// such as 1005 and 1006, cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: the purpose of the connection is fulfilled.
+    pub const NORMAL: CloseCode = CloseCode(1000);
+    /// 1001: this end goes away, as a server does that shuts down.
+    pub const GOING_AWAY: CloseCode = CloseCode(1001);
+    /// 1002: the peer broke a rule of the protocol.
+    pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
+    /// 1003: a kind of data that this end does not take.
+    pub const UNSUPPORTED_DATA: CloseCode = CloseCode(1003);
+    /// 1007: the payload is not what its kind promises; text that is not UTF-8.
+    pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
+    /// 1008: a message against this end's policy, when no other code fits.
+    pub const POLICY_VIOLATION: CloseCode = CloseCode(1008);
+    /// 1009: a message too big for this end.
+    pub const MESSAGE_TOO_BIG: CloseCode = CloseCode(1009);
+    /// 1011: a server met something that keeps it from doing what it was asked.
+    pub const INTERNAL_ERROR: CloseCode = CloseCode(1011);
+
+    /// The code that a peer sent, or `None` if no peer may send it.
+    ///
+    /// Legal are 1000 to 1003 and 1007 to 1014, which are registered, and 3000 to 4999, which
+    /// are for libraries and applications (RFC 6455 section 7.4.2, and the IANA registry for 1012
+    /// to 1014). 1004 has no meaning yet; 1005, 1006 and 1015 must not be sent (section 7.4.1).
+    pub const fn from_wire(code: u16) -> Option<CloseCode> {
+        match code {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => Some(CloseCode(code)),
+            _ => None,
+        }
+    }
+
+    /// The code that tells the peer that a command exited: 1000 for a status of 0, else 4000 and
+    /// the status, which is thus 4001 to 4255.
+    ///
+    /// `status` is what `exit` was given; of it, as in `wait`, only the low eight bits count.
+    pub const fn exit(status: i32) -> CloseCode {
+        match (status & 0xff) as u16 {
+            0 => CloseCode::NORMAL,
+            status => CloseCode(4000 + status),
+        }
+    }
+
+    /// The code that tells the peer that a signal ended a command: 4256 and the signal's number,
+    /// thus above every [`exit`](Self::exit). Of `signal`, as in `wait`, only the low seven bits
+    /// count.
+    pub const fn signal(signal: i32) -> CloseCode {
+        CloseCode(4256 + (signal & 0x7f) as u16)
+    }
+
+    /// The number itself.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A rule of RFC 6455 that the peer broke. The connection is to be failed (section 7.1.7), with
+/// [`close_code`](Violation::close_code) and the text of `Display` as the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// RSV1, RSV2 or RSV3 is set, though no extension was negotiated that gives it a meaning
+    /// (section 5.2).
+    ReservedBits,
+    /// The opcode is one of those kept for later versions: 3 to 7 and 11 to 15 (section 5.2).
+    ReservedOpcode(u8),
+    /// A frame from a client that is not masked (section 5.1).
+    Unmasked,
+    /// A payload length written in more bytes than it needs (section 5.2).
+    LengthNotMinimal,
+    /// A 64-bit payload length whose most significant bit is set (section 5.2).
+    LengthOutOfRange,
+    /// A control frame without FIN: these must not be fragmented (section 5.5).
+    ControlFragmented,
+    /// A control frame with more than 125 bytes of payload (section 5.5).
+    ControlTooLong,
+    /// A continuation frame where no message is to be continued (section 5.4).
+    UnexpectedContinuation,
+    /// A text or binary frame before the message under way has ended (section 5.4).
+    MessageInterrupted,
+    /// A close frame with a payload of one byte, where a code takes two (section 5.5.1).
+    CloseTooShort,
+    /// A close code that must not be sent, or has no meaning (section 7.4).
+    CloseCodeIllegal(u16),
+    /// A close frame whose reason is not UTF-8 (sections 5.5.1 and 8.1).
+    CloseReasonNotUtf8,
+    /// A text message that is not UTF-8 (sections 5.6 and 8.1).
+    TextNotUtf8,
+    /// A message longer than this server takes (sections 7.4.1 and 10.4).
+    MessageTooBig,
+}
+
+impl Violation {
+    /// The code to fail the connection with (section 7.4.1).
+    pub const fn close_code(self) -> CloseCode {
+        match self {
+            Violation::CloseReasonNotUtf8 | Violation::TextNotUtf8 => CloseCode::INVALID_PAYLOAD,
+            Violation::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
+            _ => CloseCode::PROTOCOL_ERROR,
+        }
+    }
+}
+
+/// A short sentence for the close frame and the log, never longer than [`REASON_LEN_MAX`].
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::ReservedBits => f.write_str("a reserved bit is set without an extension"),
+            Violation::ReservedOpcode(opcode) => write!(f, "opcode {opcode} is reserved"),
+            Violation::Unmasked => f.write_str("a frame from a client is not masked"),
+            Violation::LengthNotMinimal => {
+                f.write_str("a length is not written in its shortest form")
+            }
+            Violation::LengthOutOfRange => f.write_str("a length has its highest bit set"),
+            Violation::ControlFragmented => f.write_str("a control frame is fragmented"),
+            Violation::ControlTooLong => f.write_str("a control frame is longer than 125 bytes"),
+            Violation::UnexpectedContinuation => {
+                f.write_str("a continuation frame has no message to continue")
+            }
+            Violation::MessageInterrupted => {
+                f.write_str("a message begins before the last one has ended")
+            }
+            Violation::CloseTooShort => f.write_str("a close frame has half a close code"),
+            Violation::CloseCodeIllegal(code) => write!(f, "close code {code} must not be sent"),
+            Violation::CloseReasonNotUtf8 => f.write_str("a close reason is not UTF-8"),
+            Violation::TextNotUtf8 => f.write_str("a text message is not UTF-8"),
+            Violation::MessageTooBig => f.write_str("a message is too big"),
+        }
+    }
+}
+
+impl Error for Violation {}
+
+/// The front of `reason` that fits in a close frame: at most [`REASON_LEN_MAX`] bytes, cut between
+/// two characters, for a reason must be UTF-8 (RFC 6455 section 5.5.1).
+pub fn cut_reason(reason: &str) -> &str {
+    if reason.len() <= REASON_LEN_MAX {
+        return reason;
+    }
+    // The start of a string is a character boundary, so the search always ends well.
+    let end = (0..=REASON_LEN_MAX)
+        .rev()
+        .find(|&end| reason.is_char_boundary(end));
+    &reason[..end.unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Violation; 14] = [
+        Violation::ReservedBits,
+        Violation::ReservedOpcode(15),
+        Violation::Unmasked,
+        Violation::LengthNotMinimal,
+        Violation::LengthOutOfRange,
+        Violation::ControlFragmented,
+        Violation::ControlTooLong,
+        Violation::UnexpectedContinuation,
+        Violation::MessageInterrupted,
+        Violation::CloseTooShort,
+        Violation::CloseCodeIllegal(65535),
+        Violation::CloseReasonNotUtf8,
+        Violation::TextNotUtf8,
+        Violation::MessageTooBig,
+    ];
+
+    #[test]
+    fn legal_codes_are_those_of_section_7_4() {
+        let mut legal = Vec::new();
+        let mut code = 0;
+        while code <= u16::MAX as u32 {
+            let start = code;
+            while code <= u16::MAX as u32 && CloseCode::from_wire(code as u16).is_some() {
+                assert_eq!(
+                    CloseCode::from_wire(code as u16).map(CloseCode::get),
+                    Some(code as u16)
+                );
+                code += 1;
+            }
+            if start < code {
+                legal.push(start..=code - 1);
+            }
+            code += 1;
+        }
+        assert_eq!(legal, [1000..=1003, 1007..=1014, 3000..=4999]);
+    }
+
+    #[test]
+    fn the_end_of_a_command_has_a_code() {
+        for (status, code) in [
+            (0, 1000),
+            (1, 4001),
+            (3, 4003),
+            (255, 4255),
+            (256, 1000),
+            (-1, 4255),
+        ] {
+            assert_eq!(CloseCode::exit(status).get(), code, "exit {status}");
+        }
+        for (signal, code) in [(1, 4257), (9, 4265), (15, 4271), (64, 4320), (127, 4383)] {
+            assert_eq!(CloseCode::signal(signal).get(), code, "signal {signal}");
+        }
+        for number in 0..256 {
+            let (exit, signal) = (CloseCode::exit(number), CloseCode::signal(number));
+            assert_eq!(CloseCode::from_wire(exit.get()), Some(exit));
+            assert_eq!(CloseCode::from_wire(signal.get()), Some(signal));
+        }
+    }
+
+    #[test]
+    fn every_violation_has_a_legal_code_and_a_reason_that_fits() {
+        for violation in ALL {
+            let code = violation.close_code();
+            assert_eq!(
+                CloseCode::from_wire(code.get()),
+                Some(code),
+                "{violation:?}"
+            );
+            let reason = violation.to_string();
+            assert!(
+                !reason.is_empty() && cut_reason(&reason) == reason,
+                "{violation:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn codes_of_violations() {
+        for violation in ALL {
+            let expected = match violation {
+                Violation::TextNotUtf8 | Violation::CloseReasonNotUtf8 => 1007,
+                Violation::MessageTooBig => 1009,
+                _ => 1002,
+            };
+            assert_eq!(violation.close_code().get(), expected, "{violation:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_cut_between_characters() {
+        assert_eq!(cut_reason(""), "");
+        assert_eq!(cut_reason("exit 3"), "exit 3");
+        for character in ["x", "é", "€", "😀"] {
+            for lead in 0..4 {
+                for count in [1, 30, 31, 40, 41, 61, 62, 123, 124, 300] {
+                    let reason = "-".repeat(lead) + &character.repeat(count);
+                    let cut = cut_reason(&reason);
+                    assert!(reason.starts_with(cut) && cut.len() <= REASON_LEN_MAX);
+                    let room = REASON_LEN_MAX - cut.len();
+                    assert!(
+                        cut == reason || room < character.len(),
+                        "{reason:?} cut to {}",
+                        cut.len()
+                    );
+                }
+            }
+        }
+    }
+}
