@@ -30,6 +30,7 @@
 
 pub mod close;
 pub mod frame;
+pub mod utf8;
 
 pub use close::{CloseCode, Violation};
 pub use frame::Kind;
