@@ -29,6 +29,7 @@
 //! The opening handshake is HTTP and lives in [`crate::http`].
 
 pub mod close;
+pub mod decoder;
 pub mod frame;
 pub mod utf8;
 
