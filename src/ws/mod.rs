@@ -29,11 +29,13 @@
 //! The opening handshake is HTTP and lives in [`crate::http`].
 
 pub mod close;
+pub mod connection;
 pub mod decoder;
 pub mod frame;
 pub mod utf8;
 
 pub use close::{CloseCode, Violation};
+pub use connection::{CloseState, Connection, Event};
 pub use frame::Kind;
 
 /// What the tests of this layer share: random numbers that can be had again, and a client's frames.
