@@ -32,11 +32,13 @@ pub mod close;
 pub mod connection;
 pub mod decoder;
 pub mod frame;
+pub mod keepalive;
 pub mod utf8;
 
 pub use close::{CloseCode, Violation};
 pub use connection::{CloseState, Connection, Event};
 pub use frame::Kind;
+pub use keepalive::Keepalive;
 
 /// What the tests of this layer share: random numbers that can be had again, and a client's frames.
 #[cfg(test)]
