@@ -1,0 +1,58 @@
+// What ended a connection, in words.
+
+import { hasWord, word } from "./words.js";
+
+// Linux' numbers for the signals that end a program.
+const SIGNALS = {
+  1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
+  9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",
+};
+
+/**
+ * How a command ended, from the code and the reason of the closing handshake: { status } or { signal }, or null
+ * when it was not the command's end that closed the connection. The server sends 1000 and `exit 0`, 4000 + status,
+ * or 4256 + signal.
+ */
+export function commandEnd({ code, reason }) {
+  if (code === 1000 && reason === "exit 0") return { status: 0 };
+  if (code > 4000 && code < 4256) return { status: code - 4000 };
+  if (code > 4256 && code < 4256 + 65) return { signal: code - 4256 };
+  return null;
+}
+
+/** Whether this is an end that nobody needs to look into. */
+export function endedWell(ending) {
+  return ending.cancelled || [1000, 1001, 1005].includes(ending.code);
+}
+
+/** The end of a connection in a sentence: what happened, with the code and the reason of the closing handshake. */
+export function describeEnding(ending, command) {
+  if (ending.cancelled) return word("cancelled");
+  if (!ending.opened) return word("refused");
+  const what = meaning(ending, command);
+  const codes = codeAndReason(ending);
+  return what ? word("because", { what, codes }) : codes;
+}
+
+function meaning(ending, command) {
+  const end = command ? commandEnd(ending) : null;
+  if (end?.status !== undefined) return word("exited", { command, status: end.status });
+  if (end) return word("killed", { command, signal: SIGNALS[end.signal] ?? end.signal });
+  // 1006 is never on the wire: the browser reports it when no close frame came.
+  if (ending.code === 1006) return word("lost");
+  return hasWord(`code${ending.code}`) ? word(`code${ending.code}`) : "";
+}
+
+function codeAndReason({ code, reason }) {
+  return reason ? word("codeReason", { code, reason }) : word("code", { code });
+}
+
+/** Whether the server still answers at all: what a failed handshake does not tell. */
+export async function isServerThere() {
+  try {
+    await fetch(".wspipe/config.json", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,76 @@
+// The text field of a panel: Enter sends, Shift+Enter makes a new line, the arrows walk through what was sent before.
+
+const HISTORY_MAX = 200;
+
+export class Prompt {
+  #form;
+  #field;
+  #onSend;
+  #history = [];
+  // Where in the history the field is; its length means at the draft, which is kept while the reader is elsewhere.
+  #place = 0;
+  #draft = "";
+
+  /** `onSend(text)` returns whether it took the text; if not, the text stays in the field. */
+  constructor(form, field, onSend) {
+    this.#form = form;
+    this.#field = field;
+    this.#onSend = onSend;
+    form.addEventListener("submit", (event) => this.#onSubmit(event));
+    field.addEventListener("keydown", (event) => this.#onKey(event));
+  }
+
+  focus() {
+    this.#field.focus();
+  }
+
+  /** Give back a text that could not be sent, unless something else was typed since. */
+  restore(text) {
+    if (this.#field.value === "") this.#field.value = text;
+  }
+
+  #onSubmit(event) {
+    event.preventDefault();
+    const text = this.#field.value;
+    if (!this.#onSend(text)) return;
+    this.#remember(text);
+    this.#field.value = "";
+  }
+
+  #onKey(event) {
+    // While an input method composes, its keys are its own: Enter there chooses a character.
+    if (event.isComposing || event.keyCode === 229) return;
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.key === "Enter") {
+      event.preventDefault();
+      this.#form.requestSubmit();
+    } else if (event.key === "ArrowUp" && this.#caretInLine("first")) {
+      if (this.#go(this.#place - 1)) event.preventDefault();
+    } else if (event.key === "ArrowDown" && this.#caretInLine("last")) {
+      if (this.#go(this.#place + 1)) event.preventDefault();
+    }
+  }
+
+  #caretInLine(which) {
+    const { value, selectionStart, selectionEnd } = this.#field;
+    if (selectionStart !== selectionEnd) return false;
+    const beyond = which === "first" ? value.slice(0, selectionStart) : value.slice(selectionEnd);
+    return !beyond.includes("\n");
+  }
+
+  #go(place) {
+    if (place < 0 || place > this.#history.length) return false;
+    if (this.#place === this.#history.length) this.#draft = this.#field.value;
+    this.#place = place;
+    this.#field.value = place === this.#history.length ? this.#draft : this.#history[place];
+    this.#field.setSelectionRange(this.#field.value.length, this.#field.value.length);
+    return true;
+  }
+
+  #remember(text) {
+    if (text !== "" && text !== this.#history.at(-1)) this.#history.push(text);
+    if (this.#history.length > HISTORY_MAX) this.#history.shift();
+    this.#place = this.#history.length;
+    this.#draft = "";
+  }
+}
