@@ -1,0 +1,350 @@
+// Drives the console page in headless Chromium against a real wspipe, as a person would: by what is written on the page.
+//
+//   npm ci && npm test                      with the release build of this repository
+//   WSPIPE=/path/to/wspipe npm test         with another one
+//   CHROMIUM=/path/to/chromium npm test     in another browser of that family
+//
+// Screenshots for a person to look at are left in screenshots/.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, afterEach, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { killServers, startServer } from "./server.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SCREENSHOTS = fileURLToPath(new URL("screenshots/", import.meta.url));
+const DESKTOP = { width: 1280, height: 800 };
+const PHONE = { width: 390, height: 844 };
+const ARGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+let browser;
+let context;
+// Whatever the page or the browser complains about during a test: a breach of the content security policy, for one.
+let complaints = [];
+
+before(async () => {
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGS });
+});
+after(async () => {
+  await browser?.close();
+  killServers();
+});
+afterEach(async () => {
+  await context?.close();
+  context = null;
+  const heard = complaints;
+  complaints = [];
+  assert.deepEqual(heard, []);
+});
+
+/** A fresh page at `url`; `expected` are complaints that belong to the test. */
+async function openPage(url, { expected = null, ...options } = {}) {
+  context = await browser.newContext({ viewport: DESKTOP, locale: "en-US", ...options });
+  context.setDefaultTimeout(10_000);
+  const page = await context.newPage();
+  const complain = (text) => expected?.test(text) || complaints.push(text);
+  page.on("pageerror", (error) => complain(`error: ${error.message}`));
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complain(message.text()));
+  page.on("request", (request) => {
+    const { protocol, host } = new URL(request.url());
+    if (protocol !== "data:" && host !== new URL(url).host) complain(`request to another host: ${request.url()}`);
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** The controls of one half of the page. */
+function half(page, id) {
+  const section = page.locator(`#${id}`);
+  const button = (name) => section.getByRole("button", { name, exact: true });
+  return {
+    section,
+    button,
+    field: section.getByRole("textbox"),
+    status: section.getByRole("status"),
+    log: section.getByRole("log"),
+    async send(text) {
+      await this.field.fill(text);
+      await this.field.press("Enter");
+    },
+    /** Wait until the log holds `text` (a string or a pattern). */
+    async shows(text) {
+      await this.log.getByText(text).last().waitFor();
+    },
+    /** Wait until the status line holds `text`. */
+    async says(text) {
+      await this.status.filter({ hasText: text }).waitFor();
+    },
+  };
+}
+
+const screenshot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}${name}.png` });
+
+/** What axe-core finds wrong with the page for people with a screen reader, a keyboard or weak sight. */
+async function accessibilityFaults(page) {
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(" | ")}`);
+}
+
+describe("the demo", () => {
+  let server;
+  before(async () => {
+    server = await startServer();
+  });
+  after(async () => assert.equal(await server.stop(), 0));
+
+  test("echo: open, send text and bytes, close", async () => {
+    const page = await openPage(server.url);
+    const echo = half(page, "echo");
+    await echo.says("Not open");
+    assert.equal(await echo.button("Close").getAttribute("aria-disabled"), "true");
+
+    await echo.button("Open").click();
+    await echo.says(/Open .*ws:.*\/echo/);
+    await echo.send("hello, <b>world</b> 你好");
+    await echo.log.locator(".received", { hasText: "hello, <b>world</b> 你好" }).waitFor();
+    assert.match(await echo.log.locator(".received").innerText(), /\d\d:\d\d:\d\d\.\d{3}[^]*26 B[^]*\d\.\d ms/);
+
+    await echo.section.getByText("Binary").click();
+    await echo.field.fill("é!");
+    await echo.button("Send").click();
+    await echo.log.locator(".received", { hasText: "c3 a9 21" }).waitFor();
+
+    await echo.section.getByText("Text", { exact: true }).click();
+    await echo.send("");
+    await echo.log.locator(".received", { hasText: "empty" }).waitFor();
+    await echo.section.getByText(/3 sent · 3 back/).waitFor();
+
+    await echo.button("Close").click();
+    await echo.says(/Closed .*code 1000/);
+    await echo.button("Reconnect").click();
+    await echo.says(/Open /);
+  });
+
+  test("shell: a command, its output, its exit", async () => {
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    await shell.button("Open").click();
+    await shell.says(/Open .*ws:.*\/ws/);
+    await shell.send("echo one; echo two >&2; printf 'no newline'; exit 3");
+    await shell.shows(/one\ntwo\nno newline/);
+    await shell.says("sh ended with exit status 3 (code 4003, exit 3)");
+
+    // An empty line asks for a new run; what is typed for the old one stays where it is.
+    await shell.send("echo lost");
+    assert.equal(await shell.field.inputValue(), "echo lost");
+    await shell.send("");
+    await shell.says(/Open /);
+    await shell.send("kill -9 $$");
+    await shell.says("sh was ended by signal SIGKILL (code 4265, signal 9)");
+    await shell.button("Reconnect").click();
+    await shell.says(/Open /);
+    await shell.send("exit");
+    await shell.says("sh ended with exit status 0 (code 1000, exit 0)");
+  });
+
+  test("shell: the first line opens the connection", async () => {
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    await shell.send("echo $((6*7))");
+    await shell.shows("42");
+  });
+
+  test("shell: output is text, and what cannot be seen is shown", async () => {
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    await shell.send(`printf '<img src=x onerror=alert(1)>\\n\\033[31mred\\033[0m \\001 \\303\\050\\n'`);
+    await shell.shows("<img src=x onerror=alert(1)>");
+    await shell.shows("red ␁ \ufffd(");
+    assert.equal(await shell.log.locator("img").count(), 0);
+  });
+
+  test("the keyboard alone is enough", async () => {
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve());
+    const focusIsOn = (locator) => locator.evaluate((element) => element === document.activeElement);
+    for (let tabs = 0; tabs < 30 && !(await focusIsOn(shell.button("Open"))); tabs += 1) await press("Tab");
+    await press("Enter");
+    await shell.says(/Open /);
+    assert.ok(await focusIsOn(shell.field), "opening leads to the field");
+    await page.keyboard.type("echo first");
+    await press("Enter");
+    await page.keyboard.type("echo second");
+    await press("Enter");
+    await shell.log.locator(".lines", { hasText: /^second$/ }).waitFor();
+    await page.keyboard.type("draft");
+    await press("ArrowUp", "ArrowUp");
+    assert.equal(await shell.field.inputValue(), "echo first");
+    await press("ArrowDown", "ArrowDown");
+    assert.equal(await shell.field.inputValue(), "draft");
+    await press("Shift+Enter");
+    assert.equal(await shell.field.inputValue(), "draft\n");
+  });
+
+  test("a flood of lines leaves the page quick, the log capped, and a reader in place", async () => {
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    await shell.send("seq 3000");
+    await shell.shows(/\n3000$/);
+    const lines = await shell.log.locator(".lines").evaluateAll((all) => all.map((one) => one.textContent).join("\n"));
+    assert.equal(lines, Array.from({ length: 3000 }, (_, index) => index + 1).join("\n"));
+
+    await shell.log.evaluate((log) => log.scrollTo(0, 500));
+    await shell.send("seq 100000 110000");
+    await shell.button("↓ 10,002 new lines").waitFor();
+    assert.equal(await shell.log.evaluate((log) => log.scrollTop), 500);
+    await shell.button("↓ 10,002 new lines").click();
+    await shell.shows(/\n110000$/);
+    await page.waitForFunction(() => {
+      const log = document.querySelector("#shell .log");
+      return log.scrollHeight - log.scrollTop - log.clientHeight < 8;
+    });
+    await shell.shows(/earlier lines are no longer shown/);
+
+    await shell.send("while :; do seq 1000; done");
+    await page.waitForTimeout(1500);
+    const { frames, longest } = await page.evaluate(measureFrames, 2000);
+    assert.ok(frames > 20 && longest < 500, `${frames} frames in two seconds, the longest ${longest} ms`);
+    const kept = await shell.log.evaluate((log) => log.textContent.split("\n").length);
+    assert.ok(kept < 6000, `${kept} lines kept`);
+    await shell.button("Close").click();
+    await shell.says(/Closed/);
+  });
+
+  test("a server that goes away says so, and one that is gone is missed", async () => {
+    const other = await startServer();
+    const page = await openPage(other.url, { expected: /WebSocket connection to|net::ERR_CONNECTION_REFUSED/ });
+    const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+    await echo.button("Open").click();
+    await echo.says(/Open /);
+    await other.stop();
+    await echo.says("The server is shutting down (code 1001)");
+    await shell.button("Open").click();
+    await shell.says("The server does not answer.");
+  });
+
+  test("the page has the reader's language", async () => {
+    for (const [locale, open, lang] of [["zh-CN", "连接", "zh-Hans"], ["zh-TW", "连接", "zh-Hans"], ["fr-FR", "Open", "en"]]) {
+      const page = await openPage(server.url, { locale });
+      await half(page, "echo").button(open).waitFor();
+      assert.equal(await page.locator("html").getAttribute("lang"), lang);
+      await context.close();
+    }
+    const page = await openPage(server.url);
+    const words = await page.evaluate(async () => {
+      const { WORDS } = await import(new URL(".wspipe/words.js", location.href));
+      const names = (text) => text.match(/\{\w+\}/g)?.sort().join() ?? "";
+      return Object.values(WORDS).map((all) => Object.entries(all).map(([key, text]) => `${key} ${names(text)}`));
+    });
+    assert.deepEqual(words[0], words[1], "both languages have the same words, with the same values in them");
+  });
+
+  test("nothing stands in the way of a screen reader, and all sizes and colours are kept for a look", async () => {
+    for (const locale of ["en", "zh"]) {
+      for (const colorScheme of ["light", "dark"]) {
+        for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
+          const page = await openPage(server.url, { locale, colorScheme, viewport });
+          const name = `${locale}-${colorScheme}-${size}`;
+          await screenshot(page, `${name}-start`);
+          await useBothHalves(page);
+          await page.screenshot({ path: `${SCREENSHOTS}${name}.png`, fullPage: true });
+          assert.deepEqual(await accessibilityFaults(page), [], name);
+          const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          assert.ok(overflow <= 0, `${name} is ${overflow} px too wide`);
+          await context.close();
+        }
+      }
+    }
+  });
+});
+
+describe("other ways to serve", () => {
+  test("a command takes the place of the shell, at the page's own address", async () => {
+    const server = await startServer("--", "cat");
+    const page = await openPage(`${server.url}?color=blue`);
+    const shell = half(page, "shell");
+    await shell.section.getByRole("heading", { name: "Command cat" }).waitFor();
+    assert.equal(await page.locator("#echo").isVisible(), false);
+    await page.keyboard.type("meow");
+    await page.keyboard.press("Enter");
+    await shell.says(/Open .*\?color=blue/);
+    await shell.log.locator(".lines", { hasText: "meow" }).waitFor();
+    await screenshot(page, "command");
+    assert.equal(await server.stop(), 0);
+  });
+
+  test("a command with --binary: its bytes are shown as they come", async () => {
+    const server = await startServer("--binary", "--", "sh");
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    await shell.send("printf 'half '; sleep 0.2; printf '\\303'; sleep 0.2; printf '\\251\\nnext\\n'");
+    await shell.shows("half é\nnext");
+    assert.equal(await server.stop(), 0);
+  });
+
+  test("--echo: only the echo half", async () => {
+    const server = await startServer("--echo");
+    const page = await openPage(server.url);
+    const echo = half(page, "echo");
+    await echo.button("Open").click();
+    await echo.send("alone");
+    await echo.log.locator(".received", { hasText: "alone" }).waitFor();
+    assert.equal(await page.locator("#shell").isVisible(), false);
+    await screenshot(page, "echo");
+    assert.equal(await server.stop(), 0);
+  });
+
+  test("a handshake that is refused: the page says whose log knows why", async () => {
+    const server = await startServer("--", "/nonexistent/command");
+    const page = await openPage(server.url, { expected: /WebSocket connection to/ });
+    const shell = half(page, "shell");
+    await shell.button("Open").click();
+    await shell.says("The server refused the connection.");
+    await shell.says("the server’s log says why");
+    await screenshot(page, "refused");
+    assert.equal(await server.stop(), 0);
+  });
+});
+
+/** Something to look at in both halves, in whatever language. */
+async function useBothHalves(page) {
+  const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+  await echo.section.locator("[data-part=open]").click();
+  await echo.section.locator("[data-state=opened]").waitFor();
+  await echo.send("Hello, wspipe");
+  await echo.send("你好，世界");
+  await echo.section.locator("[name=kind][value=binary]").check({ force: true });
+  await echo.send("these are bytes, and enough of them for two lines");
+  await echo.log.locator(".received").nth(2).waitFor();
+  await shell.send("uname -s; ls -l /etc/hostname /nonexistent");
+  await shell.shows(/cannot access/);
+  await shell.send("for n in 1 2 3; do echo \"line $n\"; done; exit 3");
+  await shell.section.locator("[data-state=failed]").waitFor();
+}
+
+/** In the page: how many frames it draws in `ms` milliseconds, and the longest wait for one. */
+async function measureFrames(ms) {
+  const start = performance.now();
+  let [frames, longest, last] = [0, 0, start];
+  while (last - start < ms) {
+    await new Promise(requestAnimationFrame);
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    [frames, last] = [frames + 1, now];
+  }
+  return { frames, longest: Math.round(longest) };
+}
