@@ -6,6 +6,7 @@
 //! the caller returns.
 
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
@@ -71,14 +72,33 @@ impl<Tag, T> Arena<Tag, T> {
 
     /// Moves `value` in and names it.
     pub fn insert(&mut self, value: T) -> Id<Tag> {
+        match self.try_insert_with(|_| Ok::<T, Infallible>(value)) {
+            Ok(id) => id,
+        }
+    }
+
+    /// Moves in what `make` gives for the id it is told.
+    ///
+    /// # Errors
+    /// What `make` says; nothing is moved in then.
+    pub fn try_insert_with<E>(
+        &mut self,
+        make: impl FnOnce(Id<Tag>) -> Result<T, E>,
+    ) -> Result<Id<Tag>, E> {
         if self.slots.len() == self.slots.capacity() {
             self.slots.reserve_exact(GROWTH);
         }
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let key = self.slots.insert(Slot { generation, value });
-        let key = u32::try_from(key).expect("descriptors run out long before 2^32 entries exist");
-        Id::from_parts(key, generation)
+        let vacancy = self.slots.vacant_entry();
+        let key = u32::try_from(vacancy.key());
+        let key = key.expect("descriptors run out long before 2^32 entries exist");
+        let id = Id::from_parts(key, generation);
+        vacancy.insert(Slot {
+            generation,
+            value: make(id)?,
+        });
+        Ok(id)
     }
 
     /// The entry, or `None` when the id is stale.

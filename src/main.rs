@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use wspipe::cli::{self, Invocation};
 use wspipe::config::Config;
+use wspipe::start::{self, StartError};
 
 /// The exit status for a wrong command line.
 const USAGE: u8 = 2;
@@ -22,9 +23,17 @@ fn main() -> ExitCode {
 }
 
 /// Serves until a signal ends it.
-fn serve(_config: Config) -> ExitCode {
-    complain("this build has no server yet");
-    ExitCode::FAILURE
+fn serve(config: Config) -> ExitCode {
+    match start::serve(config, complain) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error.to_string());
+            match error {
+                StartError::Usage(_) => ExitCode::from(USAGE),
+                StartError::System(_) => ExitCode::FAILURE,
+            }
+        }
+    }
 }
 
 /// Prints to stdout, whose reader may have gone (`wspipe --help | head -1`): that is no panic.

@@ -24,6 +24,8 @@ impl CloseCode {
     pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
     /// 1003: a kind of data that this end does not take.
     pub const UNSUPPORTED_DATA: CloseCode = CloseCode(1003);
+    /// 1005: the peer's Close named no code. Never sent: section 7.4.1 keeps it for this use.
+    pub const NO_STATUS: CloseCode = CloseCode(1005);
     /// 1007: the payload is not what its kind promises; text that is not UTF-8.
     pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
     /// 1008: a message against this end's policy, when no other code fits.

@@ -1,0 +1,63 @@
+//! A message put together from the chunks it arrives in: [`Assembly`].
+
+use crate::outbox::Pool;
+
+/// The beginning of a message whose end has not come. Most messages are whole in the bytes of one
+/// read and never pass through here: they are used where they lie.
+#[derive(Default)]
+pub struct Assembly {
+    partial: Vec<u8>,
+}
+
+impl Assembly {
+    /// An assembly without chunks; it allocates nothing.
+    pub const fn new() -> Self {
+        Self {
+            partial: Vec::new(),
+        }
+    }
+
+    /// Adds a chunk. When it is the `last`, gives the whole message; [`Assembly::clear`] is then
+    /// due before the next chunk. How long a message may be is checked where frames are read.
+    pub fn add<'a>(&'a mut self, chunk: &'a [u8], last: bool, pool: &mut Pool) -> Option<&'a [u8]> {
+        if self.partial.is_empty() && last {
+            return Some(chunk);
+        }
+        if self.partial.capacity() == 0 {
+            self.partial = pool.take();
+        }
+        self.partial.extend_from_slice(chunk);
+        last.then_some(&self.partial)
+    }
+
+    /// Forgets what was added and returns the buffer.
+    pub fn clear(&mut self, pool: &mut Pool) {
+        if self.partial.capacity() > 0 {
+            pool.give_back(std::mem::take(&mut self.partial));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_whole_or_not_there() {
+        let mut pool = Pool::new(1, 100);
+        let mut assembly = Assembly::new();
+        assert_eq!(
+            assembly.add(b"at once", true, &mut pool),
+            Some(&b"at once"[..])
+        );
+        assert_eq!(assembly.add(b"in ", false, &mut pool), None);
+        assert_eq!(assembly.add(b"", false, &mut pool), None);
+        assert_eq!(
+            assembly.add(b"pieces", true, &mut pool),
+            Some(&b"in pieces"[..])
+        );
+        assembly.clear(&mut pool);
+        assert_eq!(assembly.partial.capacity(), 0, "the buffer went back");
+        assert_eq!(assembly.add(b"", true, &mut pool), Some(&b""[..]));
+    }
+}

@@ -1,0 +1,714 @@
+//! One client's life: accepted, opening handshake, open, closing, gone.
+//!
+//! [`Client::pump`] does whatever the socket is ready for and the state wants; the phases are
+//! written below it in the order in which a connection passes through them. Every end goes
+//! through [`Client::linger`] (something is still to be said) or [`Client::lost`] (nobody
+//! listens).
+
+use std::io::{ErrorKind, Write};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::assembly::Assembly;
+use crate::config::{Config, Framing, READ_BUDGET};
+use crate::context::Context;
+use crate::http::head::HeadScan;
+use crate::http::refusal::Refusal;
+use crate::lines::Piece;
+use crate::log::Level;
+use crate::outbox::{Outbox, Pool};
+use crate::readiness::Readiness;
+use crate::record::Record;
+use crate::source::ProcessId;
+use crate::stdin::Stdin;
+use crate::system::{Exit, Socket};
+use crate::ws::close::CloseCode;
+use crate::ws::connection::{Connection, Event};
+use crate::ws::frame::Kind;
+use crate::ws::keepalive::{Keepalive, Limits, Silence, Verdict};
+
+/// A connection that was accepted, until it is gone.
+pub struct Client<S> {
+    socket: S,
+    peer: SocketAddr,
+    /// What epoll last said of the socket.
+    pub readiness: Readiness,
+    phase: Phase,
+    outbox: Outbox,
+    /// Bytes that the kernel has taken from us so far.
+    written: u64,
+    /// The command that runs for this client, as long as the two have to do with each other.
+    process: Option<ProcessId>,
+    /// What the log will say; there once the opening handshake is done.
+    record: Option<Box<Record>>,
+    /// When this client has asked to be woken.
+    pub wake_at: Option<Instant>,
+    /// Whether this client is in the ready queue.
+    pub queued: bool,
+}
+
+/// Where a connection is in its life. Each phase owns only what it needs.
+enum Phase {
+    /// HTTP: awaits a request head, or room to answer one. Ends with the opening handshake, a
+    /// response after which the connection closes, or a time-out.
+    Http(Http),
+    /// Messages flow. Ends with a Close from either side, a violation, or silence.
+    Open(Open),
+    /// Our Close is sent and the peer's is awaited (RFC 6455, section 7.1.2): data is dropped.
+    /// Ends with the peer's Close, or at the deadline.
+    Closing { ws: Connection, until: Instant },
+    /// Everything is said: what is queued leaves, then our half of TCP is closed, then the other
+    /// half is read to its end, because closing a socket with unread bytes would send a reset
+    /// that destroys our last ones on their way (RFC 6455, section 7.1.1). Ends with the peer's
+    /// half, or at the deadline.
+    Lingering { until: Instant, shut: bool },
+    /// Nothing is left to do but to free the entry.
+    Gone,
+}
+
+struct Http {
+    /// Bytes of the request head that have arrived, and what came behind it.
+    bytes: Vec<u8>,
+    scan: HeadScan,
+    /// The length of the head, once it is complete.
+    head_len: Option<usize>,
+    /// Since when what is awaited now has been awaited: a request, the rest of its head, or that
+    /// the peer takes a response.
+    since: Instant,
+}
+
+struct Open {
+    ws: Connection,
+    keepalive: Keepalive,
+    sink: Sink,
+    /// The beginning of a message whose end has not come.
+    assembly: Assembly,
+    /// Whether the socket is not read because of back-pressure.
+    paused: bool,
+}
+
+/// Where a client's messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sink {
+    /// Back to itself.
+    Echo,
+    /// To its command.
+    Process,
+}
+
+/// What a [`Client::pump`] stopped at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumped {
+    /// The socket is ready for nothing that is wanted.
+    Idle,
+    /// The budget of this turn: there is more to read.
+    Spent,
+    /// A whole request head, which the server has to answer.
+    Request,
+}
+
+impl<S: Socket> Client<S> {
+    /// A connection that has just been accepted.
+    pub fn new(socket: S, peer: SocketAddr, now: Instant) -> Self {
+        Self {
+            socket,
+            peer,
+            readiness: Readiness::NONE,
+            phase: Phase::Http(Http::new(Vec::new(), now)),
+            outbox: Outbox::new(),
+            written: 0,
+            process: None,
+            record: None,
+            wake_at: None,
+            queued: false,
+        }
+    }
+
+    /// The socket, to be registered and asked for its addresses.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    /// The address of the peer.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The command that runs for this client.
+    pub fn process(&self) -> Option<ProcessId> {
+        self.process
+    }
+
+    /// Whether messages flow, in both directions.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether the entry can be freed.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.phase, Phase::Gone)
+    }
+
+    /// Whether the peer has hung up while its last bytes may still wait to be read.
+    pub fn has_hung_up(&self) -> bool {
+        self.readiness.hung_up()
+    }
+
+    /// How many bytes wait to be written to it.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Whether the outbox has room for more of a command's output.
+    pub fn has_room(&self, config: &Config) -> bool {
+        !self.outbox.is_full(config.high_water)
+    }
+
+    /// Does what the socket is ready for and the state wants: writes what is queued, reads, and
+    /// handles what was read, until one of them ends. `stdin` is that of this client's command.
+    pub fn pump<W: Write>(&mut self, stdin: Option<&mut Stdin<W>>, cx: &mut Context) -> Pumped {
+        // The scratch buffer is read into while the rest of the context is in use.
+        let mut scratch = std::mem::take(&mut cx.scratch);
+        let pumped = self.pump_through(&mut scratch, stdin, cx);
+        cx.scratch = scratch;
+        pumped
+    }
+
+    fn pump_through<W: Write>(
+        &mut self,
+        scratch: &mut [u8],
+        mut stdin: Option<&mut Stdin<W>>,
+        cx: &mut Context,
+    ) -> Pumped {
+        let mut budget = READ_BUDGET;
+        loop {
+            // One write for all that one read brought.
+            self.flush(cx);
+            if self.has_request(&cx.config) {
+                return Pumped::Request;
+            }
+            let stdin_full = stdin
+                .as_deref()
+                .is_some_and(|s| s.is_full(cx.config.high_water));
+            let wanted = self.wants_read(stdin_full, &cx.config);
+            self.note_pause(!wanted, cx.now);
+            if !wanted || !self.readiness.readable() {
+                return Pumped::Idle;
+            }
+            if budget == 0 {
+                return Pumped::Spent;
+            }
+            match self.socket.read(scratch) {
+                Ok(0) => self.on_end(cx),
+                Ok(n) => {
+                    self.readiness.read_some(n, scratch.len());
+                    budget = budget.saturating_sub(n);
+                    self.on_bytes(&mut scratch[..n], stdin.as_deref_mut(), cx);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readiness.read_blocked();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => self.lost(format_args!("{error}"), cx),
+            }
+        }
+    }
+
+    /// Whether there is anything to do that the socket is ready for.
+    pub fn has_work(&self, stdin_full: bool, config: &Config) -> bool {
+        let resumes = matches!(&self.phase, Phase::Open(open) if open.paused);
+        (self.readiness.readable() || resumes) && self.wants_read(stdin_full, config)
+            || self.readiness.writable() && !self.outbox.is_empty()
+            || self.has_request(config)
+    }
+
+    /// Whether the socket is to be read. Back-pressure is here and nowhere else: a command that
+    /// does not read, or a peer that does not take its own echoes, is not read from.
+    fn wants_read(&self, stdin_full: bool, config: &Config) -> bool {
+        match &self.phase {
+            Phase::Http(http) => http.head_len.is_none(),
+            Phase::Open(_) => !stdin_full && self.has_room(config),
+            // A flood behind our last words, of pings say, must not queue more of them.
+            Phase::Closing { .. } => self.has_room(config),
+            Phase::Lingering { .. } => true,
+            Phase::Gone => false,
+        }
+    }
+
+    /// Tells the keep-alive whether we read: silence that we caused is not the peer's.
+    fn note_pause(&mut self, paused: bool, now: Instant) {
+        if let Phase::Open(open) = &mut self.phase
+            && open.paused != paused
+        {
+            open.paused = paused;
+            match paused {
+                true => open.keepalive.paused(),
+                false => open.keepalive.resumed(now),
+            }
+        }
+    }
+
+    /// A head is complete and there is room for the answer. (A peer that sends requests without
+    /// taking the responses is not answered for ever.)
+    fn has_request(&self, config: &Config) -> bool {
+        match &self.phase {
+            Phase::Http(http) => http.head_len.is_some() && self.has_room(config),
+            _ => false,
+        }
+    }
+
+    fn on_bytes<W: Write>(
+        &mut self,
+        bytes: &mut [u8],
+        stdin: Option<&mut Stdin<W>>,
+        cx: &mut Context,
+    ) {
+        match &mut self.phase {
+            Phase::Http(_) => self.on_http(bytes, cx),
+            Phase::Open(_) => self.on_messages(bytes, stdin, cx),
+            Phase::Closing { .. } => self.on_closing(bytes, cx),
+            Phase::Lingering { .. } | Phase::Gone => {}
+        }
+    }
+
+    // -- HTTP ------------------------------------------------------------------------------------
+
+    /// Bytes of a request head.
+    fn on_http(&mut self, bytes: &[u8], cx: &mut Context) {
+        let Phase::Http(http) = &mut self.phase else {
+            return;
+        };
+        if http.bytes.is_empty() {
+            http.since = cx.now;
+        }
+        http.bytes.extend_from_slice(bytes);
+        if let Err(refusal) = http.find_head(&cx.config) {
+            self.refuse(&refusal, cx);
+        }
+    }
+
+    /// Takes out the bytes that begin with a complete head, and the length of the head.
+    pub fn take_request(&mut self) -> Option<(Vec<u8>, usize)> {
+        let Phase::Http(http) = &mut self.phase else {
+            return None;
+        };
+        let head_len = http.head_len.take()?;
+        Some((std::mem::take(&mut http.bytes), head_len))
+    }
+
+    /// The buffer for a response.
+    pub fn response(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        self.outbox.writer(pool)
+    }
+
+    /// The request was answered, and the next may follow: `rest` came behind it.
+    pub fn await_request(&mut self, rest: Vec<u8>, cx: &mut Context) {
+        let mut http = Http::new(rest, cx.now);
+        let found = http.find_head(&cx.config);
+        self.phase = Phase::Http(http);
+        if let Err(refusal) = found {
+            self.refuse(&refusal, cx);
+        }
+    }
+
+    /// Answers with a refusal, and closes the connection if the refusal says so.
+    pub fn refuse(&mut self, refusal: &Refusal, cx: &mut Context) {
+        let status = refusal.status.code();
+        // A person may have to put these right; all others are between us and the peer.
+        let level = match status {
+            403 | 429 | 500.. => Level::Warn,
+            _ => Level::Debug,
+        };
+        let (peer, reason) = (self.peer, &refusal.reason);
+        cx.log.write(
+            level,
+            format_args!("refused peer={peer} status={status}: {reason}"),
+        );
+        refusal.write(self.outbox.writer(&mut cx.pool));
+        if refusal.close {
+            self.linger(cx);
+        }
+    }
+
+    /// The last response is queued.
+    pub fn end_http(&mut self, cx: &mut Context) {
+        self.linger(cx);
+    }
+
+    // -- Open ------------------------------------------------------------------------------------
+
+    /// The opening handshake is done and its response is queued: messages flow from here on.
+    /// `process` is the command that gets them; `None`: they are echoed.
+    pub fn open(&mut self, process: Option<ProcessId>, record: Record, now: Instant) {
+        self.process = process;
+        self.record = Some(Box::new(record));
+        self.phase = Phase::Open(Open {
+            ws: Connection::new(),
+            keepalive: Keepalive::new(now),
+            sink: if process.is_some() {
+                Sink::Process
+            } else {
+                Sink::Echo
+            },
+            assembly: Assembly::new(),
+            paused: false,
+        });
+    }
+
+    /// Frames that came in the same packet as the request head.
+    pub fn on_early_frames<W: Write>(
+        &mut self,
+        bytes: &mut [u8],
+        stdin: Option<&mut Stdin<W>>,
+        cx: &mut Context,
+    ) {
+        self.on_bytes(bytes, stdin, cx);
+    }
+
+    /// Bytes of frames: takes the messages out and hands them on.
+    fn on_messages<W: Write>(
+        &mut self,
+        mut bytes: &mut [u8],
+        mut stdin: Option<&mut Stdin<W>>,
+        cx: &mut Context,
+    ) {
+        let Phase::Open(Open {
+            ws,
+            keepalive,
+            sink,
+            assembly,
+            ..
+        }) = &mut self.phase
+        else {
+            return;
+        };
+        let record = self
+            .record
+            .as_deref_mut()
+            .expect("an open connection has a record");
+        keepalive.heard(cx.now);
+        note_first_unsent(&self.outbox, keepalive, cx.now);
+        let out = self.outbox.writer(&mut cx.pool);
+        let len_max = cx.config.message_len_max as u64;
+        let code = loop {
+            match ws.next_event(&mut bytes, out, len_max) {
+                Ok(None) => return,
+                Ok(Some(Event::Data { kind, bytes, last })) => {
+                    record.received.count(bytes.len(), last);
+                    if let (Some(stdin), Framing::Raw) = (&mut stdin, cx.config.framing) {
+                        stdin.push(bytes, b"", &mut cx.pool);
+                        continue;
+                    }
+                    let Some(message) = assembly.add(bytes, last, &mut cx.pool) else {
+                        continue;
+                    };
+                    match (*sink, &mut stdin) {
+                        (Sink::Echo, _) => {
+                            record.sent.count(message.len(), true);
+                            ws.send(kind, message, out);
+                        }
+                        (Sink::Process, Some(stdin)) => stdin.push(message, b"\n", &mut cx.pool),
+                        (Sink::Process, None) => {}
+                    }
+                    assembly.clear(&mut cx.pool);
+                }
+                Ok(Some(Event::Pong)) => {}
+                Ok(Some(Event::Close(code))) => break code.unwrap_or(CloseCode::NO_STATUS),
+                Err(violation) => {
+                    ws.fail(violation, out);
+                    let peer = self.peer;
+                    cx.log
+                        .debug(format_args!("failed peer={peer} violation=\"{violation}\""));
+                    break violation.close_code();
+                }
+            }
+        };
+        record.code = Some(code);
+        self.linger(cx);
+    }
+
+    /// Queues a piece of a line that the command printed, as a fragment of a text message.
+    pub fn send_text(&mut self, piece: Piece<'_>, now: Instant, pool: &mut Pool) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        let Piece { text, first, last } = piece;
+        note_first_unsent(&self.outbox, &mut open.keepalive, now);
+        let out = self.outbox.writer(pool);
+        open.ws
+            .send_fragment(Kind::Text, first, last, text.as_bytes(), out);
+        if let Some(record) = &mut self.record {
+            record.sent.count(text.len(), last);
+        }
+    }
+
+    /// Queues bytes that the command printed, as a binary message.
+    pub fn send_binary(&mut self, bytes: &[u8], now: Instant, pool: &mut Pool) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        note_first_unsent(&self.outbox, &mut open.keepalive, now);
+        open.ws.send(Kind::Binary, bytes, self.outbox.writer(pool));
+        if let Some(record) = &mut self.record {
+            record.sent.count(bytes.len(), true);
+        }
+    }
+
+    /// The command has ended and its output is queued: says how it ended, in the close frame.
+    pub fn command_ended(&mut self, exit: Exit, cx: &mut Context) {
+        if let Some(record) = &mut self.record {
+            record.exit = Some(exit);
+        }
+        let code = match exit {
+            Exit::Status(status) => CloseCode::exit(status.into()),
+            Exit::Signal(signal) => CloseCode::signal(signal.into()),
+        };
+        self.close(code, &exit.to_string(), cx);
+    }
+
+    // -- Closing ---------------------------------------------------------------------------------
+
+    /// Begins the closing handshake, whatever the phase: with a code and a reason where messages
+    /// flow; an HTTP connection is simply closed once its responses have left.
+    pub fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
+        match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Open(mut open) => {
+                open.assembly.clear(&mut cx.pool);
+                open.ws
+                    .close(code, reason, self.outbox.writer(&mut cx.pool));
+                if let Some(record) = &mut self.record {
+                    record.code = Some(code);
+                }
+                let until = cx.now + cx.config.close_timeout;
+                self.phase = Phase::Closing { ws: open.ws, until };
+                self.flush(cx);
+            }
+            Phase::Http(_) => self.linger(cx),
+            closing => self.phase = closing,
+        }
+    }
+
+    /// Bytes behind our Close: nothing but the peer's Close still counts. Pings are answered.
+    fn on_closing(&mut self, mut bytes: &mut [u8], cx: &mut Context) {
+        let Phase::Closing { ws, .. } = &mut self.phase else {
+            return;
+        };
+        let out = self.outbox.writer(&mut cx.pool);
+        let len_max = cx.config.message_len_max as u64;
+        loop {
+            match ws.next_event(&mut bytes, out, len_max) {
+                Ok(None) => return,
+                Ok(Some(Event::Close(_))) | Err(_) => return self.linger(cx),
+                Ok(Some(Event::Data { .. } | Event::Pong)) => {}
+            }
+        }
+    }
+
+    /// Everything is said: lets it leave, then closes TCP as gently as the peer allows.
+    fn linger(&mut self, cx: &mut Context) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.assembly.clear(&mut cx.pool);
+        }
+        let until = cx.now + cx.config.close_timeout;
+        self.phase = Phase::Lingering { until, shut: false };
+        self.flush(cx);
+    }
+
+    /// The peer's half of TCP is at its end.
+    fn on_end(&mut self, cx: &mut Context) {
+        self.readiness.merge(Readiness::HUNG_UP);
+        self.readiness.read_blocked();
+        match &self.phase {
+            // A peer that has only closed its half may still take what is queued. Our half
+            // follows, and with both closed the connection is gone.
+            Phase::Http(http) if http.bytes.is_empty() && !self.outbox.is_empty() => {
+                self.linger(cx);
+            }
+            Phase::Lingering { shut: false, .. } => {}
+            Phase::Lingering { .. } => self.phase = Phase::Gone,
+            _ => self.lost(format_args!("the peer hung up"), cx),
+        }
+    }
+
+    /// The connection is of no more use: nothing can be said, or nobody listens.
+    fn lost(&mut self, why: std::fmt::Arguments<'_>, cx: &mut Context) {
+        cx.log
+            .debug(format_args!("lost peer={} why=\"{why}\"", self.peer));
+        self.outbox.clear(&mut cx.pool);
+        self.phase = Phase::Gone;
+    }
+
+    /// The command ended after this client had left it.
+    pub fn note_exit(&mut self, exit: Option<Exit>) {
+        if let Some(record) = &mut self.record {
+            record.exit = exit;
+        }
+    }
+
+    /// The entry is freed: what the log will say, if the connection ever was open.
+    pub fn into_record(self) -> Option<Box<Record>> {
+        self.record
+    }
+
+    // -- Writing ---------------------------------------------------------------------------------
+
+    /// Writes what is queued, as far as the socket takes it, and then what its leaving allows.
+    pub fn flush(&mut self, cx: &mut Context) {
+        if self.outbox.is_empty() || self.readiness.writable() {
+            match self.outbox.flush(&mut self.socket, &mut cx.pool) {
+                Ok(flushed) => {
+                    if flushed.blocked {
+                        self.readiness.write_blocked();
+                    }
+                    if flushed.written > 0 {
+                        self.on_written(flushed.written, cx);
+                    }
+                }
+                Err(error) => return self.lost(format_args!("{error}"), cx),
+            }
+        }
+        if let Phase::Lingering { shut, until } = &mut self.phase
+            && !*shut
+            && self.outbox.is_empty()
+        {
+            *shut = true;
+            *until = cx.now + cx.config.close_timeout;
+            // The peer may be gone already, and then there is nobody to tell.
+            let _ = self.socket.shutdown_write();
+            if self.readiness.hung_up() {
+                // The peer's end may have been read before, and then no edge tells of it again.
+                self.readiness.merge(Readiness::READABLE);
+            }
+        }
+    }
+
+    /// The kernel took bytes: whoever waits for that waits anew.
+    fn on_written(&mut self, len: usize, cx: &Context) {
+        self.written += len as u64;
+        match &mut self.phase {
+            Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
+            Phase::Open(open) => open.keepalive.wrote(cx.now),
+            Phase::Closing { until, .. } | Phase::Lingering { until, .. } => {
+                *until = cx.now + cx.config.close_timeout;
+            }
+            Phase::Http(_) | Phase::Gone => {}
+        }
+    }
+
+    // -- Time ------------------------------------------------------------------------------------
+
+    /// When this client must be woken.
+    pub fn deadline(&self, cx: &Context) -> Option<Instant> {
+        match &self.phase {
+            Phase::Http(http) => {
+                let patience = match http.awaits() {
+                    Awaits::Head => cx.config.head_timeout,
+                    Awaits::Request if self.outbox.is_empty() => cx.config.http_idle_timeout,
+                    Awaits::Request | Awaits::Room => cx.config.write_timeout,
+                };
+                Some(http.since + patience)
+            }
+            Phase::Open(open) => Some(
+                open.keepalive
+                    .deadline(&limits(&cx.config), !self.outbox.is_empty()),
+            ),
+            Phase::Closing { until, .. } | Phase::Lingering { until, .. } => Some(*until),
+            Phase::Gone => None,
+        }
+    }
+
+    /// The deadline, or an earlier one that was since put off, has come.
+    pub fn on_deadline(&mut self, cx: &mut Context) {
+        if self.deadline(cx).is_none_or(|at| at > cx.now) {
+            return;
+        }
+        let unsent = !self.outbox.is_empty();
+        match &mut self.phase {
+            Phase::Http(http) => match http.awaits() {
+                Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
+                Awaits::Request | Awaits::Room => self.lost(format_args!("idle"), cx),
+            },
+            Phase::Open(open) => {
+                let acked = self
+                    .written
+                    .saturating_sub(self.socket.unacknowledged() as u64);
+                match open
+                    .keepalive
+                    .on_deadline(cx.now, &limits(&cx.config), unsent, acked)
+                {
+                    Verdict::Wait => {}
+                    Verdict::Ping => {
+                        note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
+                        open.ws.ping(self.outbox.writer(&mut cx.pool));
+                        self.flush(cx);
+                    }
+                    Verdict::GiveUp(Silence::NotHeard) => {
+                        self.lost(format_args!("nothing was heard for --pong-timeout"), cx);
+                    }
+                    Verdict::GiveUp(Silence::NotWriting) => {
+                        self.lost(format_args!("nothing was taken for --write-timeout"), cx);
+                    }
+                }
+            }
+            Phase::Closing { .. } => self.lost(format_args!("no Close came back"), cx),
+            Phase::Lingering { .. } => self.lost(format_args!("TCP was not closed"), cx),
+            Phase::Gone => {}
+        }
+    }
+}
+
+impl Http {
+    /// Awaits a request of which `bytes` have come already.
+    fn new(bytes: Vec<u8>, now: Instant) -> Self {
+        Self {
+            bytes,
+            scan: HeadScan::default(),
+            head_len: None,
+            since: now,
+        }
+    }
+
+    /// Looks whether the head is complete.
+    fn find_head(&mut self, config: &Config) -> Result<(), Refusal> {
+        let found = self.scan.find_end(&self.bytes)?;
+        if found.unwrap_or(self.bytes.len()) > config.head_len_max {
+            return Err(Refusal::head_too_large(config.head_len_max));
+        }
+        self.head_len = found;
+        Ok(())
+    }
+
+    fn awaits(&self) -> Awaits {
+        match self.head_len {
+            Some(_) => Awaits::Room,
+            None if self.bytes.is_empty() => Awaits::Request,
+            None => Awaits::Head,
+        }
+    }
+}
+
+/// What an HTTP connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// The first byte of a request; before that, where responses are queued, their leaving.
+    Request,
+    /// The rest of a request head.
+    Head,
+    /// That the peer takes responses, so that its next request can be answered.
+    Room,
+}
+
+/// The write time-out counts from the first byte that waits.
+fn note_first_unsent(outbox: &Outbox, keepalive: &mut Keepalive, now: Instant) {
+    if outbox.is_empty() {
+        keepalive.wrote(now);
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        ping_interval: config.ping_interval,
+        pong_timeout: config.pong_timeout,
+        write_timeout: config.write_timeout,
+    }
+}

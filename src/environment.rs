@@ -1,0 +1,419 @@
+//! The environment of a command: a few variables of the server's own, and CGI/1.1 (RFC 3875).
+//!
+//! The variables of a request say what a client wrote, decoded at most once and never checked
+//! further: a command must not trust them. No client can name a variable freely, though. What
+//! comes from a header begins with `HTTP_`, and `Proxy:` is left out because many programs take
+//! HTTP_PROXY for the user's own setting.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::http::head::Request;
+use crate::http::host::Name;
+
+/// What the environment says beside the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway<'a> {
+    /// The path, decoded and without a final `/`, below which the command is mounted. Empty: it
+    /// is at every path.
+    pub script_name: &'a str,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
+    /// What tells this connection from every other; see [`UniqueIds`].
+    pub unique_id: &'a str,
+    /// Whether the client speaks TLS to us.
+    pub https: bool,
+}
+
+/// The environment of the command that a request starts, each name once, sorted.
+///
+/// `passenv` names the variables that `own` (`std::env::var_os`) is asked for.
+///
+/// The path of the request is SCRIPT_NAME and PATH_INFO together (RFC 3875 section 3.3), both
+/// decoded (4.1.5, 4.1.13). A command at every path has no name of its own: SCRIPT_NAME is empty
+/// and PATH_INFO the whole path. REQUEST_URI has it as it was sent.
+pub fn of(
+    request: &Request<'_>,
+    gateway: &Gateway<'_>,
+    passenv: &[OsString],
+    own: impl Fn(&OsStr) -> Option<OsString>,
+) -> Vec<(OsString, OsString)> {
+    let mut variables = BTreeMap::new();
+    for name in passenv {
+        if let Some(value) = own(name) {
+            variables.insert(name.clone(), value);
+        }
+    }
+    add_headers(&mut variables, request);
+    add_request(&mut variables, request, gateway);
+    variables.into_iter().collect()
+}
+
+type Variables = BTreeMap<OsString, OsString>;
+
+fn add_request(variables: &mut Variables, request: &Request<'_>, gateway: &Gateway<'_>) {
+    let mut set = |name: &str, value: &OsStr| variables.insert(name.into(), value.into());
+
+    set("GATEWAY_INTERFACE", "CGI/1.1".as_ref());
+    set(
+        "SERVER_SOFTWARE",
+        concat!("wspipe/", env!("CARGO_PKG_VERSION")).as_ref(),
+    );
+    // Only HTTP/1.1 can be upgraded (RFC 6455 section 4.1).
+    set("SERVER_PROTOCOL", "HTTP/1.1".as_ref());
+    set("SERVER_NAME", server_name(request, gateway).as_ref());
+    set("SERVER_PORT", gateway.local.port().to_string().as_ref());
+
+    set("REQUEST_METHOD", request.method.as_ref());
+    let uri = match request.query {
+        Some(query) => format!("{}?{query}", request.path),
+        None => request.path.to_owned(),
+    };
+    set("REQUEST_URI", uri.as_ref());
+    set("QUERY_STRING", request.query.unwrap_or("").as_ref());
+    let path = decode_percent(request.path);
+    let path_info = path
+        .strip_prefix(gateway.script_name.as_bytes())
+        .unwrap_or(&path);
+    let path_info = OsStr::from_bytes(path_info);
+    set("SCRIPT_NAME", gateway.script_name.as_ref());
+    set("PATH_INFO", path_info);
+    // There is no document root that the path would be relative to.
+    set("PATH_TRANSLATED", path_info);
+
+    let remote = gateway.peer.ip().to_canonical().to_string();
+    set("REMOTE_ADDR", remote.as_ref());
+    // The address in place of the name, which would have to be asked for (section 4.1.9).
+    set("REMOTE_HOST", remote.as_ref());
+    set("REMOTE_PORT", gateway.peer.port().to_string().as_ref());
+    set("UNIQUE_ID", gateway.unique_id.as_ref());
+    if gateway.https {
+        set("HTTPS", "on".as_ref());
+    }
+    // There is no body, and nobody was asked who they are. Set all the same, so that none of them
+    // can come from the server's own environment.
+    for name in [
+        "AUTH_TYPE",
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "REMOTE_IDENT",
+        "REMOTE_USER",
+    ] {
+        set(name, "".as_ref());
+    }
+}
+
+/// The name by which the client called the server, an IPv6 address in brackets (section 4.1.14).
+fn server_name(request: &Request<'_>, gateway: &Gateway<'_>) -> String {
+    let name = match request.host.name {
+        // Only a request of HTTP/1.0 can be without.
+        Name::Registered("") => Name::Ip(gateway.local.ip().to_canonical()),
+        name => name,
+    };
+    match name {
+        Name::Registered(name) => name.to_owned(),
+        Name::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+        Name::Ip(ip) => ip.to_string(),
+    }
+}
+
+/// The headers as `HTTP_*` (section 4.1.18).
+fn add_headers(variables: &mut Variables, request: &Request<'_>) {
+    let mut headers = BTreeMap::<String, Vec<u8>>::new();
+    for (name, value) in request.headers() {
+        let Some(name) = header_variable(name) else {
+            continue;
+        };
+        // RFC 6265 section 5.4: cookies are separated by semicolons, of which none may be lost.
+        let separator: &[u8] = if name == "HTTP_COOKIE" { b"; " } else { b", " };
+        headers
+            .entry(name)
+            .and_modify(|joined| joined.extend_from_slice(separator))
+            .or_default()
+            .extend(value.iter().map(|&byte| match byte {
+                // Line ends divide one variable from the next where somebody prints them, and a
+                // variable cannot have a NUL at all.
+                b'\r' | b'\n' | 0 => b' ',
+                byte => byte,
+            }));
+    }
+    // The authority of an absolute target stands in the place of Host (RFC 9112 section 3.2.2).
+    headers.insert("HTTP_HOST".to_owned(), request.host.text.into());
+    let headers = headers.into_iter();
+    variables.extend(headers.map(|(name, value)| (name.into(), OsString::from_vec(value))));
+}
+
+/// The variable that a header becomes, if it becomes one. `_` is not let pass, for `X_Y` and `X-Y`
+/// would be the same, and a proxy that removes the one may not know of the other.
+fn header_variable(name: &str) -> Option<String> {
+    let plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !plain || name.eq_ignore_ascii_case("Proxy") {
+        return None;
+    }
+    Some(format!(
+        "HTTP_{}",
+        name.to_ascii_uppercase().replace('-', "_")
+    ))
+}
+
+/// Replaces each `%` and two hexadecimal digits by the byte that they stand for. Other signs stay
+/// as they are. No NUL comes out: the request head is refused when it has one.
+fn decode_percent(text: &str) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| (*byte? as char).to_digit(16);
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (
+            bytes[at],
+            digit(bytes.get(at + 1)),
+            digit(bytes.get(at + 2)),
+        ) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((16 * high + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// Makes values of UNIQUE_ID: letters, digits and `-`, so that one can be part of a file's name.
+#[derive(Debug)]
+pub struct UniqueIds {
+    prefix: String,
+    count: u64,
+}
+
+impl UniqueIds {
+    /// Ids of a server with this process number that started at this time: no other of the same
+    /// machine makes the same.
+    pub fn new(started: SystemTime, pid: u32) -> Self {
+        let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            prefix: format!("{:x}-{pid:x}", since.as_nanos()),
+            count: 0,
+        }
+    }
+
+    /// The next id.
+    pub fn make(&mut self) -> String {
+        self.count += 1;
+        format!("{}-{:x}", self.prefix, self.count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LOOPBACK: Gateway<'static> = Gateway {
+        script_name: "",
+        peer: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_000),
+        local: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080),
+        unique_id: "1-2-3",
+        https: false,
+    };
+
+    fn variables(head: &str, gateway: &Gateway<'_>) -> BTreeMap<String, String> {
+        let request = Request::parse(head.as_bytes(), 64).unwrap();
+        let text = |text: OsString| text.into_string().unwrap();
+        let variables = of(&request, gateway, &[], |_| None);
+        let names: HashSet<_> = variables.iter().map(|(name, _)| name.clone()).collect();
+        assert_eq!(names.len(), variables.len(), "each name once");
+        variables
+            .into_iter()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect()
+    }
+
+    fn with_headers(headers: &str) -> BTreeMap<String, String> {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        let mut variables = variables(&head, &LOOPBACK);
+        variables.retain(|name, _| name.starts_with("HTTP_") && name != "HTTP_HOST");
+        variables
+    }
+
+    #[test]
+    fn every_variable_of_cgi_is_there() {
+        let head = "GET /a%20b/%e2%82%ac?x=%20&y HTTP/1.1\r\nHost: Box.local.:81\r\nX-Y: z\r\n\r\n";
+        let expected = [
+            ("AUTH_TYPE", ""),
+            ("CONTENT_LENGTH", ""),
+            ("CONTENT_TYPE", ""),
+            ("GATEWAY_INTERFACE", "CGI/1.1"),
+            ("HTTP_HOST", "Box.local.:81"),
+            ("HTTP_X_Y", "z"),
+            ("PATH_INFO", "/a b/€"),
+            ("PATH_TRANSLATED", "/a b/€"),
+            ("QUERY_STRING", "x=%20&y"),
+            ("REMOTE_ADDR", "127.0.0.1"),
+            ("REMOTE_HOST", "127.0.0.1"),
+            ("REMOTE_IDENT", ""),
+            ("REMOTE_PORT", "50000"),
+            ("REMOTE_USER", ""),
+            ("REQUEST_METHOD", "GET"),
+            ("REQUEST_URI", "/a%20b/%e2%82%ac?x=%20&y"),
+            ("SCRIPT_NAME", ""),
+            ("SERVER_NAME", "Box.local"),
+            ("SERVER_PORT", "8080"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            (
+                "SERVER_SOFTWARE",
+                concat!("wspipe/", env!("CARGO_PKG_VERSION")),
+            ),
+            ("UNIQUE_ID", "1-2-3"),
+        ];
+        let variables = variables(head, &LOOPBACK);
+        let shown: Vec<_> = variables
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_mount_path_divides_the_path() {
+        let cases = [
+            ("/ws", "/ws", ""),
+            ("/ws", "/ws/", "/"),
+            ("/ws", "/ws/a%2Fb", "/a/b"),
+            ("/ws", "/%77s/x", "/x"),
+            ("", "/", "/"),
+            ("", "/100%", "/100%"),
+            ("", "/%zz%4", "/%zz%4"),
+        ];
+        for (script_name, path, path_info) in cases {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let variables = variables(
+                &head,
+                &Gateway {
+                    script_name,
+                    ..LOOPBACK
+                },
+            );
+            assert_eq!(variables["SCRIPT_NAME"], script_name);
+            assert_eq!(variables["PATH_INFO"], path_info, "{path}");
+            assert_eq!(variables["PATH_TRANSLATED"], path_info, "{path}");
+            assert_eq!(variables["REQUEST_URI"], path);
+        }
+    }
+
+    #[test]
+    fn the_server_is_called_as_the_client_calls_it() {
+        let cases = [
+            ("GET / HTTP/1.1\r\nHost: [0::1]:80", "[::1]", "[0::1]:80"),
+            ("GET / HTTP/1.1\r\nHost: 10.0.0.1", "10.0.0.1", "10.0.0.1"),
+            ("GET http://b:9/ HTTP/1.1\r\nHost: a", "b", "b:9"),
+            ("GET / HTTP/1.0", "127.0.0.1", ""),
+        ];
+        for (head, name, host) in cases {
+            let variables = variables(&format!("{head}\r\n\r\n"), &LOOPBACK);
+            assert_eq!(
+                (&*variables["SERVER_NAME"], &*variables["HTTP_HOST"]),
+                (name, host)
+            );
+            assert_eq!(variables["REQUEST_URI"], "/");
+            assert_eq!(variables["SERVER_PORT"], "8080");
+        }
+    }
+
+    #[test]
+    fn the_client_is_named_by_its_plain_address() {
+        for (peer, shown) in [("[::1]:1", "::1"), ("[::ffff:10.0.0.1]:1", "10.0.0.1")] {
+            let gateway = Gateway {
+                peer: peer.parse().unwrap(),
+                ..LOOPBACK
+            };
+            let variables = variables("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &gateway);
+            assert_eq!(variables["REMOTE_ADDR"], shown);
+            assert_eq!(variables["REMOTE_HOST"], shown);
+        }
+    }
+
+    #[test]
+    fn https_is_on_over_tls_alone() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nHTTPS: on\r\n\r\n";
+        assert!(!variables(head, &LOOPBACK).contains_key("HTTPS"));
+        let variables = variables(
+            head,
+            &Gateway {
+                https: true,
+                ..LOOPBACK
+            },
+        );
+        assert_eq!(variables["HTTPS"], "on");
+    }
+
+    #[test]
+    fn repeated_headers_are_joined() {
+        let variables = with_headers("X-A: 1\r\nCookie: a=1\r\nx-a:\r\ncookie: b=2\r\nX-a: 3\r\n");
+        let expected = [("HTTP_COOKIE", "a=1; b=2"), ("HTTP_X_A", "1, , 3")];
+        assert_eq!(
+            variables,
+            expected.map(|(n, v)| (n.into(), v.into())).into()
+        );
+    }
+
+    #[test]
+    fn odd_headers_are_not_passed() {
+        let odd = "Proxy: evil\r\npROXY: evil\r\nX_Y: 1\r\nA.B: 2\r\nA!: 3\r\n";
+        assert_eq!(with_headers(odd), BTreeMap::new());
+        let close = with_headers("Proxy-Connection: close\r\n");
+        assert_eq!(close["HTTP_PROXY_CONNECTION"], "close");
+    }
+
+    #[test]
+    fn bytes_of_headers_pass_as_they_are() {
+        let head = b"GET /%ff HTTP/1.1\r\nHost: a\r\nX: \xff\ty\r\n\r\n";
+        let request = Request::parse(head, 64).unwrap();
+        let variables: BTreeMap<_, _> =
+            of(&request, &LOOPBACK, &[], |_| None).into_iter().collect();
+        assert_eq!(variables[OsStr::new("HTTP_X")].as_bytes(), b"\xff\ty");
+        assert_eq!(variables[OsStr::new("PATH_INFO")].as_bytes(), b"/\xff");
+    }
+
+    #[test]
+    fn the_servers_own_variables_pass_by_name_and_never_hide_the_request() {
+        let request = Request::parse(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 64).unwrap();
+        let own = |name: &OsStr| match name.to_str()? {
+            "PATH" => Some("/bin".into()),
+            "SECRET" => Some("x".into()),
+            "REMOTE_USER" => Some("root".into()),
+            _ => None,
+        };
+        let passenv = ["PATH", "MISSING", "REMOTE_USER"].map(OsString::from);
+        let variables: BTreeMap<_, _> =
+            of(&request, &LOOPBACK, &passenv, own).into_iter().collect();
+        assert_eq!(variables[OsStr::new("PATH")], "/bin");
+        assert_eq!(variables[OsStr::new("REMOTE_USER")], "");
+        assert!(!variables.contains_key(OsStr::new("MISSING")));
+        assert!(!variables.contains_key(OsStr::new("SECRET")));
+    }
+
+    #[test]
+    fn unique_ids_differ_and_fit_file_names() {
+        let start = UNIX_EPOCH + Duration::from_nanos(0x1234_5678);
+        let mut ids = UniqueIds::new(start, 0xabc);
+        assert_eq!(ids.make(), "12345678-abc-1");
+        assert_eq!(ids.make(), "12345678-abc-2");
+        assert_ne!(
+            UniqueIds::new(start, 1).make(),
+            UniqueIds::new(start, 2).make()
+        );
+    }
+}

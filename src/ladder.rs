@@ -1,0 +1,114 @@
+//! How a command is made to end: [`Ladder`], ever ruder signals at fixed times.
+//!
+//! Its stdin is closed first, which ends most programs. Then each rung is a signal to the whole
+//! process group, and is skipped once nothing of it is left.
+
+use std::time::{Duration, Instant};
+
+/// A signal of the ladder, by the names of POSIX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT: as if somebody had typed Ctrl-C.
+    Interrupt,
+    /// SIGTERM: please end.
+    Terminate,
+    /// SIGKILL: cannot be ignored.
+    Kill,
+}
+
+/// The rungs: each signal, and when it is due, in thousandths of `--kill-after`.
+const RUNGS: [(Signal, u32); 3] = [
+    (Signal::Interrupt, 100),
+    (Signal::Terminate, 350),
+    (Signal::Kill, 1000),
+];
+
+/// How far down the ladder one process group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ladder {
+    began: Instant,
+    rung: u8,
+}
+
+impl Ladder {
+    /// A ladder whose times count from `now`.
+    pub fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            rung: 0,
+        }
+    }
+
+    /// When the next rung is due; `None` when none is left, or none was wanted (`kill_after` is
+    /// `None`: `--kill-after=never`).
+    pub fn deadline(&self, kill_after: Option<Duration>) -> Option<Instant> {
+        let (_, thousandths) = RUNGS.get(usize::from(self.rung))?;
+        Some(self.began + kill_after? * *thousandths / 1000)
+    }
+
+    /// The signal that is due by `now`, if one is, and steps past it. Where several are due
+    /// (the machine slept), each call gives the next.
+    pub fn step(&mut self, now: Instant, kill_after: Option<Duration>) -> Option<Signal> {
+        if self.deadline(kill_after)? > now {
+            return None;
+        }
+        let (signal, _) = RUNGS[usize::from(self.rung)];
+        self.rung += 1;
+        Some(signal)
+    }
+
+    /// Whether no rung is left to wait for.
+    pub fn is_done(&self, kill_after: Option<Duration>) -> bool {
+        self.deadline(kill_after).is_none()
+    }
+
+    /// Whether every rung is behind: the last signal was sent, or [`Ladder::finish`] was called.
+    pub fn is_finished(&self) -> bool {
+        usize::from(self.rung) == RUNGS.len()
+    }
+
+    /// Ends the ladder: nothing is left that a signal could reach, or the number of the group
+    /// belongs to somebody else by now.
+    pub fn finish(&mut self) {
+        self.rung = RUNGS.len() as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rung_comes_at_its_time_and_once() {
+        let start = Instant::now();
+        let second = Some(Duration::from_secs(1));
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut ladder = Ladder::begin(start);
+        for (due, signal) in [
+            (100, Signal::Interrupt),
+            (350, Signal::Terminate),
+            (1000, Signal::Kill),
+        ] {
+            assert_eq!(ladder.deadline(second), Some(at(due)));
+            assert_eq!(ladder.step(at(due - 1), second), None);
+            assert_eq!(ladder.step(at(due), second), Some(signal));
+        }
+        assert!(ladder.is_done(second));
+        assert_eq!(ladder.step(at(9999), second), None);
+    }
+
+    #[test]
+    fn kill_after_scales_the_ladder() {
+        let start = Instant::now();
+        let mut ladder = Ladder::begin(start);
+        let ten = Some(Duration::from_secs(10));
+        assert_eq!(ladder.deadline(ten), Some(start + Duration::from_secs(1)));
+        ladder.finish();
+        assert!(ladder.is_done(ten));
+        assert_eq!(
+            Ladder::begin(start).deadline(Some(Duration::ZERO)),
+            Some(start)
+        );
+        assert!(Ladder::begin(start).is_done(None), "never");
+    }
+}

@@ -1,0 +1,484 @@
+//! The real operating system: [`Linux`], which is [`System`] by epoll, TCP sockets, pipes,
+//! process groups, signalfd and `/proc`.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::pipe::{Receiver, Sender};
+use mio::{Interest, Registry};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal as NixSignal, kill};
+use nix::unistd::{Pid as NixPid, geteuid};
+
+use crate::config::Config;
+use crate::ladder::Signal;
+use crate::limits::DescriptorLimit;
+use crate::listener;
+use crate::peer_uid::peer_uid;
+use crate::signals::Signals;
+use crate::source::{ClientId, ProcessId, Source};
+use crate::spawn;
+use crate::system::{Child, Exit, Group, Notice, Pid, Socket, Spawn, SpawnError, System};
+
+/// What `waitpid(2)` calls "any child".
+const ANY_CHILD: Pid = -1;
+
+/// The server's hold on the system: where streams are registered, the listeners, the signals.
+pub struct Linux {
+    registry: Registry,
+    listeners: Vec<TcpListener>,
+    signals: Signals,
+    descriptors: DescriptorLimit,
+}
+
+impl Linux {
+    /// Listens on the addresses of the configuration, and takes the signals of the process.
+    /// `descriptors` is what a command gets its limit back from.
+    ///
+    /// # Errors
+    /// Above all an address that cannot be had; the text then names it and the system's reason.
+    pub fn start(
+        config: &Config,
+        registry: &Registry,
+        descriptors: DescriptorLimit,
+    ) -> io::Result<Self> {
+        spawn::keep_inherited_descriptors()?;
+        let registry = registry.try_clone()?;
+        let mut listeners = listener::listen(config)?;
+        for (index, listener) in (0..).zip(&mut listeners) {
+            registry.register(listener, Source::Listener(index).into(), Interest::READABLE)?;
+        }
+        let signals = Signals::start()?;
+        signals.register(&registry, Source::Signals.into())?;
+        Ok(Self {
+            registry,
+            listeners,
+            signals,
+            descriptors,
+        })
+    }
+
+    /// The addresses that are listened on, in the order of the configuration, with the port that
+    /// port 0 came to be.
+    ///
+    /// # Errors
+    /// As `getsockname(2)`.
+    pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+}
+
+impl Socket for TcpStream {
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn unacknowledged(&self) -> usize {
+        // It fails only for a socket that was never connected.
+        usize::try_from(outgoing_queue(self.as_fd()).unwrap_or(0)).unwrap_or(0)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        TcpStream::local_addr(self).map(listener::unmapped)
+    }
+}
+
+impl System for Linux {
+    type Socket = TcpStream;
+    type Stdin = Sender;
+    type Output = Receiver;
+
+    fn accept(&mut self, listener: u32) -> io::Result<(TcpStream, SocketAddr)> {
+        match self.listeners.get(listener as usize) {
+            Some(listener) => listener::accept(listener),
+            // It was closed, in this very batch perhaps.
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn stop_listening(&mut self) {
+        self.listeners.clear();
+    }
+
+    fn watch_client(&mut self, socket: &mut TcpStream, id: ClientId) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.registry
+            .register(socket, Source::Client(id).into(), both)
+    }
+
+    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
+        let registry = &self.registry;
+        registry.register(
+            &mut child.stdin,
+            Source::Stdin(id).into(),
+            Interest::WRITABLE,
+        )?;
+        registry.register(
+            &mut child.stdout,
+            Source::Stdout(id).into(),
+            Interest::READABLE,
+        )?;
+        if let Some(stderr) = &mut child.stderr {
+            registry.register(stderr, Source::Stderr(id).into(), Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
+        let started = spawn::start(spawn, &self.descriptors)?;
+        Ok(Child {
+            pid: started.pid,
+            stdin: started.stdin,
+            stdout: started.stdout,
+            stderr: started.stderr,
+        })
+    }
+
+    fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
+        kill_group(
+            leader,
+            Some(match signal {
+                Signal::Interrupt => NixSignal::SIGINT,
+                Signal::Terminate => NixSignal::SIGTERM,
+                Signal::Kill => NixSignal::SIGKILL,
+            }),
+        )
+    }
+
+    fn probe_group(&mut self, leader: Pid) -> Group {
+        kill_group(leader, None)
+    }
+
+    fn reap(&mut self) -> Option<(Pid, Exit)> {
+        // Any child: as the first process of a container the server is also given orphans that
+        // it did not start, and they must not stay as zombies.
+        wait(ANY_CHILD)
+    }
+
+    fn next_signal(&mut self) -> Option<Notice> {
+        self.signals.next_notice()
+    }
+
+    fn peer_uid(&mut self, peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+        peer_uid(peer, local)
+    }
+
+    fn own_uid(&self) -> u32 {
+        geteuid().as_raw()
+    }
+}
+
+/// Signals a process group; `None` asks only whether it has members.
+fn kill_group(leader: Pid, signal: Option<NixSignal>) -> Group {
+    // To kill(2) the groups 0 and 1 are our own and everybody.
+    if leader <= 1 {
+        return Group::Gone;
+    }
+    match kill(NixPid::from_raw(-leader), signal) {
+        Err(Errno::ESRCH) => Group::Gone,
+        // EPERM: it has members, none of which we may signal.
+        Ok(()) | Err(_) => Group::Alive,
+    }
+}
+
+/// A child that has ended, of those that `which` stands for in `waitpid(2)`; it is reaped.
+///
+/// The call of `nix` does not do: it takes the real-time signals for an error, and the child that
+/// was ended by one would be reaped unheard.
+#[allow(unsafe_code)]
+fn wait(which: Pid) -> Option<(Pid, Exit)> {
+    let mut status = 0;
+    // SAFETY: the status is written to an int that outlives the call.
+    let pid = unsafe { libc::waitpid(which, &mut status, libc::WNOHANG) };
+    // 0: none has ended; an error: there is none, since WNOHANG does not wait to be interrupted.
+    if pid <= 0 {
+        return None;
+    }
+    // Both fit a byte, as they come from seven and eight bits of the status. A child that merely
+    // stopped is not reported, not having been asked for.
+    let exit = if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status) as u8)
+    } else {
+        Exit::Status(libc::WEXITSTATUS(status) as u8)
+    };
+    Some((pid, exit))
+}
+
+nix::ioctl_read_bad!(
+    /// SIOCOUTQ of tcp(7), which has the number of TIOCOUTQ.
+    siocoutq,
+    libc::TIOCOUTQ,
+    libc::c_int
+);
+
+/// How many bytes of a socket's output were not acknowledged.
+#[allow(unsafe_code)]
+fn outgoing_queue(socket: BorrowedFd<'_>) -> nix::Result<libc::c_int> {
+    let mut queued = 0;
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the number is written to
+    // an int that outlives the call.
+    unsafe { siocoutq(socket.as_raw_fd(), &mut queued) }?;
+    Ok(queued)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net;
+    use std::time::{Duration, Instant};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+    use crate::arena::Id;
+    use crate::config::Stderr;
+    use crate::readiness::Readiness;
+
+    /// A system of this test's own. Its signals are those of the test's thread alone.
+    struct World {
+        poll: Poll,
+        linux: Linux,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let poll = Poll::new().unwrap();
+            let config = Config {
+                port: 0,
+                ..Config::default()
+            };
+            let descriptors = DescriptorLimit::raise().unwrap();
+            let linux = Linux::start(&config, poll.registry(), descriptors).unwrap();
+            Self { poll, linux }
+        }
+
+        /// Waits until a source is reported as the condition says.
+        fn wait(&mut self, source: Source, is_ready: fn(Readiness) -> bool) {
+            let mut events = Events::with_capacity(16);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.poll.poll(&mut events, Some(left)).unwrap();
+                let mut reported = events.iter();
+                if reported.any(|event| {
+                    Source::from(event.token()) == source && is_ready(Readiness::from(event))
+                }) {
+                    return;
+                }
+                assert!(!left.is_zero(), "{source:?} was not reported");
+            }
+        }
+
+        fn connect(&mut self) -> (net::TcpStream, TcpStream) {
+            let address = self.linux.local_addrs().unwrap()[0];
+            let client = net::TcpStream::connect(address).unwrap();
+            self.wait(Source::Listener(0), Readiness::readable);
+            let (mut socket, peer) = self.linux.accept(0).unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+            assert_eq!(
+                self.linux.accept(0).unwrap_err().kind(),
+                ErrorKind::WouldBlock
+            );
+            self.linux.watch_client(&mut socket, client_id()).unwrap();
+            (client, socket)
+        }
+
+        fn start(&mut self, words: &[&str], stderr: Stderr) -> Child<Linux> {
+            let command: Vec<_> = words.iter().map(Into::into).collect();
+            let environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
+            let spawn = Spawn {
+                command: &command,
+                environment,
+                stderr,
+            };
+            let mut child = self.linux.spawn(&spawn).unwrap();
+            self.linux.watch_child(&mut child, process_id()).unwrap();
+            child
+        }
+    }
+
+    fn client_id() -> ClientId {
+        Id::from_parts(3, 5)
+    }
+
+    fn process_id() -> ProcessId {
+        Id::from_parts(4, 6)
+    }
+
+    /// Waits for one child, so that tests do not take each other's.
+    fn wait_for(pid: Pid) -> Exit {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some((ended, exit)) = wait(pid) {
+                assert_eq!(ended, pid);
+                return exit;
+            }
+            assert!(Instant::now() < deadline, "{pid} did not end");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_client_is_reported_once_registered_and_heard_to_leave() {
+        let mut world = World::new();
+        let (mut client, mut socket) = world.connect();
+        let source = Source::Client(client_id());
+        world.wait(source, Readiness::writable);
+        client.write_all(b"hello").unwrap();
+        world.wait(source, Readiness::readable);
+        let mut bytes = [0; 16];
+        assert_eq!(socket.read(&mut bytes).unwrap(), 5);
+        assert_eq!(
+            socket.read(&mut bytes).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+        client.write_all(b"left unread").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        world.wait(source, Readiness::hung_up);
+
+        socket.shutdown_write().unwrap();
+        assert_eq!(client.read(&mut bytes).unwrap(), 0);
+        let address = world.linux.local_addrs().unwrap()[0];
+        assert_eq!(
+            Socket::local_addr(&socket).unwrap(),
+            address,
+            "known to the last"
+        );
+    }
+
+    #[test]
+    fn what_the_peer_has_not_acknowledged_is_known() {
+        let mut world = World::new();
+        let (mut client, mut socket) = world.connect();
+        assert_eq!(socket.unacknowledged(), 0);
+        let chunk = [0; 65_536];
+        let mut written = 0;
+        while let Ok(n) = socket.write(&chunk) {
+            written += n;
+        }
+        let waiting = socket.unacknowledged();
+        assert!(
+            waiting > 0 && waiting < written,
+            "the peer's buffer is full, and so is ours"
+        );
+        client.read_exact(&mut vec![0; written]).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while socket.unacknowledged() > 0 {
+            assert!(
+                Instant::now() < deadline,
+                "all was read, so all is acknowledged"
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_closed_listener_refuses_and_reports_nothing() {
+        let mut world = World::new();
+        let address = world.linux.local_addrs().unwrap()[0];
+        world.linux.stop_listening();
+        assert_eq!(
+            world.linux.accept(0).unwrap_err().kind(),
+            ErrorKind::WouldBlock
+        );
+        assert!(net::TcpStream::connect(address).is_err());
+        assert_eq!(world.linux.local_addrs().unwrap(), []);
+    }
+
+    #[test]
+    fn a_commands_pipes_are_reported() {
+        let mut world = World::new();
+        let mut child = world.start(
+            &["sh", "-c", "read line; echo $line; echo e >&2"],
+            Stderr::Log,
+        );
+        world.wait(Source::Stdin(process_id()), Readiness::writable);
+        child.stdin.write_all(b"hello\n").unwrap();
+        world.wait(Source::Stdout(process_id()), Readiness::readable);
+        let mut bytes = [0; 16];
+        assert_eq!(child.stdout.read(&mut bytes).unwrap(), 6);
+        assert_eq!(wait_for(child.pid), Exit::Status(0));
+        world.wait(Source::Stderr(process_id()), Readiness::hung_up);
+        assert_eq!(child.stderr.unwrap().read(&mut bytes).unwrap(), 2);
+        assert_eq!(child.stdout.read(&mut bytes).unwrap(), 0);
+        assert_eq!(
+            child.stdin.write(b"x").unwrap_err().kind(),
+            ErrorKind::BrokenPipe
+        );
+    }
+
+    #[test]
+    fn a_command_that_closes_its_stdin_is_reported() {
+        let mut world = World::new();
+        let child = world.start(&["sh", "-c", "exec <&-; exec sleep 100"], Stderr::Merge);
+        world.wait(Source::Stdin(process_id()), Readiness::hung_up);
+        assert_eq!(
+            world.linux.signal_group(child.pid, Signal::Kill),
+            Group::Alive
+        );
+        assert_eq!(wait_for(child.pid), Exit::Signal(9));
+    }
+
+    #[test]
+    fn each_way_to_end_is_told() {
+        let mut world = World::new();
+        let real_time = libc::SIGRTMIN();
+        for (script, exit) in [
+            ("exit 0".to_owned(), Exit::Status(0)),
+            ("exit 255".to_owned(), Exit::Status(255)),
+            ("kill -TERM $$".to_owned(), Exit::Signal(15)),
+            (
+                format!("kill -{real_time} $$"),
+                Exit::Signal(real_time as u8),
+            ),
+        ] {
+            let child = world.start(&["sh", "-c", &script], Stderr::Merge);
+            assert_eq!(wait_for(child.pid), exit, "{script}");
+            assert_eq!(wait(child.pid), None, "each end is told once");
+        }
+    }
+
+    #[test]
+    fn a_group_is_signalled_as_a_whole_and_known_to_be_gone() {
+        let mut world = World::new();
+        // A grandchild that outlives the leader is of the group still. Here it is this process
+        // that adopts it, since the first of a container may not reap what it is given.
+        nix::sys::prctl::set_child_subreaper(true).unwrap();
+        let mut child = world.start(&["sh", "-c", "sleep 100 & echo"], Stderr::Merge);
+        assert_eq!(world.linux.probe_group(child.pid), Group::Alive);
+        assert_eq!(wait_for(child.pid), Exit::Status(0));
+        assert_eq!(world.linux.probe_group(child.pid), Group::Alive);
+        let group = world.linux.signal_group(child.pid, Signal::Terminate);
+        assert_eq!(group, Group::Alive);
+        world.wait(Source::Stdout(process_id()), Readiness::hung_up);
+        while child.stdout.read(&mut [0; 16]).unwrap() > 0 {}
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while wait(-child.pid).is_none() {
+            assert!(Instant::now() < deadline, "the grandchild ends");
+            std::thread::yield_now();
+        }
+        assert_eq!(world.linux.probe_group(child.pid), Group::Gone);
+        assert_eq!(
+            world.linux.signal_group(child.pid, Signal::Kill),
+            Group::Gone
+        );
+    }
+
+    #[test]
+    fn numbers_that_mean_everybody_are_nobodys_group() {
+        for leader in [1, 0, -1] {
+            assert_eq!(kill_group(leader, None), Group::Gone);
+        }
+    }
+
+    #[test]
+    fn a_peer_on_loopback_is_ones_own() {
+        let mut world = World::new();
+        let (client, _socket) = world.connect();
+        let (peer, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let uid = world.linux.peer_uid(peer, local).unwrap();
+        assert_eq!(uid, Some(world.linux.own_uid()));
+    }
+}

@@ -1,0 +1,268 @@
+//! One command's life: running, ending, exited, gone.
+//!
+//! A command runs for a client, but neither owns the other: it may outlive its client (the
+//! ladder) and its client may outlive it (what it printed is delivered first). They know each
+//! other by id, and `server.rs` carries the bytes between them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use crate::context::Context;
+use crate::ladder::{Ladder, Signal};
+use crate::lines::Lines;
+use crate::outbox::Pool;
+use crate::readiness::Readiness;
+use crate::record::Record;
+use crate::source::ClientId;
+use crate::stdin::Stdin;
+use crate::system::{Exit, Group, Pid};
+
+/// A command that was started, until nothing of it is left.
+pub struct Process<W, R> {
+    pid: Pid,
+    /// Whom it was started for.
+    client: ClientId,
+    /// Whether that client still takes its output.
+    wanted: bool,
+    life: Life,
+    /// Messages on their way in.
+    pub stdin: Stdin<W>,
+    /// Its output.
+    pub stdout: Output<R>,
+    /// What it complains of, where that goes to the log. Boxed because it is rare.
+    pub stderr: Option<Box<Output<R>>>,
+    /// What the log will say of a client that has gone before its command.
+    pub record: Option<Box<Record>>,
+    /// When this process has asked to be woken.
+    pub wake_at: Option<Instant>,
+    /// Whether this process is in the ready queue.
+    pub queued: bool,
+}
+
+/// Where a command is in its life.
+enum Life {
+    /// It runs. Ends when its client leaves, when it exits, or when the server shuts down.
+    Running,
+    /// It was asked to end and the ladder is under way. Ends with its exit.
+    Ending(Ladder),
+    /// It was reaped. The ladder now counts for what it left behind in its process group. Ends
+    /// when the group is gone, and its output is delivered or wanted by nobody.
+    Exited(Exit, Ladder),
+}
+
+impl<W: Write, R: Read> Process<W, R> {
+    /// A command that has just been started for `client`.
+    pub fn new(pid: Pid, client: ClientId, stdin: W, stdout: R, stderr: Option<R>) -> Self {
+        Self {
+            pid,
+            client,
+            wanted: true,
+            life: Life::Running,
+            stdin: Stdin::new(stdin),
+            stdout: Output::new(stdout),
+            stderr: stderr.map(|pipe| Box::new(Output::new(pipe))),
+            record: None,
+            wake_at: None,
+            queued: false,
+        }
+    }
+
+    /// Its number, which is that of its process group.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Whom its output is for; `None` once that client has left.
+    pub fn client(&self) -> Option<ClientId> {
+        self.wanted.then_some(self.client)
+    }
+
+    /// Whom it was started for, there or not.
+    pub fn started_for(&self) -> ClientId {
+        self.client
+    }
+
+    /// How it ended, once it was reaped.
+    pub fn exit(&self) -> Option<Exit> {
+        match self.life {
+            Life::Exited(exit, _) => Some(exit),
+            Life::Running | Life::Ending(_) => None,
+        }
+    }
+
+    /// The client takes no more output and sends no more messages: those that came are written,
+    /// stdin is closed, and the ladder begins. From here on output is read and dropped, so that a
+    /// command that still prints is not stuck.
+    pub fn client_left(&mut self, now: Instant, pool: &mut Pool) {
+        self.wanted = false;
+        self.stdin.close_when_drained(pool);
+        self.end(now);
+    }
+
+    /// Begins the ladder, if it has not begun.
+    pub fn end(&mut self, now: Instant) {
+        if let Life::Running = self.life {
+            self.life = Life::Ending(Ladder::begin(now));
+        }
+    }
+
+    /// The command was reaped. What it left behind in its group gets the ladder too: the end of a
+    /// command is its exit and not the end of its pipes.
+    pub fn on_exit(&mut self, exit: Exit, group: Group, now: Instant, pool: &mut Pool) {
+        let mut ladder = match self.life {
+            Life::Running => Ladder::begin(now),
+            Life::Ending(ladder) | Life::Exited(_, ladder) => ladder,
+        };
+        if group == Group::Gone {
+            ladder.finish();
+        }
+        self.life = Life::Exited(exit, ladder);
+        self.stdin.close(pool);
+        // What it printed last may be in the pipes without an edge having told of it.
+        self.stdout.readiness.merge(Readiness::READABLE);
+        if let Some(stderr) = &mut self.stderr {
+            stderr.readiness.merge(Readiness::READABLE);
+        }
+    }
+
+    /// Another process has been given the number of this one, whose group must therefore be gone:
+    /// it is never signalled again.
+    pub fn number_reused(&mut self) {
+        debug_assert!(
+            self.exit().is_some(),
+            "the number of a child is free once it is reaped"
+        );
+        self.ladder_mut().finish();
+    }
+
+    /// Whether everything that the command printed has been read. After its exit that is so at
+    /// the end of the pipe, or when the pipe is empty and nothing is left that could fill it.
+    pub fn output_is_over(&self, kill_after: Option<Duration>) -> bool {
+        let Life::Exited(_, ladder) = &self.life else {
+            return false;
+        };
+        let over = |output: &Output<R>| {
+            output.pipe.is_none() || !output.readiness.readable() && ladder.is_done(kill_after)
+        };
+        over(&self.stdout) && self.stderr.as_deref().is_none_or(over)
+    }
+
+    /// Whether nothing of the command is left, and nobody waits for its output.
+    pub fn is_gone(&self, kill_after: Option<Duration>) -> bool {
+        match &self.life {
+            Life::Exited(_, ladder) => !self.wanted && ladder.is_done(kill_after),
+            Life::Running | Life::Ending(_) => false,
+        }
+    }
+
+    /// When the process must be woken.
+    pub fn deadline(&self, cx: &Context) -> Option<Instant> {
+        let rung = match &self.life {
+            Life::Running => None,
+            Life::Ending(ladder) | Life::Exited(_, ladder) => ladder.deadline(cx.config.kill_after),
+        };
+        let prompt = cx
+            .config
+            .flush
+            .and_then(|flush| Some(self.stdout.tail_since? + flush));
+        [rung, prompt].into_iter().flatten().min()
+    }
+
+    /// The signal that is due to the process group, if one is.
+    pub fn due_signal(&mut self, now: Instant, kill_after: Option<Duration>) -> Option<Signal> {
+        match &mut self.life {
+            Life::Running => None,
+            Life::Ending(ladder) | Life::Exited(_, ladder) => ladder.step(now, kill_after),
+        }
+    }
+
+    /// Whether there is output to be read.
+    pub fn has_output(&self) -> bool {
+        self.stdout.has_work()
+    }
+
+    /// Whether nothing is left that a signal could reach: it must not be sent then, since the
+    /// number may name somebody else's group by now.
+    pub fn group_is_gone(&self) -> bool {
+        matches!(&self.life, Life::Exited(_, ladder) if ladder.is_finished())
+    }
+
+    /// Nothing that a signal could reach is left. (Its leader, until it is reaped, is.)
+    pub fn group_gone(&mut self) {
+        if self.exit().is_some() {
+            self.ladder_mut().finish();
+        }
+    }
+
+    fn ladder_mut(&mut self) -> &mut Ladder {
+        match &mut self.life {
+            Life::Ending(ladder) | Life::Exited(_, ladder) => ladder,
+            Life::Running => unreachable!("a running process is on no ladder"),
+        }
+    }
+}
+
+/// A pipe that a command writes, read by us.
+pub struct Output<R> {
+    /// `None` at the end of the pipe.
+    pipe: Option<R>,
+    /// What epoll last said of the pipe.
+    pub readiness: Readiness,
+    /// Cuts it into lines.
+    pub lines: Lines,
+    /// Since when the beginning of a line has waited for its end.
+    pub tail_since: Option<Instant>,
+}
+
+impl<R: Read> Output<R> {
+    fn new(pipe: R) -> Self {
+        Self {
+            pipe: Some(pipe),
+            readiness: Readiness::NONE,
+            lines: Lines::new(),
+            tail_since: None,
+        }
+    }
+
+    /// The pipe, to be registered.
+    pub fn pipe_mut(&mut self) -> Option<&mut R> {
+        self.pipe.as_mut()
+    }
+
+    /// Whether a read may bring something.
+    pub fn has_work(&self) -> bool {
+        self.pipe.is_some() && self.readiness.readable()
+    }
+
+    /// Reads once. `None`: nothing is there now. An empty read is the end of the pipe, which is
+    /// then closed.
+    pub fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
+        let pipe = self.pipe.as_mut()?;
+        while self.readiness.readable() {
+            match pipe.read(scratch) {
+                Ok(n) if n > 0 => {
+                    self.readiness.read_some(n, scratch.len());
+                    return Some(n);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readiness.read_blocked();
+                }
+                // No other error of a pipe is known to read(2); it would be its end.
+                Ok(_) | Err(_) => {
+                    self.pipe = None;
+                    return Some(0);
+                }
+            }
+        }
+        None
+    }
+
+    /// Notes whether the beginning of a line waits, and since when.
+    pub fn note_tail(&mut self, now: Instant) {
+        self.tail_since = self
+            .lines
+            .has_tail()
+            .then(|| self.tail_since.unwrap_or(now));
+    }
+}

@@ -1,0 +1,155 @@
+//! What the log says of one WebSocket connection at its end: [`Record`].
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::log::Escaped;
+use crate::system::{Exit, Pid};
+use crate::ws::close::CloseCode;
+
+/// The facts of one connection, gathered while it lasts.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The path it asked for, as it came, without the query: that may hold a secret.
+    pub path: Box<str>,
+    /// When the opening handshake was done.
+    pub opened_at: Instant,
+    /// What came from the client.
+    pub received: Tally,
+    /// What went to it.
+    pub sent: Tally,
+    /// The close code that ended the connection, the peer's or ours; `None`: it was lost without
+    /// one.
+    pub code: Option<CloseCode>,
+    /// The command's number, if there is a command.
+    pub pid: Option<Pid>,
+    /// How the command ended, once it has.
+    pub exit: Option<Exit>,
+}
+
+/// Messages, and the bytes of their payloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Whole messages.
+    pub messages: u64,
+}
+
+impl Tally {
+    /// Counts some payload, and the message when this is its end.
+    pub fn count(&mut self, bytes: usize, last: bool) {
+        self.bytes += bytes as u64;
+        self.messages += u64::from(last);
+    }
+}
+
+impl Record {
+    /// A connection that is open from `now` on.
+    pub fn new(peer: SocketAddr, path: &str, pid: Option<Pid>, now: Instant) -> Self {
+        Self {
+            peer,
+            path: path.into(),
+            opened_at: now,
+            received: Tally::default(),
+            sent: Tally::default(),
+            code: None,
+            pid,
+            exit: None,
+        }
+    }
+
+    /// The line of the log. `command` is the program's name, for a connection that had one.
+    pub fn line<'a>(&'a self, command: &'a str, now: Instant) -> impl fmt::Display + 'a {
+        Line {
+            record: self,
+            command,
+            now,
+        }
+    }
+}
+
+struct Line<'a> {
+    record: &'a Record,
+    command: &'a str,
+    now: Instant,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Record {
+            peer,
+            path,
+            opened_at,
+            received,
+            sent,
+            code,
+            pid,
+            exit,
+        } = self.record;
+        write!(
+            f,
+            "closed peer={peer} path=\"{}\"",
+            Escaped(path.as_bytes())
+        )?;
+        match pid {
+            Some(pid) => {
+                let command = Escaped(self.command.as_bytes());
+                write!(f, " service=command command=\"{command}\" pid={pid}")?;
+            }
+            None => f.write_str(" service=echo")?,
+        }
+        let duration = self.now.saturating_duration_since(*opened_at);
+        write!(
+            f,
+            " duration={}.{:03}",
+            duration.as_secs(),
+            duration.subsec_millis()
+        )?;
+        write!(f, " in={}/{}", received.bytes, received.messages)?;
+        write!(f, " out={}/{}", sent.bytes, sent.messages)?;
+        match code {
+            Some(code) => write!(f, " code={code}")?,
+            None => f.write_str(" code=1006")?,
+        }
+        match exit {
+            Some(exit) => write!(f, " exit=\"{exit}\""),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_of_key_and_value() {
+        let now = Instant::now();
+        let peer = "127.0.0.1:5555".parse().unwrap();
+        let mut record = Record::new(peer, "/ws", Some(77), now);
+        record.received.count(3, true);
+        record.sent.count(10, false);
+        record.sent.count(2, true);
+        record.code = Some(CloseCode::NORMAL);
+        record.exit = Some(Exit::Status(0));
+        assert_eq!(
+            record
+                .line("sh", now + Duration::from_millis(1234))
+                .to_string(),
+            "closed peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77 \
+             duration=1.234 in=3/1 out=12/1 code=1000 exit=\"exit 0\""
+        );
+        let record = Record::new(peer, "/a\nb", None, now);
+        assert_eq!(
+            record.line("", now).to_string(),
+            "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \
+             out=0/0 code=1006"
+        );
+    }
+}

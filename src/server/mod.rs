@@ -1,0 +1,678 @@
+//! The server: owns every life, hands each event to the one it is for, and carries bytes from one
+//! to the other.
+//!
+//! An entry (a client or a process) is *visited* when something of it became ready, when its
+//! deadline came, or when the other side of its link may have made room. A visit does all the
+//! work that is both ready and wanted, within a budget, and is followed by *settling*: the
+//! other side is told what it has to know, the next wake-up call is armed, and whatever has ended
+//! is put down to be freed when the batch is over.
+
+mod answer;
+mod shutdown;
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::{Instant, SystemTime};
+
+use mio::Token;
+use nix::errno::Errno;
+
+use self::shutdown::Shutdown;
+use crate::arena::Arena;
+use crate::client::{Client, Pumped};
+use crate::config::{ACCEPT_RETRY, ACCEPTS_PER_TURN, FRAGMENT_LEN, Framing, READ_BUDGET};
+use crate::context::Context;
+use crate::deadlines::Deadlines;
+use crate::environment::UniqueIds;
+use crate::event_loop::{Handler, Next};
+use crate::http::answer::Site;
+use crate::process::Process;
+use crate::readiness::Readiness;
+use crate::record::Record;
+use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
+use crate::system::{Group, Notice, System};
+
+/// All that lives in the loop, over a real or a simulated [`System`].
+pub struct Server<S: System> {
+    system: S,
+    site: Site,
+    /// What is started for a client: a program's name or path, and its arguments.
+    command: Vec<OsString>,
+    unique_ids: UniqueIds,
+    cx: Context,
+    clients: Arena<ClientTag, Client<S::Socket>>,
+    processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
+    deadlines: Deadlines<Owner>,
+    /// To be visited before the next event is looked at.
+    hot: Vec<Owner>,
+    /// The ready queue: entries whose budget is spent wait here while the others have their turn.
+    later: VecDeque<Owner>,
+    /// Entries that have ended. Their slots are freed when the batch is over, so that no later
+    /// event of it can meet a stranger in one.
+    gone: Vec<Owner>,
+    /// Listeners with connections waiting for descriptors to become free.
+    starved: Vec<u32>,
+    /// When accepting is tried again on those.
+    accept_at: Option<Instant>,
+    shutdown: Shutdown,
+}
+
+/// Who can be visited, and woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Client(ClientId),
+    Process(ProcessId),
+    Listener(u32),
+    /// The listeners whose connections wait for descriptors.
+    Starved,
+    Shutdown,
+}
+
+impl<S: System> Handler for Server<S> {
+    fn begin_turn(&mut self, now: Instant) {
+        self.cx.now = now;
+    }
+
+    fn on_ready(&mut self, token: Token, readiness: Readiness) {
+        match Source::from(token) {
+            Source::Listener(index) => self.accept(index),
+            Source::Signals => self.on_signals(),
+            Source::Client(id) => {
+                let id = self
+                    .clients
+                    .resolve(id.key(), id.generation(), GENERATION_MASK);
+                if let Some((id, client)) = id.and_then(|id| Some((id, self.clients.get_mut(id)?)))
+                {
+                    client.readiness.merge(readiness);
+                    self.visit_client(id);
+                }
+            }
+            Source::Stdin(id) => self.on_pipe(id, |process| {
+                process.stdin.readiness.merge(readiness);
+            }),
+            Source::Stdout(id) => self.on_pipe(id, |process| {
+                process.stdout.readiness.merge(readiness);
+            }),
+            Source::Stderr(id) => self.on_pipe(id, |process| {
+                if let Some(stderr) = &mut process.stderr {
+                    stderr.readiness.merge(readiness);
+                }
+            }),
+        }
+        self.visit_hot();
+    }
+
+    fn end_turn(&mut self) -> Next {
+        while let Some(owner) = self.deadlines.pop_due(self.cx.now) {
+            self.on_deadline(owner);
+            self.visit_hot();
+        }
+        // Those that put themselves back in the queue meanwhile have their turn in the next batch.
+        for _ in 0..self.later.len() {
+            let Some(owner) = self.later.pop_front() else {
+                break;
+            };
+            self.unqueue(owner);
+            self.visit(owner);
+            self.visit_hot();
+        }
+        self.free_gone();
+        if self.is_over() {
+            Next::Stop
+        } else if !self.later.is_empty() {
+            Next::Poll
+        } else {
+            Next::Wait(self.deadlines.next())
+        }
+    }
+}
+
+impl<S: System> Server<S> {
+    /// A server without clients.
+    pub fn new(system: S, site: Site, command: Vec<OsString>, cx: Context) -> Self {
+        Self {
+            system,
+            site,
+            command,
+            unique_ids: UniqueIds::new(SystemTime::now(), std::process::id()),
+            cx,
+            clients: Arena::new(),
+            processes: Arena::new(),
+            deadlines: Deadlines::new(),
+            hot: Vec::new(),
+            later: VecDeque::new(),
+            gone: Vec::new(),
+            starved: Vec::new(),
+            accept_at: None,
+            shutdown: Shutdown::No,
+        }
+    }
+
+    /// With what status the program ends, once the loop has stopped.
+    pub fn exit_code(&self) -> ExitCode {
+        self.shutdown.exit_code()
+    }
+
+    /// Counts what there is.
+    pub fn census(&self) -> Census {
+        let stdin_max = self
+            .processes
+            .iter()
+            .map(|(_, process)| process.stdin.queued())
+            .max();
+        let outbox_max = self
+            .clients
+            .iter()
+            .map(|(_, client)| client.queued_bytes())
+            .max();
+        Census {
+            clients: self.clients.len(),
+            processes: self.processes.len(),
+            queued_max: stdin_max.max(outbox_max).unwrap_or(0),
+        }
+    }
+
+    // -- Accepting -------------------------------------------------------------------------------
+
+    /// Accepts what waits on a listener, but not more than is fair in one turn.
+    fn accept(&mut self, index: u32) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.system.accept(index) {
+                Ok((socket, peer)) => self.admit(socket, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return self.starved.retain(|&starved| starved != index);
+                }
+                Err(error) if is_shortage(&error) => return self.starve(index, &error),
+                // The connection that waited is gone, or its network is (accept(2)).
+                Err(error) => self.cx.log.debug(format_args!("not accepted: {error}")),
+            }
+        }
+        self.later.push_back(Owner::Listener(index));
+    }
+
+    fn admit(&mut self, mut socket: S::Socket, peer: SocketAddr) {
+        let admitted = self.clients.try_insert_with(|id| {
+            self.system.watch_client(&mut socket, id)?;
+            Ok(Client::new(socket, peer, self.cx.now))
+        });
+        match admitted {
+            Ok(id) => self.settle_client(id),
+            Err(error) => {
+                let error: io::Error = error;
+                self.cx
+                    .log
+                    .warn(format_args!("not served peer={peer}: {error}"));
+            }
+        }
+    }
+
+    /// Descriptors ran out. The edge that told of the waiting connection is spent, so only the
+    /// clock can bring us back to it; it waits in the backlog, and everyone else goes on.
+    fn starve(&mut self, index: u32, error: &io::Error) {
+        // Said once, not at every attempt.
+        if self.starved.is_empty() {
+            self.cx.log.warn(format_args!(
+                "new connections wait: {error}; raise the hard limit of open files (ulimit -Hn, \
+                 or LimitNOFILE= of systemd)"
+            ));
+        }
+        if !self.starved.contains(&index) {
+            self.starved.push(index);
+        }
+        let retry = self.cx.now + ACCEPT_RETRY;
+        self.deadlines
+            .arm(Owner::Starved, Some(retry), &mut self.accept_at);
+    }
+
+    // -- Visits ----------------------------------------------------------------------------------
+
+    fn on_pipe(&mut self, id: ProcessId, merge: impl FnOnce(&mut Process<S::Stdin, S::Output>)) {
+        let id = self
+            .processes
+            .resolve(id.key(), id.generation(), GENERATION_MASK);
+        if let Some((id, process)) = id.and_then(|id| Some((id, self.processes.get_mut(id)?))) {
+            merge(process);
+            self.visit_process(id);
+        }
+    }
+
+    fn visit_hot(&mut self) {
+        while let Some(owner) = self.hot.pop() {
+            self.visit(owner);
+        }
+    }
+
+    fn visit(&mut self, owner: Owner) {
+        match owner {
+            Owner::Client(id) => self.visit_client(id),
+            Owner::Process(id) => self.visit_process(id),
+            Owner::Listener(index) => self.accept(index),
+            Owner::Starved => {
+                for index in self.starved.clone() {
+                    self.accept(index);
+                }
+            }
+            Owner::Shutdown => self.force_shutdown(),
+        }
+    }
+
+    /// Reads from a client, and writes to it, what is ready and wanted.
+    fn visit_client(&mut self, id: ClientId) {
+        let mut requests = 0;
+        loop {
+            let Some(client) = self.clients.get_mut(id) else {
+                return;
+            };
+            let process = client
+                .process()
+                .and_then(|process| self.processes.get_mut(process));
+            match client.pump(process.map(|process| &mut process.stdin), &mut self.cx) {
+                Pumped::Idle => break,
+                Pumped::Request if requests < REQUESTS_PER_TURN => {
+                    requests += 1;
+                    self.answer(id);
+                }
+                Pumped::Request | Pumped::Spent => {
+                    self.queue_client(id);
+                    break;
+                }
+            }
+        }
+        self.settle_client(id);
+    }
+
+    /// Tells a client's command what it has to know of its client, and arms the wake-up call.
+    fn settle_client(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if let Some(process_id) = client.process()
+            && let Some(process) = self.processes.get_mut(process_id)
+            && process.client() == Some(id)
+        {
+            process.stdin.flush(&mut self.cx.pool);
+            if !client.is_open() {
+                process.client_left(self.cx.now, &mut self.cx.pool);
+                self.hot.push(Owner::Process(process_id));
+            } else {
+                if client.has_hung_up() {
+                    // It cannot hear us any more, however much of what it sent still waits
+                    // behind a full stdin. That much the command may read while it is ended.
+                    process.end(self.cx.now);
+                    let deadline = process.deadline(&self.cx);
+                    let owner = Owner::Process(process_id);
+                    self.deadlines.arm(owner, deadline, &mut process.wake_at);
+                }
+                if process.has_output() && client.has_room(&self.cx.config) && !process.queued {
+                    self.hot.push(Owner::Process(process_id));
+                }
+                let stdin_full = process.stdin.is_full(self.cx.config.high_water);
+                if client.has_work(stdin_full, &self.cx.config) && !client.queued {
+                    self.hot.push(Owner::Client(id));
+                }
+            }
+        }
+        if client.is_gone() {
+            self.gone.push(Owner::Client(id));
+        }
+        let deadline = client.deadline(&self.cx);
+        self.deadlines
+            .arm(Owner::Client(id), deadline, &mut client.wake_at);
+    }
+
+    fn queue_client(&mut self, id: ClientId) {
+        if let Some(client) = self.clients.get_mut(id)
+            && !client.queued
+        {
+            client.queued = true;
+            self.later.push_back(Owner::Client(id));
+        }
+    }
+
+    /// Writes to a command, and reads from it, what is ready and wanted.
+    fn visit_process(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        process.stdin.flush(&mut self.cx.pool);
+        if self.forward_output(id) == Forwarded::Spent {
+            self.queue_process(id);
+        }
+        self.log_stderr(id);
+        self.deliver_exit(id);
+        self.settle_process(id);
+    }
+
+    /// Carries what a command printed to its client, as long as that has room. Output that
+    /// nobody wants is read and dropped, so that the command can end.
+    fn forward_output(&mut self, id: ProcessId) -> Forwarded {
+        let Some(process) = self.processes.get_mut(id) else {
+            return Forwarded::All;
+        };
+        let client = process
+            .client()
+            .and_then(|client| self.clients.get_mut(client));
+        let mut client = client.filter(|client| client.is_open());
+        let mut scratch = std::mem::take(&mut self.cx.scratch);
+        let mut budget = READ_BUDGET;
+        let forwarded = loop {
+            if client
+                .as_ref()
+                .is_some_and(|client| !client.has_room(&self.cx.config))
+            {
+                break Forwarded::All;
+            }
+            if budget == 0 {
+                break Forwarded::Spent;
+            }
+            let Some(len) = process.stdout.read(&mut scratch) else {
+                break Forwarded::All;
+            };
+            budget = budget.saturating_sub(len);
+            let Some(client) = &mut client else { continue };
+            let (now, pool) = (self.cx.now, &mut self.cx.pool);
+            match self.cx.config.framing {
+                Framing::Raw if len == 0 => {}
+                Framing::Raw => client.send_binary(&scratch[..len], now, pool),
+                Framing::Lines => {
+                    let lines = &mut process.stdout.lines;
+                    let mut input = &scratch[..len];
+                    while let Some(piece) = lines.next_piece(&mut input, FRAGMENT_LEN) {
+                        client.send_text(piece, now, pool);
+                    }
+                    if len == 0
+                        && let Some(piece) = lines.finish()
+                    {
+                        client.send_text(piece, now, pool);
+                    }
+                    lines.release();
+                }
+            }
+            client.flush(&mut self.cx);
+        };
+        self.cx.scratch = scratch;
+        process.stdout.note_tail(self.cx.now);
+        forwarded
+    }
+
+    /// Carries what a command complained of to the log, line by line.
+    fn log_stderr(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let pid = process.pid();
+        let Some(stderr) = process.stderr.as_deref_mut() else {
+            return;
+        };
+        let mut budget = READ_BUDGET;
+        while budget > 0 {
+            let Some(len) = stderr.read(&mut self.cx.scratch) else {
+                return;
+            };
+            budget = budget.saturating_sub(len);
+            let mut input = &self.cx.scratch[..len];
+            while let Some(piece) = stderr.lines.next_piece(&mut input, STDERR_LINE_LEN_MAX) {
+                self.cx
+                    .log
+                    .info(format_args!("stderr pid={pid} {}", piece.text));
+            }
+            if len == 0
+                && let Some(piece) = stderr.lines.finish()
+            {
+                self.cx
+                    .log
+                    .info(format_args!("stderr pid={pid} {}", piece.text));
+            }
+            stderr.lines.release();
+        }
+        self.queue_process(id);
+    }
+
+    /// Once a command has ended and all that it printed is read: sends the rest of it and says
+    /// how it ended.
+    fn deliver_exit(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let Some(exit) = process.exit() else { return };
+        let Some(client_id) = process.client() else {
+            return;
+        };
+        if !process.output_is_over(self.cx.config.kill_after) {
+            return;
+        }
+        let Some(client) = self.clients.get_mut(client_id) else {
+            return;
+        };
+        if let Some(piece) = process.stdout.lines.finish() {
+            client.send_text(piece, self.cx.now, &mut self.cx.pool);
+        }
+        client.command_ended(exit, &mut self.cx);
+        // Settling the client, which is no longer open, ends the link.
+    }
+
+    /// Tells a command's client what it has to know of its command, and arms the wake-up call.
+    fn settle_process(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        if let Some(client_id) = process.client()
+            && let Some(client) = self.clients.get_mut(client_id)
+        {
+            let stdin_full = process.stdin.is_full(self.cx.config.high_water);
+            if !client.is_open() || client.has_work(stdin_full, &self.cx.config) && !client.queued {
+                self.hot.push(Owner::Client(client_id));
+            } else {
+                let deadline = client.deadline(&self.cx);
+                let owner = Owner::Client(client_id);
+                self.deadlines.arm(owner, deadline, &mut client.wake_at);
+            }
+        }
+        if process.is_gone(self.cx.config.kill_after) {
+            self.gone.push(Owner::Process(id));
+        }
+        let deadline = process.deadline(&self.cx);
+        self.deadlines
+            .arm(Owner::Process(id), deadline, &mut process.wake_at);
+    }
+
+    fn queue_process(&mut self, id: ProcessId) {
+        if let Some(process) = self.processes.get_mut(id)
+            && !process.queued
+        {
+            process.queued = true;
+            self.later.push_back(Owner::Process(id));
+        }
+    }
+
+    fn unqueue(&mut self, owner: Owner) {
+        match owner {
+            Owner::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.queued = false;
+                }
+            }
+            Owner::Process(id) => {
+                if let Some(process) = self.processes.get_mut(id) {
+                    process.queued = false;
+                }
+            }
+            Owner::Listener(_) | Owner::Starved | Owner::Shutdown => {}
+        }
+    }
+
+    // -- Time and signals ------------------------------------------------------------------------
+
+    fn on_deadline(&mut self, owner: Owner) {
+        match owner {
+            Owner::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.wake_at = None;
+                    client.on_deadline(&mut self.cx);
+                }
+            }
+            Owner::Process(id) => {
+                if let Some(process) = self.processes.get_mut(id) {
+                    process.wake_at = None;
+                }
+                self.signal_due(id);
+                self.flush_prompt(id);
+            }
+            Owner::Starved => self.accept_at = None,
+            Owner::Listener(_) | Owner::Shutdown => {}
+        }
+        self.hot.push(owner);
+    }
+
+    /// Sends the signals that are due to a command's process group.
+    fn signal_due(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        while let Some(signal) = process.due_signal(self.cx.now, self.cx.config.kill_after) {
+            if self.system.signal_group(process.pid(), signal) == Group::Gone {
+                process.group_gone();
+            }
+        }
+    }
+
+    /// Sends the beginning of a line that has waited for its end long enough (`--flush`).
+    fn flush_prompt(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        let Some(flush) = self.cx.config.flush else {
+            return;
+        };
+        if process
+            .stdout
+            .tail_since
+            .is_none_or(|since| since + flush > self.cx.now)
+        {
+            return;
+        }
+        process.stdout.tail_since = None;
+        let Some(client) = process
+            .client()
+            .and_then(|client| self.clients.get_mut(client))
+        else {
+            return;
+        };
+        if let Some(piece) = process.stdout.lines.finish() {
+            client.send_text(piece, self.cx.now, &mut self.cx.pool);
+            client.flush(&mut self.cx);
+        }
+    }
+
+    fn on_signals(&mut self) {
+        while let Some(notice) = self.system.next_signal() {
+            match notice {
+                Notice::ChildEnded => self.reap(),
+                Notice::Shutdown(name) => self.shut_down(name),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Some((pid, exit)) = self.system.reap() {
+            // A number that nobody knows is an orphan that PID 1 has adopted.
+            let known = self
+                .processes
+                .iter_mut()
+                .find(|(_, process)| process.pid() == pid && process.exit().is_none());
+            let Some((id, process)) = known else { continue };
+            // Reaped first and asked then: a zombie counts as a member of its group.
+            let group = self.system.probe_group(pid);
+            process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
+            self.hot.push(Owner::Process(id));
+        }
+    }
+
+    // -- The end of an entry ---------------------------------------------------------------------
+
+    fn free_gone(&mut self) {
+        while let Some(owner) = self.gone.pop() {
+            match owner {
+                Owner::Client(id) => self.free_client(id),
+                Owner::Process(id) => self.free_process(id),
+                Owner::Listener(_) | Owner::Starved | Owner::Shutdown => {}
+            }
+        }
+    }
+
+    fn free_client(&mut self, id: ClientId) {
+        let Some(mut client) = self.clients.remove(id) else {
+            return;
+        };
+        self.deadlines
+            .disarm(Owner::Client(id), &mut client.wake_at);
+        let process = client
+            .process()
+            .and_then(|process| self.processes.get_mut(process));
+        match (client.into_record(), process) {
+            // How the command ends is part of the line, so it is written then.
+            (Some(record), Some(process)) if record.exit.is_none() => process.record = Some(record),
+            (Some(record), _) => self.log_record(&record),
+            (None, _) => {}
+        }
+    }
+
+    fn free_process(&mut self, id: ProcessId) {
+        let Some(mut process) = self.processes.remove(id) else {
+            return;
+        };
+        self.deadlines
+            .disarm(Owner::Process(id), &mut process.wake_at);
+        if let Some(mut record) = process.record.take() {
+            record.exit = process.exit();
+            self.log_record(&record);
+        } else if let Some(client) = self.clients.get_mut(process.started_for()) {
+            client.note_exit(process.exit());
+        }
+    }
+
+    fn log_record(&self, record: &Record) {
+        self.cx.log.info(format_args!(
+            "{}",
+            record.line(&self.site.command_name, self.cx.now)
+        ));
+    }
+}
+
+/// How much there is in a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Connections that are not yet gone.
+    pub clients: usize,
+    /// Commands that are not yet gone.
+    pub processes: usize,
+    /// The most bytes that wait in any one queue.
+    pub queued_max: usize,
+}
+
+/// What came of carrying output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forwarded {
+    /// All that was ready and wanted.
+    All,
+    /// The budget of this turn: there is more.
+    Spent,
+}
+
+/// How many pipelined requests of one connection are answered in a turn.
+const REQUESTS_PER_TURN: usize = 64;
+
+/// A line of stderr longer than this is cut in the log.
+const STDERR_LINE_LEN_MAX: usize = 3 * 1024;
+
+/// Whether an error of accept(2) means that the machine lacks something for the moment.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    matches!(
+        errno,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
+    )
+}

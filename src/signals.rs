@@ -1,0 +1,132 @@
+//! Signals as a source of events: [`Signals`], blocked for the process and read from a
+//! descriptor (`signalfd(2)`), so that nothing ever runs in a signal handler.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::system::Notice;
+
+/// The descriptor that SIGCHLD, SIGTERM, SIGINT and SIGHUP are read from.
+pub struct Signals {
+    descriptor: SignalFd,
+}
+
+impl Signals {
+    /// Blocks the signals in this thread, which is to be the only one, and opens the descriptor.
+    /// SIGHUP is left alone if the server was started with it ignored, as `nohup` does. SIGPIPE is
+    /// ignored already: the Rust runtime sees to that.
+    ///
+    /// # Errors
+    /// As `pthread_sigmask(3)` and `signalfd(2)`.
+    pub fn start() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+            set.add(signal);
+        }
+        if !is_ignored(Signal::SIGHUP)? {
+            set.add(Signal::SIGHUP);
+        }
+        restore_default(Signal::SIGCHLD)?;
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self {
+            descriptor: SignalFd::with_flags(&set, flags)?,
+        })
+    }
+
+    /// Has the loop report when a signal waits.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+        let descriptor = self.descriptor.as_fd().as_raw_fd();
+        registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
+    }
+
+    /// The next signal that waits. SIGCHLD stands for any number of children (signal(7)).
+    pub fn next_notice(&mut self) -> Option<Notice> {
+        // Reading from a signalfd fails only when nothing waits.
+        let info = self.descriptor.read_signal().ok().flatten()?;
+        match Signal::try_from(info.ssi_signo as i32).ok()? {
+            Signal::SIGCHLD => Some(Notice::ChildEnded),
+            signal => Some(Notice::Shutdown(signal.as_str())),
+        }
+    }
+}
+
+/// Whether a signal is ignored. A program inherits that from the one that started it.
+#[allow(unsafe_code)]
+fn is_ignored(signal: Signal) -> nix::Result<bool> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: a null pointer in place of the new action means that it stays; the old one is
+    // written to memory of its type, and read only when the call says that it was.
+    let action = unsafe {
+        let result = libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr());
+        nix::errno::Errno::result(result)?;
+        action.assume_init()
+    };
+    Ok(action.sa_sigaction == libc::SIG_IGN)
+}
+
+/// Gives a signal its default disposition. Were SIGCHLD ignored, which the server may have
+/// inherited, the kernel would throw away how children ended (wait(2)).
+#[allow(unsafe_code)]
+fn restore_default(which: Signal) -> nix::Result<()> {
+    // SAFETY: no handler is installed, so none can do what a handler must not.
+    unsafe { signal(which, SigHandler::SigDfl) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    /// `raise` signals the calling thread, which alone has the signals blocked here: other tests
+    /// are not disturbed.
+    #[test]
+    fn signals_are_read_from_the_loop() {
+        let mut signals = Signals::start().unwrap();
+        assert_eq!(signals.next_notice(), None);
+        let mut poll = mio::Poll::new().unwrap();
+        let mut events = mio::Events::with_capacity(4);
+        signals.register(poll.registry(), Token(7)).unwrap();
+
+        raise(Signal::SIGTERM).unwrap();
+        raise(Signal::SIGCHLD).unwrap();
+        raise(Signal::SIGCHLD).unwrap();
+        poll.poll(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
+        let event = events.iter().next().expect("the loop hears of it");
+        assert!(event.token() == Token(7) && event.is_readable());
+        let mut notices = [signals.next_notice(), signals.next_notice()];
+        notices.sort_by_key(|notice| notice != &Some(Notice::ChildEnded));
+        assert_eq!(notices[0], Some(Notice::ChildEnded));
+        assert_eq!(notices[1], Some(Notice::Shutdown("SIGTERM")));
+        assert_eq!(signals.next_notice(), None, "two of SIGCHLD are one");
+
+        for signal in [Signal::SIGINT, Signal::SIGHUP] {
+            raise(signal).unwrap();
+            poll.poll(&mut events, Some(Duration::from_secs(10)))
+                .unwrap();
+            assert!(!events.is_empty(), "each signal is an edge of its own");
+            assert_eq!(
+                signals.next_notice(),
+                Some(Notice::Shutdown(signal.as_str()))
+            );
+        }
+    }
+
+    #[test]
+    fn it_is_known_what_is_ignored() {
+        assert_eq!(is_ignored(Signal::SIGPIPE), Ok(true), "by the Rust runtime");
+        assert_eq!(is_ignored(Signal::SIGTERM), Ok(false));
+    }
+}

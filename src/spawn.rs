@@ -1,0 +1,605 @@
+//! Starting a command: its pipes, its descriptors, and what it does between fork and exec.
+//!
+//! A command must not notice that a server started it. It leads a session and process group of
+//! its own, has no controlling terminal, no signal blocked or ignored, the descriptor limit that
+//! the server was started with, and no descriptors but the three it knows.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use mio::unix::pipe::{Receiver, Sender};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{AccessFlags, Pid as NixPid, eaccess, getpid, getppid, setsid};
+
+use crate::config::Stderr;
+use crate::limits::DescriptorLimit;
+use crate::system::{Pid, Spawn, SpawnError};
+
+/// Where programs are looked for when there is no PATH, as `execvp(3)` of glibc does.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// The first descriptor that a command must not have.
+const FIRST_OTHER_DESCRIPTOR: RawFd = 3;
+
+/// A command that was started: its number, and our ends of its pipes, non-blocking.
+pub struct Started {
+    /// The number of the process and of the group that it leads.
+    pub pid: Pid,
+    /// The pipe that it reads.
+    pub stdin: Sender,
+    /// The pipe that it writes.
+    pub stdout: Receiver,
+    /// The pipe that it complains to, with [`Stderr::Log`].
+    pub stderr: Option<Receiver>,
+}
+
+/// Starts a command. It runs when this returns: that exec went well has been waited for.
+///
+/// # Errors
+/// Why it does not run. Nothing is left of the attempt then.
+pub fn start(spawn: &Spawn<'_>, descriptors: &DescriptorLimit) -> Result<Started, SpawnError> {
+    launch(spawn, descriptors).map_err(|error| explain(error, spawn))
+}
+
+/// The file that a command's name stands for, as exec would find it along this PATH.
+///
+/// # Errors
+/// There is none, or none that may be executed.
+pub fn look_up(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
+    if command.is_empty() {
+        return Err(SpawnError::NotFound);
+    }
+    if command.as_bytes().contains(&b'/') {
+        return executable(PathBuf::from(command));
+    }
+    let mut refused = SpawnError::NotFound;
+    for directory in env::split_paths(path.unwrap_or(DEFAULT_PATH.as_ref())) {
+        match executable(directory.join(command)) {
+            Err(SpawnError::NotFound) => {}
+            // Another directory may have one that can be executed.
+            Err(error) => refused = error,
+            found => return found,
+        }
+    }
+    Err(refused)
+}
+
+/// Marks every descriptor that the server was started with, the standard three aside, as
+/// close-on-exec. Those that it opens itself always are.
+///
+/// # Errors
+/// The kernel is older than 5.11, and there is no `/proc` either to say which there are.
+pub fn keep_inherited_descriptors() -> io::Result<()> {
+    close_range_on_exec().or_else(|_| mark_listed_descriptors())
+}
+
+fn launch(spawn: &Spawn<'_>, descriptors: &DescriptorLimit) -> io::Result<Started> {
+    let Some((program, arguments)) = spawn.command.split_first() else {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "there is no command",
+        ));
+    };
+    // Pipes come with O_CLOEXEC. O_NONBLOCK is a property of each end, so the command's ends
+    // block as a program expects while ours do not.
+    let (their_stdin, stdin) = io::pipe()?;
+    let (stdout, their_stdout) = io::pipe()?;
+    let mut command = Command::new(program);
+    let stderr = match spawn.stderr {
+        Stderr::Merge => {
+            command.stderr(their_stdout.try_clone()?);
+            None
+        }
+        Stderr::Drop => {
+            command.stderr(Stdio::null());
+            None
+        }
+        Stderr::Log => {
+            let (stderr, their_stderr) = io::pipe()?;
+            command.stderr(their_stderr);
+            Some(receiver(stderr)?)
+        }
+    };
+    // With a PATH among them, it is this one along which the program is looked for.
+    let environment = spawn.environment.iter().map(|(name, value)| (name, value));
+    command.args(arguments).env_clear().envs(environment);
+    command.stdin(their_stdin).stdout(their_stdout);
+    let stdin = Sender::from(OwnedFd::from(stdin));
+    stdin.set_nonblocking(true)?;
+    let stdout = receiver(stdout)?;
+    prepare(&mut command, BeforeExec::new(descriptors));
+    // What is dropped here is only std's handle: it neither ends the process nor reaps it.
+    let pid = command.spawn()?.id() as Pid;
+    Ok(Started {
+        pid,
+        stdin,
+        stdout,
+        stderr,
+    })
+}
+
+fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
+    let receiver = Receiver::from(OwnedFd::from(pipe));
+    receiver.set_nonblocking(true)?;
+    Ok(receiver)
+}
+
+/// What the child does between fork and exec, and what it has to know for it.
+struct BeforeExec {
+    parent: NixPid,
+    descriptors: DescriptorLimit,
+    signal_max: libc::c_int,
+}
+
+impl BeforeExec {
+    fn new(descriptors: &DescriptorLimit) -> Self {
+        Self {
+            parent: getpid(),
+            descriptors: *descriptors,
+            signal_max: libc::SIGRTMAX(),
+        }
+    }
+
+    /// Runs in the child. Nothing here may allocate, lock or panic.
+    fn run(&self) -> io::Result<()> {
+        setsid()?;
+        for signal in 1..=self.signal_max {
+            restore_default(signal);
+        }
+        // A blocked signal mask is inherited, and the server blocks what it reads as events.
+        SigSet::empty().thread_set_mask()?;
+        setrlimit(
+            Resource::RLIMIT_NOFILE,
+            self.descriptors.original,
+            self.descriptors.hard,
+        )?;
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The server may have died before the call above, which then tells of nothing. A parent
+        // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
+        // the namespace's own first process.
+        let parent = getppid();
+        if parent != self.parent && parent.as_raw() != 0 {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(())
+    }
+}
+
+#[allow(unsafe_code)]
+fn prepare(command: &mut Command, before_exec: BeforeExec) {
+    // SAFETY: between fork and exec only async-signal-safe functions may be called. `run` makes
+    // plain system calls through wrappers that neither allocate nor lock (setsid, sigaction,
+    // sigprocmask, prlimit, prctl, getppid), all data was put together before the fork, and an
+    // `io::Error` made of an error number is a number.
+    unsafe { command.pre_exec(move || before_exec.run()) };
+}
+
+/// Gives a signal its default disposition. Of those ignored, exec would pass that on.
+#[allow(unsafe_code)]
+fn restore_default(signal: libc::c_int) {
+    // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the signals that the C library keeps
+    // for itself refuse, and are at their default anyway.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// What an error of pipe, fork or exec means to whoever asked for the command.
+fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
+    let errno = error
+        .raw_os_error()
+        .map_or(Errno::UnknownErrno, Errno::from_raw);
+    match errno {
+        // Also what exec says when the file is there, but not the interpreter that it names.
+        Errno::ENOENT | Errno::ENOTDIR => {
+            let path = spawn.environment.iter().find(|(name, _)| name == "PATH");
+            let path = path.map(|(_, value)| value.as_os_str());
+            match look_up(&spawn.command[0], path) {
+                Ok(_) => SpawnError::NotExecutable(io::Error::new(
+                    ErrorKind::NotFound,
+                    "the interpreter that it names is not there",
+                )),
+                Err(error) => error,
+            }
+        }
+        Errno::EACCES
+        | Errno::EPERM
+        | Errno::ENOEXEC
+        | Errno::EISDIR
+        | Errno::ELIBBAD
+        | Errno::ELOOP
+        | Errno::EINVAL
+        | Errno::ETXTBSY => SpawnError::NotExecutable(error),
+        Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => {
+            SpawnError::Exhausted(error)
+        }
+        _ => SpawnError::Failed(error),
+    }
+}
+
+/// The path, if it is a file that we may execute.
+fn executable(path: PathBuf) -> Result<PathBuf, SpawnError> {
+    match fs::metadata(&path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(SpawnError::NotFound)
+        }
+        Err(error) => Err(SpawnError::NotExecutable(error)),
+        Ok(file) if !file.is_file() => Err(SpawnError::NotExecutable(Errno::EACCES.into())),
+        Ok(_) => match eaccess(&path, AccessFlags::X_OK) {
+            Ok(()) => Ok(path),
+            Err(errno) => Err(SpawnError::NotExecutable(errno.into())),
+        },
+    }
+}
+
+/// `close_range(2)` with CLOSE_RANGE_CLOEXEC, which C libraries have only lately.
+#[allow(unsafe_code)]
+fn close_range_on_exec() -> nix::Result<()> {
+    let first = FIRST_OTHER_DESCRIPTOR as libc::c_ulong;
+    let last = libc::c_ulong::from(libc::c_uint::MAX);
+    let flags = libc::c_ulong::from(libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: descriptors are marked, none is closed, and no memory is passed.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
+    Errno::result(result).map(drop)
+}
+
+fn mark_listed_descriptors() -> io::Result<()> {
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        if let Some(descriptor) = name.to_str().and_then(|digits| digits.parse().ok())
+            && descriptor >= FIRST_OTHER_DESCRIPTOR
+        {
+            close_on_exec(descriptor);
+        }
+    }
+    Ok(())
+}
+
+/// Marks one descriptor. One that was closed meanwhile need not be marked.
+#[allow(unsafe_code)]
+fn close_on_exec(descriptor: RawFd) {
+    // SAFETY: a flag of the descriptor is set; if it is not open, the call says so.
+    unsafe { libc::fcntl(descriptor, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::io::{Read, Write};
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::resource::getrlimit;
+    use nix::sys::wait::{WaitStatus, waitpid};
+
+    use super::*;
+
+    fn limits() -> DescriptorLimit {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        DescriptorLimit {
+            original: soft.min(100),
+            soft,
+            hard,
+        }
+    }
+
+    fn start_with(
+        words: &[&str],
+        environment: &[(&str, &str)],
+        stderr: Stderr,
+    ) -> Result<Started, SpawnError> {
+        let command: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()));
+        let spawn = Spawn {
+            command: &command,
+            environment: environment.collect(),
+            stderr,
+        };
+        start(&spawn, &limits())
+    }
+
+    fn start_sh(script: &str, stderr: Stderr) -> Started {
+        start_with(&["sh", "-c", script], &[("PATH", "/usr/bin:/bin")], stderr).unwrap()
+    }
+
+    /// All that comes out of a pipe until its end; non-blocking, so each read is waited for.
+    fn read_all(pipe: &mut Receiver) -> String {
+        let mut bytes = Vec::new();
+        loop {
+            let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(
+                poll(&mut polled, PollTimeout::from(20_000_u16)),
+                Ok(1),
+                "the pipe stays silent"
+            );
+            let mut buffer = [0; 4096];
+            match pipe.read(&mut buffer).unwrap() {
+                0 => return String::from_utf8(bytes).unwrap(),
+                n => bytes.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+
+    /// Reaps one child only, so that tests do not take each other's.
+    fn wait(pid: Pid) -> WaitStatus {
+        waitpid(NixPid::from_raw(pid), None).unwrap()
+    }
+
+    fn output(script: &str) -> String {
+        let mut child = start_sh(script, Stderr::Merge);
+        let output = read_all(&mut child.stdout);
+        wait(child.pid);
+        output
+    }
+
+    #[test]
+    fn a_command_talks_through_its_pipes() {
+        let mut child = start_with(&["cat"], &[("PATH", "/usr/bin:/bin")], Stderr::Merge).unwrap();
+        let nothing = child.stdout.read(&mut [0]).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        child.stdin.write_all(b"hello").unwrap();
+        drop(child.stdin);
+        assert_eq!(read_all(&mut child.stdout), "hello");
+        let pid = NixPid::from_raw(child.pid);
+        assert_eq!(wait(child.pid), WaitStatus::Exited(pid, 0));
+    }
+
+    #[test]
+    fn stderr_goes_where_it_is_told() {
+        let script = "echo out; echo err >&2; echo end";
+        let mut merged = start_sh(script, Stderr::Merge);
+        assert_eq!(
+            read_all(&mut merged.stdout),
+            "out\nerr\nend\n",
+            "in their order"
+        );
+        assert!(merged.stderr.is_none());
+        wait(merged.pid);
+
+        let mut logged = start_sh(script, Stderr::Log);
+        assert_eq!(read_all(&mut logged.stdout), "out\nend\n");
+        assert_eq!(read_all(logged.stderr.as_mut().unwrap()), "err\n");
+        wait(logged.pid);
+
+        let mut dropped = start_sh(script, Stderr::Drop);
+        assert_eq!(read_all(&mut dropped.stdout), "out\nend\n");
+        assert!(dropped.stderr.is_none());
+        wait(dropped.pid);
+    }
+
+    #[test]
+    fn our_ends_do_not_block_and_the_commands_do() {
+        // The flags are octal in /proc: 04000 is O_NONBLOCK on most machines.
+        let mut child = start_sh(
+            "grep -h flags /proc/self/fdinfo/0 /proc/self/fdinfo/1",
+            Stderr::Merge,
+        );
+        let theirs = read_all(&mut child.stdout);
+        wait(child.pid);
+        assert_eq!(theirs.lines().count(), 2, "{theirs}");
+        for line in theirs.lines() {
+            let octal = line.split_ascii_whitespace().nth(1).unwrap();
+            let flags = OFlag::from_bits_retain(i32::from_str_radix(octal, 8).unwrap());
+            assert!(!flags.contains(OFlag::O_NONBLOCK), "{theirs}");
+        }
+        for ours in [child.stdin.as_fd(), child.stdout.as_fd()] {
+            let flags = OFlag::from_bits_retain(fcntl(ours, FcntlArg::F_GETFL).unwrap());
+            assert!(flags.contains(OFlag::O_NONBLOCK));
+            let flags = FdFlag::from_bits_retain(fcntl(ours, FcntlArg::F_GETFD).unwrap());
+            assert!(flags.contains(FdFlag::FD_CLOEXEC));
+        }
+    }
+
+    #[test]
+    fn the_environment_is_the_given_one_alone() {
+        let mut child = start_with(
+            &["/usr/bin/env"],
+            &[("A", "1"), ("B", "two words")],
+            Stderr::Merge,
+        )
+        .unwrap();
+        assert_eq!(read_all(&mut child.stdout), "A=1\nB=two words\n");
+        wait(child.pid);
+    }
+
+    #[test]
+    fn a_command_leads_its_session_and_has_no_signal_blocked_or_ignored() {
+        // As the server's thread does.
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGUSR1);
+        blocked.thread_block().unwrap();
+        let mut child = start_with(
+            &["cat", "/proc/self/stat", "/proc/self/status"],
+            &[],
+            Stderr::Merge,
+        )
+        .unwrap();
+        let output = read_all(&mut child.stdout);
+        wait(child.pid);
+        let stat: Vec<_> = output.lines().next().unwrap().split(' ').collect();
+        let pid = child.pid.to_string();
+        assert_eq!(
+            [stat[0], stat[4], stat[5]],
+            [pid.as_str(); 3],
+            "number, group, session"
+        );
+        assert_eq!(stat[6], "0", "no terminal");
+        for field in ["SigBlk:", "SigIgn:", "SigCgt:"] {
+            let line = output.lines().find(|line| line.starts_with(field)).unwrap();
+            let signals = u64::from_str_radix(line[field.len()..].trim(), 16).unwrap();
+            // From 32 on come those of the C library, which it lets nobody set.
+            let c_library = (1 << (libc::SIGRTMIN() - 1)) - (1 << 31);
+            assert_eq!(signals & !c_library, 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_gets_the_original_descriptor_limit() {
+        let limits = limits();
+        assert_eq!(
+            output("ulimit -Sn; ulimit -Hn").lines().collect::<Vec<_>>(),
+            [
+                limits.original.to_string(),
+                match limits.hard {
+                    nix::sys::resource::RLIM_INFINITY => "unlimited".to_owned(),
+                    hard => hard.to_string(),
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_command_has_no_descriptors_but_its_own() {
+        // The shell lists them itself: ls would open one more.
+        assert_eq!(
+            output("cd /proc/$$/fd; for n in *; do [ -e $n ] && echo $n; done"),
+            "0\n1\n2\n"
+        );
+    }
+
+    #[test]
+    fn inherited_descriptors_are_marked() {
+        for mark in [keep_inherited_descriptors, mark_listed_descriptors] {
+            let (reader, _writer) = io::pipe().unwrap();
+            fcntl(&reader, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+            mark().unwrap();
+            assert_eq!(fcntl(&reader, FcntlArg::F_GETFD), Ok(libc::FD_CLOEXEC));
+            assert!(reader.as_raw_fd() >= FIRST_OTHER_DESCRIPTOR);
+        }
+    }
+
+    /// A directory of this test's own, gone with it.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = env::temp_dir().join(format!("wspipe-{name}-{}", getpid()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn refusal(command: &Path, path: &str) -> String {
+        let words = [command.to_str().unwrap()];
+        match start_with(&words, &[("PATH", path)], Stderr::Merge)
+            .err()
+            .expect("not started")
+        {
+            SpawnError::NotFound => "not found".to_owned(),
+            SpawnError::NotExecutable(error) => format!("not executable: {error}"),
+            SpawnError::Exhausted(error) => format!("exhausted: {error}"),
+            SpawnError::Failed(error) => format!("failed: {error}"),
+        }
+    }
+
+    #[test]
+    fn a_failed_start_says_why() {
+        let directory = Directory::new("refusals");
+        let path = directory.0.to_str().unwrap();
+        let orphan = directory.file("orphan", "#!/no/such/interpreter\n", 0o755);
+        directory.file("plain", "text", 0o644);
+        let denied = "not executable: Permission denied (os error 13)";
+        let no_interpreter = "not executable: the interpreter that it names is not there";
+
+        assert_eq!(refusal(Path::new("/no/such/file"), path), "not found");
+        assert_eq!(refusal(Path::new("missing"), path), "not found");
+        assert_eq!(
+            refusal(Path::new("sh"), path),
+            "not found",
+            "only the child's PATH counts"
+        );
+        assert_eq!(refusal(&directory.0.join("plain/below"), path), "not found");
+        assert_eq!(refusal(Path::new(""), path), "not found");
+        assert_eq!(refusal(&directory.0.join("plain"), path), denied);
+        assert_eq!(refusal(Path::new("plain"), path), denied);
+        assert_eq!(refusal(&directory.0, path), denied);
+        assert_eq!(refusal(&orphan, path), no_interpreter);
+        assert_eq!(refusal(Path::new("orphan"), path), no_interpreter);
+        assert!(refusal(Path::new("a\0b"), path).starts_with("failed: "));
+    }
+
+    #[test]
+    fn what_the_system_lacks_is_told_from_what_is_wrong() {
+        let command = [OsString::from("x")];
+        let spawn = Spawn {
+            command: &command,
+            environment: Vec::new(),
+            stderr: Stderr::Merge,
+        };
+        for errno in [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE] {
+            assert!(matches!(
+                explain(errno.into(), &spawn),
+                SpawnError::Exhausted(_)
+            ));
+        }
+        for errno in [Errno::ENOEXEC, Errno::EISDIR, Errno::ETXTBSY] {
+            assert!(matches!(
+                explain(errno.into(), &spawn),
+                SpawnError::NotExecutable(_)
+            ));
+        }
+        assert!(matches!(
+            explain(Errno::E2BIG.into(), &spawn),
+            SpawnError::Failed(_)
+        ));
+    }
+
+    #[test]
+    fn names_are_looked_up_as_exec_does() {
+        let one = Directory::new("look-up-1");
+        let two = Directory::new("look-up-2");
+        let plain = one.file("tool", "", 0o644);
+        let tool = two.file("tool", "", 0o755);
+        let path = env::join_paths([&one.0, &two.0]).unwrap();
+        let found = |command: &Path, path: &OsStr| look_up(command.as_os_str(), Some(path));
+
+        let second = found(Path::new("tool"), &path).unwrap();
+        assert_eq!(second, tool, "what cannot be executed is passed over");
+        let only_plain = found(Path::new("tool"), one.0.as_os_str());
+        assert!(matches!(only_plain, Err(SpawnError::NotExecutable(_))));
+        assert!(matches!(
+            found(&plain, &path),
+            Err(SpawnError::NotExecutable(_))
+        ));
+        assert_eq!(
+            found(&tool, OsStr::new("")).unwrap(),
+            tool,
+            "a path needs no PATH"
+        );
+        assert!(matches!(
+            found(Path::new("other"), &path),
+            Err(SpawnError::NotFound)
+        ));
+        assert!(matches!(
+            found(Path::new(""), &path),
+            Err(SpawnError::NotFound)
+        ));
+        assert!(look_up(OsStr::new("sh"), None).is_ok(), "without any PATH");
+    }
+}
