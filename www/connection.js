@@ -2,23 +2,33 @@
 //
 //   idle ──open()──▶ connecting ──▶ opened ──close()──▶ closing ──▶ closed ──open()──▶ connecting …
 //
-// A connection may be opened again after its end; each opening has a WebSocket of its own.
+// Each opening has a worker (socket.js) and a WebSocket of its own.
+
+// The worker may be busy with what a program has printed; whoever presses Close is not made to wait for that.
+const CLOSE_MS = 1500;
+const NO_CLOSE_FRAME = 1006;
 
 export class Connection {
   /** One of idle, connecting, opened, closing, closed: also the key of its name in words.js. */
   state = "idle";
-  /** How the last opening ended, once the state is closed: { code, reason, opened, cancelled, seconds }. */
+  /**
+   * How the last opening ended, once the state is closed: { code, reason, opened, seconds, ours }. `opened` says whether
+   * it ever was, `ours` whether the page asked for the end.
+   */
   ending = null;
-  #socket = null;
-  #since = 0;
+  #mode;
+  #worker = null;
+  #giveUp = 0;
 
   /**
-   * `onState(connection)` is called after each change of state, `onMessage(data)` with a string or an ArrayBuffer.
+   * `mode` says what the items are that `onItems(items, dropped)` is called with: messages, lines, or bytes that are shown
+   * as lines (socket.js). `onState(connection)` is called after each change of state.
    */
-  constructor(url, { onState, onMessage }) {
+  constructor(url, mode, { onState, onItems }) {
     this.url = url;
+    this.#mode = mode;
     this.onState = onState;
-    this.onMessage = onMessage;
+    this.onItems = onItems;
   }
 
   get isOpen() {
@@ -37,42 +47,44 @@ export class Connection {
 
   open() {
     if (!this.mayOpen) return;
-    let opened = false;
-    const socket = new WebSocket(this.url);
-    socket.binaryType = "arraybuffer";
-    socket.onopen = () => {
-      opened = true;
-      this.#since = performance.now();
-      this.#enter("opened");
-    };
-    socket.onmessage = (event) => this.onMessage(event.data);
-    socket.onclose = (event) => {
-      this.ending = {
-        code: event.code,
-        reason: event.reason,
-        opened,
-        cancelled: !opened && this.state === "closing",
-        seconds: opened ? (performance.now() - this.#since) / 1000 : 0,
-      };
-      this.#enter("closed");
-    };
-    this.#socket = socket;
     this.ending = null;
+    const worker = new Worker(new URL("socket.js", import.meta.url), { type: "module" });
+    worker.onmessage = ({ data }) => this.#heard(data);
+    // The worker's own files could not be fetched.
+    worker.onerror = () => this.#end({ code: NO_CLOSE_FRAME, reason: "", opened: false, seconds: 0 });
+    worker.postMessage({ open: this.url, mode: this.#mode });
+    this.#worker = worker;
     this.#enter("connecting");
   }
 
   close() {
     if (!this.mayClose) return;
+    const opened = this.isOpen;
     this.#enter("closing");
-    // A WebSocket that is not open yet refuses no code either, but has nobody to send it to.
-    this.#socket.close(1000);
+    this.#worker.postMessage({ close: true });
+    this.#giveUp = setTimeout(() => this.#end({ code: NO_CLOSE_FRAME, reason: "", opened, seconds: 0 }), CLOSE_MS);
   }
 
   /** Send a string or bytes; false when the connection is not open. */
   send(data) {
     if (!this.isOpen) return false;
-    this.#socket.send(data);
+    this.#worker.postMessage({ send: data });
     return true;
+  }
+
+  #heard({ opened, items, dropped, closed }) {
+    if (opened && this.state === "connecting") this.#enter("opened");
+    // What still arrives after Close was pressed is of no interest any more.
+    else if (items && this.isOpen) this.onItems(items, dropped);
+    else if (closed) this.#end(closed);
+  }
+
+  #end(ending) {
+    clearTimeout(this.#giveUp);
+    this.#worker.terminate();
+    this.#worker = null;
+    this.ending = { ...ending, ours: this.state === "closing" };
+    this.#enter("closed");
   }
 
   #enter(state) {

@@ -4,6 +4,7 @@
 //   echo.js      the echo half                shell.js     the shell half
 //   panel.js     what both have in common     words.js     all words, in two languages
 //   connection.js  a WebSocket and its state  ending.js    what ended it, in words
+//   socket.js    the worker that holds it     backlog.js   what is not drawn yet, bounded
 //   log.js       a log that stays quick       prompt.js    a text field with a history
 
 import { socketUrl } from "./connection.js";

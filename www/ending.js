@@ -22,13 +22,13 @@ export function commandEnd({ code, reason }) {
 
 /** Whether this is an end that nobody needs to look into. */
 export function endedWell(ending) {
-  return ending.cancelled || [1000, 1001, 1005].includes(ending.code);
+  return ending.ours || [1000, 1001, 1005].includes(ending.code);
 }
 
 /** The end of a connection in a sentence: what happened, with the code and the reason of the closing handshake. */
 export function describeEnding(ending, command) {
-  if (ending.cancelled) return word("cancelled");
-  if (!ending.opened) return word("refused");
+  if (!ending.opened) return word(ending.ours ? "cancelled" : "refused");
+  if (ending.ours && ending.code === 1006) return word("notAwaited");
   const what = meaning(ending, command);
   const codes = codeAndReason(ending);
   return what ? word("because", { what, codes }) : codes;

@@ -1,19 +1,18 @@
 // A log that a fast program cannot drown the page with.
 //
-// Messages are only queued as they arrive; once a frame, a bounded part of the queue is put into the page, always as
-// text. The log and the queue are both capped: what falls out of the queue would have scrolled out of the log anyway.
-// A reader who has scrolled up is left in peace: nothing above or at the place they read is touched until they return to the
-// bottom, by themselves or by the button that counts what is new.
+// What arrives is only put on the backlog; once a frame, a bounded part of it goes into the page, always as text.
+// A reader who has scrolled up is left in peace: nothing above or at the place they read is touched until they return to
+// the bottom, by themselves or by the button that counts what is new.
 
+import { Backlog, CHARS_MAX, LINES_MAX } from "./backlog.js";
 import { count, word } from "./words.js";
 
-const LINES_MAX = 5000;
-const CHARS_MAX = 2_000_000;
-const LINE_CHARS_MAX = 16_384;
 const LINES_PER_FRAME = 500;
 const CHARS_PER_FRAME = 200_000;
 // Lines in a row share one text node up to this size, so that the page has few nodes and can still drop the oldest.
 const CHUNK_CHARS_MAX = 4096;
+// A line that goes on and on is broken at this size.
+const JOINED_CHARS_MAX = 65_536;
 // As long as so little arrives in a frame, it is read out to those who listen to the page.
 const ANNOUNCED_PER_FRAME = 10;
 // A log counts as being at its bottom when it is this close, in CSS pixels: zoomed pages scroll to fractions.
@@ -22,137 +21,128 @@ const BOTTOM_PX = 8;
 export class Log {
   #element;
   #newest;
-  #queue = [];
-  #queuedChars = 0;
+  #rowOf;
+  #backlog = new Backlog();
+  // What is in the page: its lines and characters, and how many lines were there before.
   #lines = 0;
   #chars = 0;
   #earlier = 0;
   #earlierNote = null;
-  #unseen = 0;
+  // Whether the reader is at the bottom, and if not, how many lines came since they left it.
   #following = true;
+  #unseen = 0;
   #frame = 0;
 
-  /** `element` is the scrolling box, `newest` the button that leads back to the bottom. */
-  constructor(element, newest) {
+  /**
+   * `element` is the scrolling box, `newest` the button that leads back to the bottom. `rowOf(item, text)` builds the
+   * row for an item that is more than a line of plain text, and returns null for one that is not.
+   */
+  constructor(element, newest, rowOf) {
     this.#element = element;
     this.#newest = newest;
-    element.addEventListener("scroll", () => this.#onScroll(), { passive: true });
+    this.#rowOf = rowOf;
+    element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     newest.addEventListener("click", () => this.#toBottom());
     // A phone's keyboard, for one, makes the box smaller under the reader.
     new ResizeObserver(() => this.#following && this.#stick()).observe(element);
   }
 
-  /**
-   * Queue a line that is plain output. `joins` says that it continues the line before it.
-   */
-  line(text, joins = false) {
-    this.#push({ text: shortened(text), joins, row: null });
+  /** Add an item, which has a `text`; one that `joins` continues the line before it. */
+  add(item) {
+    this.#backlog.push(item);
+    this.#requestFrame();
   }
 
-  /** Queue a row with a look of its own: `row(text)` builds its element when its turn comes. */
-  row(text, row) {
-    this.#push({ text: shortened(text), joins: false, row });
+  /** Count lines that were dropped on their way here. */
+  addDropped(lines) {
+    this.#earlier += lines;
+    if (!this.#following) this.#unseen += lines;
   }
 
   clear() {
-    this.#queue = [];
-    this.#queuedChars = this.#lines = this.#chars = this.#earlier = this.#unseen = 0;
+    this.#backlog = new Backlog();
+    this.#lines = this.#chars = this.#earlier = this.#unseen = 0;
     this.#earlierNote = null;
     this.#element.replaceChildren();
     this.#following = true;
     this.#showUnseen();
   }
 
-  #push(item) {
-    this.#queue.push(item);
-    this.#queuedChars += item.text.length;
-    // Shortening an array at its front costs its length, so it is done rarely.
-    if (this.#queue.length > 2 * LINES_MAX || this.#queuedChars > 2 * CHARS_MAX) this.#shortenQueue();
-    this.#frame ||= requestAnimationFrame(() => this.#onFrame());
+  #requestFrame() {
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
-  #shortenQueue() {
-    let drop = 0;
-    let chars = this.#queuedChars;
-    while (this.#queue.length - drop > LINES_MAX || chars > CHARS_MAX) {
-      chars -= this.#queue[drop].text.length;
-      drop += 1;
-    }
-    this.#queue.splice(0, drop);
-    this.#queuedChars = chars;
-    this.#earlier += drop;
-    if (!this.#following) this.#unseen += drop;
-  }
-
-  #onFrame() {
+  #draw() {
     this.#frame = 0;
-    // Whoever reads further up keeps what they read; beyond twice the cap the queue holds what is new.
-    const room = this.#following ? Infinity : 2 * LINES_MAX - this.#lines;
-    const items = this.#take(Math.min(LINES_PER_FRAME, room));
-    if (items.length > 0) {
-      this.#element.ariaLive = items.length > ANNOUNCED_PER_FRAME ? "off" : "polite";
-      this.#append(items);
-      if (this.#following) {
-        this.#trim();
-        this.#stick();
-      } else {
-        this.#unseen += items.length;
-      }
-    }
+    this.addDropped(this.#backlog.takeDropped());
+    // Whoever reads further up keeps what they read; beyond twice the cap, what is new stays on the backlog.
+    const room = this.#following ? LINES_PER_FRAME : Math.min(LINES_PER_FRAME, 2 * LINES_MAX - this.#lines);
+    const items = this.#backlog.take(room, CHARS_PER_FRAME);
+    if (items.length > 0) this.#drawItems(items);
     this.#showUnseen();
-    if (this.#queue.length > 0 && room > 0) this.#frame = requestAnimationFrame(() => this.#onFrame());
+    if (this.#backlog.length > 0 && room > 0) this.#requestFrame();
   }
 
-  #take(linesMax) {
-    let taken = 0;
-    let chars = 0;
-    while (taken < this.#queue.length && taken < linesMax && chars < CHARS_PER_FRAME) {
-      chars += this.#queue[taken].text.length;
-      taken += 1;
+  #drawItems(items) {
+    this.#element.ariaLive = items.length > ANNOUNCED_PER_FRAME ? "off" : "polite";
+    this.#append(items);
+    if (this.#following) {
+      this.#trim();
+      this.#stick();
+    } else {
+      this.#unseen += items.length;
     }
-    this.#queuedChars -= chars;
-    return this.#queue.splice(0, taken);
   }
 
   #append(items) {
     const fragment = document.createDocumentFragment();
-    let last = this.#element.lastElementChild;
-    for (const { text, joins, row } of items) {
-      const shown = visible(text);
-      const chars = shown.length + 1;
-      const inChunk = !row && last?.chars + chars <= CHUNK_CHARS_MAX && last.isChunk;
-      if (inChunk) {
-        // The text of a chunk is gathered in a property and becomes a text node once a frame.
-        last.pending += joins ? shown : `\n${shown}`;
-      } else {
-        last = row ? row(shown) : document.createElement("div");
-        last.isChunk = !row;
-        last.pending = row ? "" : shown;
-        last.lines = last.chars = 0;
-        if (!row) last.className = "lines";
-        fragment.append(last);
+    let chunk = null;
+    const finish = () => chunk && this.#appendBlock(fragment, element("div", "lines", chunk.text), chunk);
+    for (const item of items) {
+      const text = visible(item.text);
+      const row = this.#rowOf(item, text);
+      if (row || (chunk?.text.length > CHUNK_CHARS_MAX && !item.joins)) {
+        finish();
+        chunk = null;
       }
-      const lines = inChunk && joins ? 0 : 1;
-      last.lines += lines;
-      last.chars += chars;
-      this.#lines += lines;
-      this.#chars += chars;
+      if (row) {
+        this.#appendBlock(fragment, row, { lines: 1, text });
+      } else if (!chunk && item.joins && this.#continues(fragment, text)) {
+        this.#chars += text.length;
+      } else if (!chunk) {
+        chunk = { lines: 1, text };
+      } else {
+        chunk.text += item.joins ? text : `\n${text}`;
+        chunk.lines += item.joins ? 0 : 1;
+      }
     }
-    const grown = this.#element.lastElementChild;
+    finish();
     this.#element.append(fragment);
-    for (let chunk = grown ?? this.#element.firstElementChild; chunk; chunk = chunk.nextElementSibling) {
-      if (chunk.pending) chunk.append(chunk.pending);
-      chunk.pending = "";
-    }
+  }
+
+  #appendBlock(fragment, block, { lines, text }) {
+    block.size = { lines, chars: text.length };
+    this.#lines += lines;
+    this.#chars += text.length;
+    fragment.append(block);
+  }
+
+  /** Append `text` to the last line of the log, if that is one of plain text and not too long yet. */
+  #continues(fragment, text) {
+    const last = fragment.lastElementChild ?? this.#element.lastElementChild;
+    if (!last?.matches(".lines") || last.size.chars > JOINED_CHARS_MAX) return false;
+    last.firstChild.appendData(text);
+    last.size.chars += text.length;
+    return true;
   }
 
   #trim() {
     let oldest = this.#earlierNote?.nextElementSibling ?? this.#element.firstElementChild;
     while (oldest && (this.#lines > LINES_MAX || this.#chars > CHARS_MAX)) {
       const next = oldest.nextElementSibling;
-      this.#lines -= oldest.lines;
-      this.#chars -= oldest.chars;
-      this.#earlier += oldest.lines;
+      this.#lines -= oldest.size.lines;
+      this.#chars -= oldest.size.chars;
+      this.#earlier += oldest.size.lines;
       oldest.remove();
       oldest = next;
     }
@@ -161,24 +151,19 @@ export class Log {
 
   #showEarlier() {
     if (!this.#earlierNote) {
-      this.#earlierNote = document.createElement("div");
-      this.#earlierNote.className = "note";
-      this.#earlierNote.lines = this.#earlierNote.chars = 0;
+      this.#earlierNote = element("div", "note");
       this.#element.prepend(this.#earlierNote);
     }
     this.#earlierNote.textContent = word("earlier", { count: count(this.#earlier) });
   }
 
-  #onScroll() {
+  #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#element;
     const atBottom = scrollHeight - scrollTop - clientHeight < BOTTOM_PX;
     if (atBottom === this.#following) return;
     this.#following = atBottom;
-    if (atBottom) {
-      this.#unseen = 0;
-      this.#frame ||= requestAnimationFrame(() => this.#onFrame());
-    }
-    this.#showUnseen();
+    this.#unseen = 0;
+    this.#requestFrame();
   }
 
   #toBottom() {
@@ -186,8 +171,7 @@ export class Log {
     this.#unseen = 0;
     this.#stick();
     this.#element.focus({ preventScroll: true });
-    this.#frame ||= requestAnimationFrame(() => this.#onFrame());
-    this.#showUnseen();
+    this.#requestFrame();
   }
 
   #stick() {
@@ -195,19 +179,14 @@ export class Log {
   }
 
   #showUnseen() {
-    const unseen = this.#following ? 0 : this.#unseen + this.#queue.length;
+    const unseen = this.#following ? 0 : this.#unseen + this.#backlog.length;
     this.#newest.hidden = unseen === 0;
     if (unseen > 0) this.#newest.textContent = `↓ ${word("newest", { count: count(unseen) })}`;
   }
 }
 
-function shortened(text) {
-  if (text.length <= LINE_CHARS_MAX) return text;
-  return text.slice(0, LINE_CHARS_MAX) + word("cut", { count: count(text.length - LINE_CHARS_MAX) });
-}
-
-// Colours and cursor movements are meant for a terminal, which this is not: they are left out. Other control characters are
-// shown by their pictures, so that nothing in the log is invisible.
+// Colours and cursor movements are meant for a terminal, which this is not: they are left out. Other control characters
+// are shown by their pictures, so that nothing in the log is invisible.
 const CONTROL = /[\0-\x08\x0b-\x1f\x7f]/;
 const TERMINAL_SEQUENCES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B])/g;
 
@@ -220,7 +199,7 @@ export function visible(text) {
     .replace(/\x7f/g, "\u2421");
 }
 
-/** A row of the log: an element of class `kind` with the given children. */
+/** An element of a class, with the given children: texts and elements. */
 export function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;

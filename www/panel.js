@@ -11,30 +11,43 @@ export class Panel {
   #command;
   #startsBySending;
   #onState;
+  #onItems;
 
   /**
-   * `section` holds the parts; `command` is the name of what runs behind the URL, if anything; `startsBySending` says that
-   * what is sent first opens the connection. `onState(connection)` and `onMessage(data)` are those of Connection,
-   * `onSend(text)` that of Prompt.
+   * `section` holds the parts; `url` and `mode` are those of Connection. `command` is the name of what runs behind the URL,
+   * if anything; `startsBySending` says that what is sent first opens the connection. `rowOf(item, text)` is that of
+   * Log, for the items of the connection; `onSend(text)` that of Prompt; `onState(connection)` and `onItems(items)` are
+   * called when the panel has shown them.
    */
-  constructor(section, { url, command = null, startsBySending = false, onState, onMessage, onSend }) {
+  constructor(section, options) {
+    const { url, mode, command = null, startsBySending = false, rowOf, onState, onItems = () => {}, onSend } = options;
     for (const part of section.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
+    const { log, newest, form, text, open, close, clear } = this.#parts;
     this.#command = command;
     this.#startsBySending = startsBySending;
     this.#onState = onState;
-    this.log = new Log(this.#parts.log, this.#parts.newest);
-    this.prompt = new Prompt(this.#parts.form, this.#parts.text, onSend);
-    this.connection = new Connection(url, { onState: () => this.#changed(), onMessage });
-    this.#parts.open.addEventListener("click", () => this.#openClicked());
-    this.#parts.close.addEventListener("click", () => this.connection.close());
-    this.#parts.clear.addEventListener("click", () => this.log.clear());
+    this.#onItems = onItems;
+    this.log = new Log(log, newest, (item, shown) => noteRow(item, shown) ?? rowOf(item, shown));
+    this.prompt = new Prompt(form, text, onSend);
+    this.connection = new Connection(url, mode, {
+      onState: () => this.#changed(),
+      onItems: (items, dropped) => this.#arrived(items, dropped),
+    });
+    open.addEventListener("click", () => this.#openClicked());
+    close.addEventListener("click", () => this.connection.close());
+    clear.addEventListener("click", () => this.log.clear());
     this.#show(url);
     section.hidden = false;
   }
 
   /** A line of the page's own in the log. */
-  note(text, className = "note") {
-    this.log.row(text, (shown) => element("div", className, shown));
+  note(text, bad = false) {
+    this.log.add({ note: bad ? "note bad" : "note", text });
+  }
+
+  /** Say in the status line, without a change of state, why nothing was done. */
+  explain(text) {
+    this.#parts.detail.textContent = text;
   }
 
   set summary(text) {
@@ -48,6 +61,12 @@ export class Panel {
     if (matchMedia("(pointer: fine)").matches) this.prompt.focus();
   }
 
+  #arrived(items, dropped) {
+    this.log.addDropped(dropped);
+    for (const item of items) this.log.add(item);
+    this.#onItems(items);
+  }
+
   #changed() {
     const { state, ending, url } = this.connection;
     if (state === "closed") this.#ended(ending);
@@ -57,22 +76,24 @@ export class Panel {
 
   #ended(ending) {
     const sentence = describeEnding(ending, this.#command);
-    this.#show(sentence, !endedWell(ending));
-    const lasted = ending.opened ? ` · ${word("lastedFor", { count: tenth(ending.seconds) })}` : "";
-    this.note(`${word("closed")} · ${sentence}${lasted}`, endedWell(ending) ? "note" : "note bad");
-    if (ending.code === 1006 && !ending.cancelled) this.#lookForServer(ending);
+    const bad = !endedWell(ending);
+    this.#show(sentence, bad);
+    const lasted = ending.seconds > 0 ? ` · ${word("lastedFor", { count: tenth(ending.seconds) })}` : "";
+    this.note(`${word("closed")} · ${sentence}${lasted}`, bad);
+    if (ending.code === 1006 && !ending.ours) this.#lookForServer(ending);
   }
 
   // A browser reports a refusal and an unreachable server alike, so the page asks for one of its own files.
   async #lookForServer(ending) {
     if ((await isServerThere()) || this.connection.ending !== ending) return;
     this.#show(word("unreachable"), true);
-    this.note(word("unreachable"), "note bad");
+    this.note(word("unreachable"), true);
   }
 
   #show(detail, bad = false) {
     const { open, close, send, status, state: name, detail: text } = this.#parts;
     const { state, mayOpen, mayClose, isOpen } = this.connection;
+    const mayStart = this.#startsBySending && (state === "idle" || state === "connecting");
     status.dataset.state = bad ? "failed" : state;
     name.textContent = word(state);
     text.textContent = detail;
@@ -80,13 +101,10 @@ export class Panel {
     // Not `disabled`: that would take the focus away from whoever has just pressed the button.
     open.ariaDisabled = String(!mayOpen);
     close.ariaDisabled = String(!mayClose);
-    const mayStart = this.#startsBySending && (state === "idle" || state === "connecting");
     send.ariaDisabled = String(!isOpen && !mayStart);
-  }
-
-  /** Say in the status line, without a change of state, why nothing was done. */
-  explain(text) {
-    this.#parts.detail.textContent = text;
   }
 }
 
+function noteRow({ note }, text) {
+  return note ? element("div", note, text) : null;
+}

@@ -5,27 +5,23 @@ import { Panel } from "./panel.js";
 import { word } from "./words.js";
 
 /**
- * Bring the shell half to life in `section`, for the command at `url`. With `binary` the command's bytes come as they are
- * and not by lines, and nothing is added to what is sent: then the page ends each line itself.
+ * Bring the shell half to life in `section`, for the command at `url`; `sign` stands before what was typed. With `binary`
+ * the command's bytes come as they are and not by lines.
  */
 export function startShell(section, { url, command, sign, binary }) {
   // Lines that were sent before the connection was open.
   let waiting = [];
-  // With `binary`: characters and lines may be spread over messages.
-  let decoder = new TextDecoder();
-  let atLineStart = true;
-
-  const panel = new Panel(section, { url, command, startsBySending: true, onState, onMessage, onSend });
+  const mode = binary ? "bytes" : "lines";
+  const rowOf = (item, text) => (item.typed ? typedRow(sign, text) : null);
+  const panel = new Panel(section, { url, mode, command, startsBySending: true, rowOf, onState, onSend });
 
   function onState({ state, url }) {
     if (state === "opened") {
       panel.note(`${word("opened")} · ${url}`);
-      decoder = new TextDecoder();
-      atLineStart = true;
-      waiting.forEach(send);
+      for (const line of waiting) panel.connection.send(line);
       waiting = [];
-    } else if (state === "closed") {
-      if (waiting.length > 0) panel.note(word("notSent"), "note bad");
+    } else if (state === "closed" && waiting.length > 0) {
+      panel.note(word("notSent"), true);
       panel.prompt.restore(waiting.join("\n"));
       waiting = [];
     }
@@ -33,39 +29,20 @@ export function startShell(section, { url, command, sign, binary }) {
 
   function onSend(text) {
     const { connection } = panel;
-    if (connection.isOpen) return send(text);
+    if (connection.send(text)) return true;
     // The first line may open the connection. Later ones may not: what was typed for one run of the command, in its
     // directory and with its variables, must not go to another. An empty line asks for a new run and does no harm.
-    const mayStart = connection.state === "idle" || (connection.state === "closed" && text === "");
-    if (mayStart || connection.state === "connecting") {
-      if (connection.state !== "closed") waiting.push(text);
+    if (connection.state === "closed" && text === "") {
+      connection.open();
+      return true;
+    }
+    if (connection.state === "idle" || connection.state === "connecting") {
+      waiting.push(text);
       connection.open();
       return true;
     }
     panel.explain(word("reconnectFirst"));
     return false;
-  }
-
-  function send(text) {
-    panel.log.row(text, (shown) => typedRow(sign, shown));
-    return panel.connection.send(binary ? new TextEncoder().encode(`${text}\n`) : text);
-  }
-
-  function onMessage(data) {
-    if (typeof data === "string") panel.log.line(data);
-    else onBytes(data);
-  }
-
-  function onBytes(buffer) {
-    const lines = decoder.decode(buffer, { stream: true }).split("\n");
-    const unfinished = lines.pop();
-    for (const line of lines) {
-      panel.log.line(line.endsWith("\r") ? line.slice(0, -1) : line, !atLineStart);
-      atLineStart = true;
-    }
-    if (unfinished === "") return;
-    panel.log.line(unfinished, !atLineStart);
-    atLineStart = false;
   }
 }
 

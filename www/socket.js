@@ -1,0 +1,132 @@
+// The WebSocket itself, on a thread of its own: a worker that connection.js starts for each opening.
+//
+// A program may print far more lines a second than a page can handle events, and a browser keeps such events in front of
+// the reader's keys. Here they only hold up each other: the page gets at most a batch a frame, of what its log has room for.
+//
+// From the page: { open: url, mode }, then { send: text or bytes } and { close: true }.
+// To the page: { opened: true }, { items, dropped } and { closed: { code, reason, opened, seconds } }.
+
+import { Backlog, shortened } from "./backlog.js";
+import { count, word } from "./words.js";
+
+const BATCH_MS = 16;
+const HEX_BYTES_MAX = 256;
+
+const backlog = new Backlog();
+let socket;
+let reader;
+let postedAt = 0;
+let timer = 0;
+
+onmessage = ({ data }) => {
+  if ("open" in data) open(data.open, data.mode);
+  else if ("send" in data) send(data.send);
+  else socket.close(1000);
+};
+
+function open(url, mode) {
+  reader = mode === "messages" ? new Messages() : new Lines(mode === "bytes");
+  socket = new WebSocket(url);
+  socket.binaryType = "arraybuffer";
+  let openedAt = null;
+  socket.onopen = () => {
+    openedAt = performance.now();
+    postMessage({ opened: true });
+  };
+  socket.onmessage = ({ data }) => {
+    reader.received(data);
+    // A timer alone would wait behind every message that the browser has in store.
+    if (performance.now() - postedAt >= BATCH_MS) postBatch();
+    else timer ||= setTimeout(postBatch, BATCH_MS);
+  };
+  socket.onclose = ({ code, reason }) => {
+    postBatch();
+    const opened = openedAt !== null;
+    postMessage({ closed: { code, reason, opened, seconds: opened ? (performance.now() - openedAt) / 1000 : 0 } });
+  };
+}
+
+function send(data) {
+  if (socket.readyState !== WebSocket.OPEN) return;
+  socket.send(reader.sending(data));
+  postBatch();
+}
+
+function postBatch() {
+  clearTimeout(timer);
+  timer = 0;
+  postedAt = performance.now();
+  if (backlog.length > 0) postMessage({ items: backlog.takeAll(), dropped: backlog.takeDropped() });
+}
+
+/** Messages for their own sake, as the echo half shows them: what, when, how large, and how long the echo took. */
+class Messages {
+  // Echoes come back in order: the oldest message without one is the one that comes next.
+  #sentAt = [];
+
+  sending(data) {
+    this.#sentAt.push(performance.now());
+    this.#push("sent", data);
+    return data;
+  }
+
+  received(data) {
+    const sentAt = this.#sentAt.shift();
+    this.#push("received", data, sentAt === undefined ? null : performance.now() - sentAt);
+  }
+
+  #push(direction, data, ms = null) {
+    const isText = typeof data === "string";
+    const size = isText ? new Blob([data]).size : data.byteLength;
+    const text = isText ? shortened(data) : hex(data);
+    backlog.push({ direction, time: new Date(), isText, size, ms, text });
+  }
+}
+
+/**
+ * Messages as lines, as the shell half shows them. With `asBytes` a message is whatever the command printed at a time: a line
+ * and even a character may be spread over messages, and what is sent needs its own line end.
+ */
+class Lines {
+  #decoder = new TextDecoder();
+  #encoder = new TextEncoder();
+  #asBytes;
+  #atLineStart = true;
+
+  constructor(asBytes) {
+    this.#asBytes = asBytes;
+  }
+
+  sending(text) {
+    backlog.push({ typed: true, text: shortened(text) });
+    return this.#asBytes ? this.#encoder.encode(`${text}\n`) : text;
+  }
+
+  received(data) {
+    if (typeof data === "string") backlog.push({ text: shortened(data) });
+    else this.#pushBytes(data);
+  }
+
+  #pushBytes(buffer) {
+    const lines = this.#decoder.decode(buffer, { stream: true }).split("\n");
+    const unfinished = lines.pop();
+    for (const line of lines) {
+      this.#pushPart(line.endsWith("\r") ? line.slice(0, -1) : line);
+      this.#atLineStart = true;
+    }
+    if (unfinished === "") return;
+    this.#pushPart(unfinished);
+    this.#atLineStart = false;
+  }
+
+  #pushPart(text) {
+    backlog.push({ text: shortened(text), joins: !this.#atLineStart });
+  }
+}
+
+function hex(buffer) {
+  const bytes = new Uint8Array(buffer, 0, Math.min(buffer.byteLength, HEX_BYTES_MAX));
+  const shown = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  const more = buffer.byteLength - bytes.length;
+  return more > 0 ? `${shown} ${word("moreBytes", { count: count(more) })}` : shown;
+}
