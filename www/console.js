@@ -24,11 +24,11 @@ async function main() {
     return;
   }
   document.getElementById("version").textContent = version;
+  document.getElementById("main").dataset.halves = (echo !== null) + (shell !== null);
   if (echo !== null) startEcho(document.getElementById("echo"), socketUrl(echo));
   if (shell !== null) showShell(shell, echo === null);
   // The demo has both halves; without the shell it is served where anyone might reach it.
   if (echo && shell === null) notify(word("shellElsewhere"));
-  document.getElementById("main").dataset.halves = (echo !== null) + (shell !== null);
 }
 
 /** What this server serves, or null: { version, echo: path or null, shell: { path, command, binary } or null }. */

@@ -12,6 +12,7 @@ import { createRequire } from "node:module";
 import { after, afterEach, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { startProxy } from "./proxy.mjs";
 import { killServers, startServer } from "./server.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -171,7 +172,7 @@ describe("the demo", () => {
     const page = await openPage(server.url);
     const shell = half(page, "shell");
     await shell.send("echo $((6*7))");
-    await shell.shows("42");
+    await shell.printed(/^42$/);
   });
 
   test("shell: output is text, and what cannot be seen is shown", async () => {
@@ -250,6 +251,20 @@ describe("the demo", () => {
     await echo.says("The server is shutting down (code 1001)");
     await shell.button("Open").click();
     await shell.says("The server does not answer.");
+  });
+
+  test("the page works below any path that a proxy puts it under", async () => {
+    const proxy = await startProxy(server.url, "/tools/wspipe/");
+    const page = await openPage(proxy.url);
+    const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+    await echo.button("Open").click();
+    await echo.says(/Open .*\/tools\/wspipe\/echo/);
+    await echo.send("through");
+    await echo.log.locator(".received", { hasText: "through" }).waitFor();
+    await shell.send("echo $((6*7))");
+    await shell.printed(/^42$/);
+    await context.close();
+    proxy.stop();
   });
 
   test("the page has the reader's language", async () => {
