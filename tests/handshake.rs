@@ -1,0 +1,499 @@
+//! The opening handshake (RFC 6455 section 4, DESIGN 3.3): what is let in, and what is refused
+//! with which status and reason.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Client, FIN, Request, Response, Server, TEXT, has_ipv6, masked};
+
+/// The status that `request` gets, 101 if it is let in.
+#[track_caller]
+fn status(server: &Server, request: &Request) -> u16 {
+    match server.try_open(request) {
+        Ok(_) => 101,
+        Err(response) => response.status,
+    }
+}
+
+#[test]
+fn accepts_with_the_key_of_the_rfc_example() {
+    let server = Server::start(&[]);
+    let client = server.open("/echo");
+    let response = &client.response;
+    // RFC 6455 1.3 computes this value from the key that the test client sends.
+    let accept = response.header("Sec-WebSocket-Accept");
+    assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let upgrade = response.header("Upgrade").expect("Upgrade");
+    assert!(upgrade.eq_ignore_ascii_case("websocket"), "{upgrade}");
+    let connection = response.header("Connection").expect("Connection");
+    assert!(connection.eq_ignore_ascii_case("upgrade"), "{connection}");
+    assert_eq!(response.header("Sec-WebSocket-Protocol"), None);
+}
+
+#[test]
+fn agrees_to_no_extension() {
+    let server = Server::start(&[]);
+    let offer = (server.upgrade("/echo")).add("Sec-WebSocket-Extensions", "permessage-deflate");
+    let mut client = server.try_open(&offer).expect("let in");
+    assert_eq!(client.response.header("Sec-WebSocket-Extensions"), None);
+    client.round_trip("uncompressed");
+}
+
+#[test]
+fn finds_the_tokens_in_any_case_and_place() {
+    let server = Server::echo();
+    let right = server.upgrade("/");
+    let cases = [
+        right.clone().set("Upgrade", "WebSocket"),
+        right.clone().set("Upgrade", "h2c, WEBSOCKET"),
+        right.clone().set("Connection", "keep-alive, Upgrade"),
+        right.clone().set("Connection", "UPGRADE,keep-alive"),
+        right.clone().set("Connection", "keep-alive").add("Connection", "upgrade"),
+        right.clone().without("Upgrade").add("uPGRADE", "websocket"),
+    ];
+    for (index, request) in cases.iter().enumerate() {
+        assert_eq!(status(&server, request), 101, "case {index}");
+    }
+}
+
+#[test]
+fn refuses_each_header_that_is_wrong_and_names_it() {
+    let server = Server::echo();
+    let right = server.upgrade("/");
+    let key = "Sec-WebSocket-Key";
+    let cases = [
+        ("no Connection", right.clone().without("Connection"), "Connection"),
+        ("Connection lacks the token", right.clone().set("Connection", "keep-alive"), "Connection"),
+        ("token only as a part of a word", right.clone().set("Connection", "upgraded"), "Connection"),
+        ("no key", right.clone().without(key), key),
+        ("an empty key", right.clone().set(key, ""), key),
+        ("a key of 3 bytes", right.clone().set(key, "YWJj"), key),
+        ("a key of 15 bytes", right.clone().set(key, "AAAAAAAAAAAAAAAAAAAA"), key),
+        ("a key of 17 bytes", right.clone().set(key, "AAAAAAAAAAAAAAAAAAAAAAA="), key),
+        ("a key that is not base64", right.clone().set(key, "dGhlIHNhbXBsZSBub25jZ!=="), key),
+        ("a key without padding", right.clone().set(key, "dGhlIHNhbXBsZSBub25jZQ"), key),
+        ("two keys", right.clone().add(key, "AAAAAAAAAAAAAAAAAAAAAA=="), key),
+        ("a body", right.clone().add("Content-Length", "5"), "Content-Length"),
+        ("a chunked body", right.clone().add("Transfer-Encoding", "chunked"), "Transfer-Encoding"),
+    ];
+    for (case, request, header) in cases {
+        let response = server.try_open(&request).err().unwrap_or_else(|| panic!("{case}: let in"));
+        let reason = response.expect_refusal(case, 400);
+        assert!(reason.contains(header), "{case}: {reason:?} does not name {header}");
+    }
+}
+
+#[test]
+fn refuses_another_version_and_names_its_own() {
+    let server = Server::echo();
+    for version in ["8", "0", "14", "013", "thirteen"] {
+        let request = server.upgrade("/").set("Sec-WebSocket-Version", version);
+        let response = server.try_open(&request).err().expect("refused");
+        response.expect_refusal(version, 426);
+        assert_eq!(response.header("Sec-WebSocket-Version"), Some("13"), "{version}");
+    }
+}
+
+#[test]
+fn refuses_a_missing_version() {
+    let server = Server::echo();
+    let request = server.upgrade("/").without("Sec-WebSocket-Version");
+    let response = server.try_open(&request).err().expect("refused");
+    assert!(matches!(response.status, 400 | 426), "{response:?}");
+    assert!(response.text().contains("Sec-WebSocket-Version"));
+}
+
+#[test]
+fn refuses_an_upgrade_in_http_1_0() {
+    let server = Server::echo();
+    let request = server.upgrade("/").version("HTTP/1.0");
+    let response = server.try_open(&request).err().expect("refused");
+    response.expect_refusal("HTTP/1.0", 400);
+}
+
+#[test]
+fn refuses_another_method() {
+    let server = Server::echo();
+    let response = (server.try_open(&server.upgrade("/").method("POST"))).err().expect("refused");
+    response.expect_refusal("POST", 405);
+    assert!(response.header("Allow").expect("Allow").contains("GET"));
+}
+
+#[test]
+fn answers_a_plain_get_on_a_websocket_path_with_426() {
+    let server = Server::start(&[]);
+    for path in ["/echo", "/ws"] {
+        let response = server.exchange(&server.get(path));
+        response.expect_refusal(path, 426);
+        let upgrade = response.header("Upgrade").expect("Upgrade");
+        assert!(upgrade.eq_ignore_ascii_case("websocket"), "{upgrade}");
+    }
+    // An upgrade to something else is no WebSocket handshake either.
+    let other = server.upgrade("/echo").set("Upgrade", "h2c");
+    let status = status(&server, &other);
+    assert!(matches!(status, 400 | 426), "{status}");
+}
+
+#[test]
+fn the_demo_upgrades_at_its_two_paths_only() {
+    let server = Server::start(&[]);
+    for (path, expected) in [("/echo", 101), ("/ws", 101), ("/nowhere", 404), ("/echo/x", 404)] {
+        assert_eq!(status(&server, &server.upgrade(path)), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_command_and_the_echo_are_at_every_path() {
+    for server in [Server::echo(), Server::start(&["cat"])] {
+        for path in ["/", "/ws", "/any/path?with=query", "/%E2%82%AC"] {
+            server.open(path).round_trip(path);
+        }
+    }
+}
+
+#[test]
+fn loses_no_frame_that_comes_with_the_head() {
+    let server = Server::start(&[]);
+    for path in ["/echo", "/ws"] {
+        let mut bytes = server.upgrade(path).to_bytes();
+        bytes.extend(masked(FIN | TEXT, b"echo first"));
+        bytes.extend(masked(FIN | TEXT, b"echo second"));
+        let mut wire = server.connect();
+        wire.send(&bytes);
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 101);
+        let mut client = Client::new(wire, response);
+        let texts = [client.text(), client.text()];
+        match path {
+            "/echo" => assert_eq!(texts, ["echo first", "echo second"]),
+            _ => assert_eq!(texts, ["first", "second"]),
+        }
+    }
+}
+
+#[test]
+fn takes_a_head_that_comes_in_pieces() {
+    let server = Server::echo();
+    let mut bytes = server.upgrade("/").to_bytes();
+    let head_len = bytes.len();
+    bytes.extend(masked(FIN | TEXT, b"hello"));
+    let mut wire = server.connect();
+    wire.send_bytewise(&bytes);
+    let response = Response::read(&mut wire, false);
+    assert_eq!(Client::new(wire, response).text(), "hello");
+    // The interesting cuts: about the line ends, and about the end of the head.
+    for cut in [1, 14, 15, 16, head_len - 3, head_len - 2, head_len - 1, head_len, head_len + 1] {
+        let mut wire = server.connect();
+        wire.send(&bytes[..cut]);
+        std::thread::sleep(Duration::from_millis(10));
+        wire.send(&bytes[cut..]);
+        let response = Response::read(&mut wire, false);
+        assert_eq!(Client::new(wire, response).text(), "hello", "cut at {cut}");
+    }
+}
+
+#[test]
+fn upgrades_a_connection_that_has_fetched_before() {
+    let server = Server::echo();
+    let mut bytes = server.get("/healthz").to_bytes();
+    bytes.extend(server.upgrade("/").to_bytes());
+    bytes.extend(masked(FIN | TEXT, b"all in one packet"));
+    let mut wire = server.connect();
+    wire.send(&bytes);
+    assert_eq!(Response::read(&mut wire, false).status, 200);
+    let response = Response::read(&mut wire, false);
+    assert_eq!(response.status, 101);
+    assert_eq!(Client::new(wire, response).text(), "all in one packet");
+}
+
+#[test]
+fn lets_a_request_without_an_origin_in() {
+    let server = Server::start(&[]);
+    assert_eq!(status(&server, &server.upgrade("/ws")), 101);
+}
+
+#[test]
+fn compares_the_origin_with_the_host() {
+    let server = Server::echo();
+    let port = server.address().port();
+    let with_port = |text: &str| text.replace("PORT", &port.to_string());
+    // (what it shows, Origin, Host, status)
+    let cases = [
+        ("the same", "http://127.0.0.1:PORT", "127.0.0.1:PORT", 101),
+        ("the scheme may differ", "https://127.0.0.1:PORT", "127.0.0.1:PORT", 101),
+        ("another host", "http://evil.example", "127.0.0.1:PORT", 403),
+        ("another host, same port", "http://evil.example:PORT", "127.0.0.1:PORT", 403),
+        ("another port", "http://127.0.0.1:1", "127.0.0.1:PORT", 403),
+        ("another loopback address", "http://127.0.0.2:PORT", "127.0.0.1:PORT", 403),
+        ("a name is not its address", "http://localhost:PORT", "127.0.0.1:PORT", 403),
+        ("names", "http://localhost:PORT", "localhost:PORT", 101),
+        ("a prefix is another name", "http://localhost.evil.example:PORT", "localhost:PORT", 403),
+        ("a user part is no host", "http://localhost:PORT@evil.example", "localhost:PORT", 403),
+        ("case-blind", "http://LocalHost:PORT", "lOCALhOST:PORT", 101),
+        ("without the final dot", "http://localhost.:PORT", "localhost:PORT", 101),
+        ("no ports", "http://localhost", "localhost", 101),
+        ("no ports, behind TLS", "https://localhost", "localhost", 101),
+        ("80 is http's", "http://localhost:80", "localhost", 101),
+        ("80 is http's, the other way", "http://localhost", "localhost:80", 101),
+        ("443 is https'", "https://localhost:443", "localhost", 101),
+        ("443 is https', the other way", "https://localhost", "localhost:443", 101),
+        ("443 is not http's", "http://localhost", "localhost:443", 403),
+        ("a port and none", "http://localhost:PORT", "localhost", 403),
+        ("none and a port", "http://localhost", "localhost:PORT", 403),
+        ("IPv6 as addresses", "http://[::1]:PORT", "[0:0:0:0:0:0:0:1]:PORT", 101),
+        ("another IPv6 address", "http://[::2]:PORT", "[::1]:PORT", 403),
+        ("an opaque origin", "null", "127.0.0.1:PORT", 403),
+        ("an extension", "chrome-extension://abcdef", "127.0.0.1:PORT", 403),
+        ("nonsense", "127.0.0.1", "127.0.0.1:PORT", 403),
+    ];
+    for (case, origin, host, expected) in cases {
+        let request = (server.upgrade("/"))
+            .set("Host", &with_port(host))
+            .add("Origin", &with_port(origin));
+        match server.try_open(&request) {
+            Ok(_) => assert_eq!(expected, 101, "{case}: let in"),
+            Err(response) => {
+                let reason = response.expect_refusal(case, expected);
+                assert!(reason.contains("--origin"), "{case}: {reason}");
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_two_origins() {
+    let server = Server::echo();
+    let origin = format!("http://{}", server.address());
+    let request = server.upgrade("/").add("Origin", &origin).add("Origin", &origin);
+    let response = server.try_open(&request).err().expect("refused");
+    response.expect_refusal("two origins", 400);
+}
+
+#[test]
+fn lets_the_listed_origins_in_besides_its_own() {
+    let list = "--origin=https://app.example,app2.example:8443,null,chrome-extension://abcdef";
+    let server = Server::start(&["--echo", list]);
+    let own = format!("http://{}", server.address());
+    let cases = [
+        ("its own", own.as_str(), 101),
+        ("listed with a scheme", "https://app.example", 101),
+        ("listed, the port by its scheme", "https://app.example:443", 101),
+        ("listed, in another case", "https://APP.example", 101),
+        ("listed, of another port", "https://app.example:444", 403),
+        ("listed, of another scheme", "http://app.example", 403),
+        ("listed with a port", "https://app2.example:8443", 101),
+        ("listed with a port, any scheme", "http://app2.example:8443", 101),
+        ("listed with a port, without it", "https://app2.example", 403),
+        ("null", "null", 101),
+        ("an extension", "chrome-extension://abcdef", 101),
+        ("another extension", "chrome-extension://abcdee", 403),
+        ("not listed", "https://evil.example", 403),
+        ("a longer name", "https://app.example.evil.example", 403),
+    ];
+    for (case, origin, expected) in cases {
+        let request = server.upgrade("/").add("Origin", origin);
+        assert_eq!(status(&server, &request), expected, "{case}: {origin}");
+    }
+}
+
+#[test]
+fn origin_any_lets_every_origin_in() {
+    let server = Server::start(&["--echo", "--origin=any"]);
+    for origin in ["https://evil.example", "null", "chrome-extension://abcdef"] {
+        let request = server.upgrade("/").add("Origin", origin);
+        assert_eq!(status(&server, &request), 101, "{origin}");
+    }
+}
+
+#[test]
+fn on_loopback_only_its_own_names_are_a_host() {
+    let server = Server::start(&[]);
+    let own = nix::unistd::gethostname().expect("gethostname");
+    let own = own.to_str().expect("a host name in ASCII");
+    let cases = [
+        ("127.0.0.1", 101),
+        ("127.8.9.10", 101),
+        ("[::1]", 101),
+        ("localhost", 101),
+        ("LOCALHOST.", 101),
+        ("app.localhost", 101),
+        (own, 101),
+        (&format!("{own}.local"), 101),
+        ("evil.example", 403),
+        ("localhost.evil.example", 403),
+        ("notlocalhost", 403),
+        ("192.168.1.5", 403),
+        ("[2001:db8::1]", 403),
+    ];
+    for (host, expected) in cases {
+        for path in ["/echo", "/ws"] {
+            let host = format!("{host}:{}", server.address().port());
+            let request = server.upgrade(path).set("Host", &host);
+            match server.try_open(&request) {
+                Ok(_) => assert_eq!(expected, 101, "{host}: let in"),
+                Err(response) => {
+                    let reason = response.expect_refusal(&host, expected);
+                    assert!(reason.contains("--allow-host"), "{host}: {reason}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn dns_rebinding_does_not_pass_as_the_same_origin() {
+    // The page of evil.example, whose name now points at 127.0.0.1: Origin and Host agree.
+    let server = Server::start(&[]);
+    let name = format!("evil.example:{}", server.address().port());
+    let request = (server.upgrade("/ws"))
+        .set("Host", &name)
+        .add("Origin", &format!("http://{name}"));
+    let response = server.try_open(&request).err().expect("refused");
+    let reason = response.expect_refusal("rebinding", 403);
+    assert!(reason.contains("--allow-host"), "{reason}");
+    // Nor does it get the page itself.
+    let page = server.exchange(&server.get("/").set("Host", &name));
+    assert_eq!(page.status, 403);
+}
+
+#[test]
+fn allow_host_adds_names() {
+    let server = Server::start(&["--allow-host=app.example,other.example"]);
+    for name in ["app.example", "OTHER.example:8080"] {
+        let request = (server.upgrade("/ws"))
+            .set("Host", name)
+            .add("Origin", &format!("http://{name}"));
+        assert_eq!(status(&server, &request), 101, "{name}");
+    }
+    let request = server.upgrade("/ws").set("Host", "third.example");
+    assert_eq!(status(&server, &request), 403);
+}
+
+#[test]
+fn a_listed_origin_may_come_by_any_host_name() {
+    let server = Server::start(&["--echo", "--origin=https://app.example"]);
+    let request = (server.upgrade("/"))
+        .set("Host", "proxy.example")
+        .add("Origin", "https://app.example");
+    assert_eq!(status(&server, &request), 101);
+}
+
+#[test]
+fn beyond_loopback_a_foreign_host_name_is_refused_to_browsers_only() {
+    let server = Server::start(&["--echo", "--address=0.0.0.0"]);
+    let foreign = server.upgrade("/").set("Host", "app.example");
+    assert_eq!(status(&server, &foreign), 101, "no browser, so no rebinding");
+    let literal = (server.upgrade("/"))
+        .set("Host", "192.168.1.5")
+        .add("Origin", "http://192.168.1.5");
+    assert_eq!(status(&server, &literal), 101, "an address cannot be rebound");
+    let browser = foreign.add("Origin", "http://app.example");
+    let response = server.try_open(&browser).err().expect("refused");
+    let reason = response.expect_refusal("browser", 403);
+    assert!(reason.contains("--allow-host"), "{reason}");
+}
+
+#[test]
+fn the_refusal_is_logged_with_its_remedy() {
+    let server = Server::start(&["--echo", "--log-level=debug"]);
+    let foreign = server.upgrade("/").add("Origin", "http://evil.example");
+    assert_eq!(status(&server, &foreign), 403);
+    server.await_log(&["evil.example", "--origin"]);
+    let foreign = server.upgrade("/").set("Host", "evil2.example");
+    assert_eq!(status(&server, &foreign), 403);
+    server.await_log(&["evil2.example", "--allow-host"]);
+}
+
+#[test]
+fn the_demo_has_no_shell_beyond_loopback() {
+    let server = Server::start(&["--address=0.0.0.0"]);
+    assert_eq!(status(&server, &server.upgrade("/ws")), 404);
+    assert_eq!(status(&server, &server.upgrade("/echo")), 101);
+    server.await_log(&["/ws", "sh"]);
+}
+
+#[test]
+fn the_demo_has_no_shell_if_one_of_its_addresses_is_not_loopback() {
+    let server = Server::start(&["--address=127.0.0.1", "--address=0.0.0.0"]);
+    assert_eq!(server.addresses().len(), 2);
+    assert_eq!(status(&server, &server.upgrade("/ws")), 404);
+}
+
+/// What `action` returns when this thread creates its sockets as another user. None without
+/// the right to do so.
+fn as_another_user<T>(action: impl FnOnce() -> T) -> Option<T> {
+    use nix::unistd::{Uid, setfsuid};
+    if !Uid::effective().is_root() {
+        eprintln!("not root: a socket of another user cannot be made, nothing was tested");
+        return None;
+    }
+    // A socket belongs to the file-system user of the thread that made it.
+    setfsuid(Uid::from_raw(65534));
+    let result = action();
+    setfsuid(Uid::from_raw(0));
+    Some(result)
+}
+
+#[test]
+fn the_demos_shell_is_for_the_servers_own_user() {
+    let server = Server::start(&["--log-level=debug"]);
+    let shell = as_another_user(|| server.try_open(&server.upgrade("/ws")));
+    let Some(shell) = shell else { return };
+    let reason = shell.err().expect("refused").expect_refusal("another user", 403);
+    assert!(reason.contains("--same-user=no"), "{reason}");
+    server.await_log(&["--same-user=no"]);
+    let echo = as_another_user(|| status(&server, &server.upgrade("/echo")));
+    assert_eq!(echo, Some(101), "the echo is for everybody");
+    server.open("/ws").round_trip_shell();
+}
+
+#[test]
+fn same_user_no_lets_other_users_in() {
+    let server = Server::start(&["--same-user=no"]);
+    let shell = as_another_user(|| status(&server, &server.upgrade("/ws")));
+    assert!(matches!(shell, Some(101) | None), "{shell:?}");
+}
+
+#[test]
+fn the_shell_is_there_over_ipv6() {
+    if !has_ipv6() {
+        return;
+    }
+    let server = Server::start(&["--address=::1"]);
+    server.open("/ws").round_trip_shell();
+}
+
+#[test]
+fn chooses_the_first_subprotocol_offered_that_is_listed() {
+    let server = Server::start(&["--echo", "--subprotocol=chat,mqtt"]);
+    let cases: [(&[&str], Option<&str>); 7] = [
+        (&["chat"], Some("chat")),
+        (&["mqtt, chat"], Some("mqtt")),
+        (&["x,y , chat"], Some("chat")),
+        (&["x", "mqtt"], Some("mqtt")),
+        (&["x"], None),
+        (&["CHAT"], None),
+        (&[], None),
+    ];
+    for (offers, expected) in cases {
+        let request = (offers.iter()).fold(server.upgrade("/"), |request, offer| {
+            request.add("Sec-WebSocket-Protocol", offer)
+        });
+        let client = server.try_open(&request).expect("let in");
+        let chosen = client.response.header("Sec-WebSocket-Protocol");
+        assert_eq!(chosen, expected, "{offers:?}");
+    }
+}
+
+trait Shell {
+    fn round_trip_shell(self);
+}
+
+impl Shell for Client {
+    #[track_caller]
+    fn round_trip_shell(mut self) {
+        self.send_text("echo $((6 * 7))");
+        assert_eq!(self.text(), "42");
+    }
+}

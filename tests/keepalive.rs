@@ -1,0 +1,143 @@
+//! Keep-alive (DESIGN 3.6) with short intervals. The rules themselves are tested on virtual
+//! time beside their code; here they meet real sockets.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{FIN, PING, PONG, Server, TEXT, masked};
+
+#[test]
+fn a_silent_client_that_answers_pings_stays() {
+    let server = Server::start(&["--echo", "--ping-interval=200ms", "--pong-timeout=1s"]);
+    let mut client = server.open("/");
+    let start = Instant::now();
+    let mut pings = 0;
+    while start.elapsed() < Duration::from_millis(2500) {
+        let frame = client.frame();
+        assert_eq!(frame.opcode, PING);
+        client.send(FIN | PONG, &frame.payload);
+        pings += 1;
+    }
+    assert!((5..=13).contains(&pings), "{pings} pings in 2.5 s");
+    client.round_trip("still there");
+}
+
+#[test]
+fn a_client_that_answers_nothing_is_given_up() {
+    let server = Server::start(&["--ping-interval=200ms", "--pong-timeout=1s"]);
+    let before = server.descriptors();
+    for path in ["/echo", "/ws"] {
+        let mut client = server.open(path);
+        let peer = client.wire.local_address().to_string();
+        let start = Instant::now();
+        assert_eq!(client.frame().opcode, PING);
+        client.wire.expect_gone();
+        let waited = start.elapsed();
+        assert!(waited > Duration::from_millis(800), "given up after {waited:?}");
+        assert!(waited < Duration::from_secs(8), "given up after {waited:?} only");
+        server.await_log(&["closed", &peer]);
+    }
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
+#[test]
+fn it_is_given_up_although_it_never_ends_its_side() {
+    let server = Server::start(&[
+        "--echo",
+        "--ping-interval=200ms",
+        "--pong-timeout=600ms",
+        "--close-timeout=400ms",
+    ]);
+    let before = server.descriptors();
+    let client = server.open("/");
+    server.await_descriptors(before);
+    drop(client);
+}
+
+#[test]
+fn whatever_is_heard_puts_the_ping_off() {
+    let server = Server::start(&["--echo", "--ping-interval=1500ms"]);
+    let mut client = server.open("/");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(3) {
+        client.send(TEXT, b"a fragment ");
+        client.send(FIN | 0, b"and its end");
+        client.text();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(client.pings.is_empty(), "{} pings", client.pings.len());
+    assert_eq!(client.frame().opcode, PING, "once it is silent");
+}
+
+#[test]
+fn bytes_of_an_unfinished_frame_are_heard_too() {
+    let server = Server::start(&["--echo", "--ping-interval=300ms", "--pong-timeout=1s"]);
+    let mut client = server.open("/");
+    let text = "slowly".repeat(10);
+    for byte in masked(FIN | TEXT, text.as_bytes()) {
+        client.wire.send(&[byte]);
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    assert_eq!(client.text(), text);
+}
+
+#[test]
+fn silence_that_the_server_caused_is_not_the_clients() {
+    // The command does not read for a while, so the client is not read either, and its pongs
+    // cannot be seen for three times the time-out.
+    let lines = 4096;
+    let line = "x".repeat(1023);
+    let script = format!("sleep 3; head -c {} | wc -c", lines * 1024);
+    let server = Server::script(&["--ping-interval=200ms", "--pong-timeout=1s"], &script);
+    let mut client = server.open("/");
+    let bytes: Vec<u8> = (0..lines).flat_map(|_| masked(FIN | TEXT, line.as_bytes())).collect();
+    let sender = client.wire.send_in_background(bytes);
+    assert_eq!(client.text().trim(), (lines * 1024).to_string());
+    assert!(sender.join().expect("the sender"), "everything was taken");
+}
+
+#[test]
+fn a_reader_that_only_takes_output_is_alive() {
+    // No pong at all, but what is sent is acknowledged by the client's TCP.
+    let server = Server::start(&["--ping-interval=300ms", "--pong-timeout=1s", "yes"]);
+    let mut client = server.open("/");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(4) {
+        for _ in 0..1000 {
+            client.frame();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(client);
+    server.await_no_children();
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_ended_by_the_write_timeout() {
+    let server = Server::start(&["--write-timeout=1s", "yes"]);
+    let before = server.descriptors();
+    let client = server.open("/");
+    let start = Instant::now();
+    server.await_no_children();
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(800), "ended after {waited:?}");
+    server.await_descriptors(before);
+    drop(client);
+}
+
+#[test]
+fn an_idle_connection_is_not_ended_by_the_write_timeout() {
+    let server = Server::start(&["--echo", "--write-timeout=300ms"]);
+    let mut client = server.open("/");
+    client.wire.expect_silence(Duration::from_secs(1));
+    client.round_trip("still there");
+}
+
+#[test]
+fn pings_wait_for_their_interval() {
+    let server = Server::echo();
+    let mut client = server.open("/");
+    client.wire.expect_silence(Duration::from_secs(1));
+}

@@ -1,0 +1,115 @@
+//! Processes as `/proc` shows them.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+/// One process, told from a later one of the same number by its start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: i32,
+    /// `R`, `S`, `Z` and so on.
+    pub state: char,
+    pub parent: i32,
+    pub group: i32,
+    pub session: i32,
+    /// The controlling terminal's device number; 0 for none.
+    pub terminal: i32,
+    pub cpu_ticks: u64,
+    pub start: u64,
+}
+
+impl Process {
+    /// The process of that number, zombies included; None if there is none.
+    pub fn find(pid: i32) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the name in parentheses, which may hold blanks and parentheses.
+        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
+        Some(Process {
+            pid,
+            state: fields.first()?.chars().next()?,
+            parent: number(1)? as i32,
+            group: number(2)? as i32,
+            session: number(3)? as i32,
+            terminal: number(4)? as i32,
+            cpu_ticks: (number(11)? + number(12)?) as u64,
+            start: number(19)? as u64,
+        })
+    }
+
+    /// Whether the process has ended. One that has ended and waits for the reaper of orphans
+    /// (a container's first process may never reap) is gone too; a zombie whose parent is
+    /// still the server is not.
+    pub fn is_gone(&self, server: i32) -> bool {
+        match Process::find(self.pid) {
+            None => true,
+            Some(now) => {
+                now.start != self.start
+                    || (matches!(now.state, 'Z' | 'X') && now.parent != server)
+            }
+        }
+    }
+
+    /// How many bytes the process has handed to `write` so far.
+    pub fn bytes_written(&self) -> u64 {
+        field(&format!("/proc/{}/io", self.pid), "wchar:")
+    }
+}
+
+/// Every process there is.
+fn all() -> Vec<Process> {
+    fs::read_dir("/proc")
+        .expect("/proc")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Process::find)
+        .collect()
+}
+
+/// The children of `pid`, zombies included.
+pub fn children_of(pid: i32) -> Vec<Process> {
+    all().into_iter().filter(|it| it.parent == pid).collect()
+}
+
+/// The children of `pid`, theirs, and so on.
+pub fn descendants_of(pid: i32) -> Vec<Process> {
+    let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
+    for process in all() {
+        by_parent.entry(process.parent).or_default().push(process);
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        for child in by_parent.remove(&parent).unwrap_or_default() {
+            parents.push(child.pid);
+            found.push(child);
+        }
+    }
+    found
+}
+
+/// How many descriptors `pid` has open.
+pub fn descriptors_of(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// The anonymous memory of `pid` that is resident, in bytes.
+pub fn rss_anon(pid: i32) -> u64 {
+    field(&format!("/proc/{pid}/status"), "RssAnon:") * 1024
+}
+
+/// The processor time that `pid` has used.
+pub fn cpu_time(pid: i32) -> Duration {
+    // The kernel counts in USER_HZ, which is 100 on every architecture that Linux has today.
+    let ticks = Process::find(pid).expect("the process").cpu_ticks;
+    Duration::from_millis(ticks * 10)
+}
+
+/// The number behind `name` in a file of lines like `Name:  123 kB`.
+fn field(path: &str, name: &str) -> u64 {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("{path} has no {name}"))
+}

@@ -1,0 +1,403 @@
+//! The server under guard.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{
+    Client, PATIENCE, Process, Request, Response, Wire, children_of, cpu_time, descendants_of,
+    descriptors_of, rss_anon,
+};
+
+/// How a server is to be started. `--port=0` is always given.
+#[derive(Default)]
+pub struct Launch {
+    args: Vec<String>,
+    environment: Vec<(String, String)>,
+    prelude: Option<String>,
+    small_log_pipe: bool,
+}
+
+impl Launch {
+    pub fn new(args: &[&str]) -> Launch {
+        Launch {
+            args: args.iter().map(|arg| arg.to_string()).collect(),
+            ..Launch::default()
+        }
+    }
+
+    /// A variable of the server's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Launch {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Shell commands that run in the server's process before it becomes the server: limits,
+    /// ignored signals, open files.
+    pub fn after(mut self, prelude: &str) -> Launch {
+        self.prelude = Some(prelude.into());
+        self
+    }
+
+    /// Gives the log a pipe of one page, which few lines fill once the log is held.
+    pub fn small_log_pipe(mut self) -> Launch {
+        self.small_log_pipe = true;
+        self
+    }
+
+    /// The command, to be started by the test itself.
+    pub fn command(&self) -> Command {
+        let binary = env!("CARGO_BIN_EXE_wspipe");
+        let mut command = match &self.prelude {
+            None => Command::new(binary),
+            Some(prelude) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("{prelude}\nexec \"$0\" \"$@\""));
+                shell.arg(binary);
+                shell
+            }
+        };
+        command.arg("--port=0").args(&self.args);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Starts the server and waits until it listens on every address.
+    #[track_caller]
+    pub fn start(self) -> Server {
+        let mut child = self
+            .command()
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the server's binary");
+        let stderr = child.stderr.take().expect("a pipe");
+        if self.small_log_pipe {
+            let size = nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096);
+            nix::fcntl::fcntl(stderr.as_fd(), size).expect("F_SETPIPE_SZ");
+        }
+        let log = Log::collect(stderr);
+        let mut server = Server {
+            child,
+            addresses: Vec::new(),
+            log,
+            ended: false,
+        };
+        let named = self.args.iter().take_while(|arg| *arg != "--");
+        let addresses = named.filter(|arg| arg.starts_with("--address")).count();
+        server.addresses = server.await_addresses(addresses.max(1));
+        server
+    }
+}
+
+/// A running server. When it goes out of scope it is asked to end, and the test fails unless
+/// it does so in order: exit status 0, and no process left that it had started.
+pub struct Server {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    log: Log,
+    /// Whether the test itself has seen the end of the process.
+    ended: bool,
+}
+
+impl Server {
+    #[track_caller]
+    pub fn start(args: &[&str]) -> Server {
+        Launch::new(args).start()
+    }
+
+    /// A pure echo server.
+    #[track_caller]
+    pub fn echo() -> Server {
+        Server::start(&["--echo"])
+    }
+
+    /// A server that runs `script` in a shell for every client.
+    #[track_caller]
+    pub fn script(options: &[&str], script: &str) -> Server {
+        Server::start(&[options, &["--", "sh", "-c", script]].concat())
+    }
+
+    /// The addresses of the start lines, `wspipe: listening on http://ADDRESS/`.
+    #[track_caller]
+    fn await_addresses(&mut self, count: usize) -> Vec<SocketAddr> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found: Vec<SocketAddr> = (self.log.lines().iter())
+                .filter_map(|line| line.strip_prefix("wspipe: listening on http://"))
+                .map(|rest| rest.trim_end_matches('/').parse().expect("an address"))
+                .collect();
+            if found.len() >= count {
+                return found;
+            }
+            if let Some(status) = self.child.try_wait().expect("waitpid") {
+                self.ended = true;
+                panic!("the server ended at start: {status}\n{}", self.log_text());
+            }
+            assert!(Instant::now() < deadline, "no start line: {}", self.log_text());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The first address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The address that a client uses: of a wildcard address, its loopback.
+    fn reachable(&self) -> SocketAddr {
+        let mut address = self.address();
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        address
+    }
+
+    #[track_caller]
+    pub fn connect(&self) -> Wire {
+        Wire::connect(self.reachable())
+    }
+
+    pub fn get(&self, target: &str) -> Request {
+        Request::get(self.reachable(), target)
+    }
+
+    pub fn upgrade(&self, target: &str) -> Request {
+        Request::upgrade(self.reachable(), target)
+    }
+
+    /// The response to `request` on a connection of its own.
+    #[track_caller]
+    pub fn exchange(&self, request: &Request) -> Response {
+        let mut wire = self.connect();
+        wire.send(&request.to_bytes());
+        Response::read(&mut wire, false)
+    }
+
+    /// The opening handshake as `request` says; the response if it is refused.
+    #[track_caller]
+    pub fn try_open(&self, request: &Request) -> Result<Client, Response> {
+        let mut wire = self.connect();
+        wire.send(&request.to_bytes());
+        let response = Response::read(&mut wire, false);
+        if response.status == 101 {
+            Ok(Client::new(wire, response))
+        } else {
+            Err(response)
+        }
+    }
+
+    /// A client whose opening handshake must succeed.
+    #[track_caller]
+    pub fn open(&self, target: &str) -> Client {
+        match self.try_open(&self.upgrade(target)) {
+            Ok(client) => client,
+            Err(response) => panic!("refused: {} {}", response.status, response.text()),
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).expect("the server is there");
+    }
+
+    /// The server's exit status, awaited.
+    #[track_caller]
+    pub fn exit_status(&mut self) -> ExitStatus {
+        match self.await_exit() {
+            Some(status) => status,
+            None => panic!("the server has not ended\n{}", self.log_text()),
+        }
+    }
+
+    fn await_exit(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("waitpid") {
+                self.ended = true;
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+
+    /// Ends the server with SIGKILL, which it cannot handle.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.exit_status();
+    }
+
+    pub fn children(&self) -> Vec<Process> {
+        children_of(self.pid())
+    }
+
+    /// The one child that the server has.
+    #[track_caller]
+    pub fn only_child(&self) -> Process {
+        let children = self.children();
+        assert_eq!(children.len(), 1, "{children:?}");
+        children[0]
+    }
+
+    /// Waits until the server has no child, not even a zombie.
+    #[track_caller]
+    pub fn await_no_children(&self) {
+        super::wait_until("no child is left", || self.children().is_empty());
+    }
+
+    #[track_caller]
+    pub fn await_gone(&self, process: Process) {
+        let what = format!("the end of {process:?}");
+        super::wait_until(&what, || process.is_gone(self.pid()));
+    }
+
+    pub fn descriptors(&self) -> usize {
+        descriptors_of(self.pid())
+    }
+
+    /// Waits until as many descriptors are open as `before`.
+    #[track_caller]
+    pub fn await_descriptors(&self, before: usize) {
+        let what = format!("{before} descriptors, as before");
+        super::wait_until(&what, || self.descriptors() == before);
+    }
+
+    pub fn rss_anon(&self) -> u64 {
+        rss_anon(self.pid())
+    }
+
+    pub fn cpu_time(&self) -> Duration {
+        cpu_time(self.pid())
+    }
+
+    pub fn log_text(&self) -> String {
+        self.log.lines().join("\n")
+    }
+
+    /// The first line of the log, so far or to come, that holds every one of `parts`.
+    #[track_caller]
+    pub fn await_log(&self, parts: &[&str]) -> String {
+        match self.log.find(parts) {
+            Some(line) => line,
+            None => panic!("no log line with {parts:?} in\n{}", self.log_text()),
+        }
+    }
+
+    /// Stops the reading of the log, so that its pipe fills, or begins it again.
+    pub fn hold_log(&self, held: bool) {
+        self.log.shared.held.store(held, Ordering::SeqCst);
+    }
+
+    /// Asks for the end; what was wrong with it, if anything was.
+    fn end(&mut self) -> Result<(), String> {
+        let family = descendants_of(self.pid());
+        let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
+        let status = self.await_exit();
+        if status.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let left = survivors(&family, self.pid());
+        for process in &left {
+            let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+        }
+        match status {
+            None => Err(format!("the server did not end within {PATIENCE:?}")),
+            Some(status) if status.code() != Some(0) => Err(format!("the server ended: {status}")),
+            Some(_) if !left.is_empty() => Err(format!("left behind: {left:?}")),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.hold_log(false);
+        let verdict = if self.ended { Ok(()) } else { self.end() };
+        if thread::panicking() {
+            eprintln!("the server's log:\n{}", self.log_text());
+        } else if let Err(complaint) = verdict {
+            panic!("{complaint}\n{}", self.log_text());
+        }
+    }
+}
+
+/// Those of `family` that are still there a while after their server has ended.
+fn survivors(family: &[Process], server: i32) -> Vec<Process> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let left: Vec<Process> = (family.iter().copied())
+            .filter(|process| !process.is_gone(server))
+            .collect();
+        if left.is_empty() || Instant::now() > deadline {
+            return left;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What the server writes to stderr, collected by a thread.
+struct Log {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+    held: AtomicBool,
+}
+
+impl Log {
+    fn collect(stderr: std::process::ChildStderr) -> Log {
+        let shared = Arc::new(Shared::default());
+        let log = Log {
+            shared: Arc::clone(&shared),
+        };
+        thread::spawn(move || {
+            for line in BufReader::with_capacity(1024, stderr).split(b'\n') {
+                let Ok(line) = line else { break };
+                let line = String::from_utf8(line).expect("a log in UTF-8");
+                shared.lines.lock().expect("the log").push(line);
+                shared.more.notify_all();
+                while shared.held.load(Ordering::SeqCst) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        log
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.shared.lines.lock().expect("the log").clone()
+    }
+
+    fn find(&self, parts: &[&str]) -> Option<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.shared.lines.lock().expect("the log");
+        loop {
+            let found = (lines.iter()).find(|line| parts.iter().all(|part| line.contains(part)));
+            if let Some(line) = found {
+                return Some(line.clone());
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            lines = self.shared.more.wait_timeout(lines, left).expect("the log").0;
+        }
+    }
+}

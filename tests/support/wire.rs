@@ -1,0 +1,201 @@
+//! A TCP connection whose every wait has a deadline.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// A blocking TCP connection and the bytes that were read from it and not yet looked at.
+pub struct Wire {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    /// How many of `bytes` were taken. Invariant: taken <= bytes.len()
+    taken: usize,
+}
+
+impl Wire {
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Wire {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+            .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        stream.set_write_timeout(Some(PATIENCE)).expect("SO_SNDTIMEO");
+        Wire {
+            stream,
+            bytes: Vec::new(),
+            taken: 0,
+        }
+    }
+
+    /// This end's address, which is the server's `peer=`.
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("getsockname")
+    }
+
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.stream.write_all(bytes) {
+            panic!("the server did not take {} bytes: {error}", bytes.len());
+        }
+    }
+
+    /// Sends although the other side may be gone already; whether it was.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Sends one byte at a time, each in a packet of its own.
+    #[track_caller]
+    pub fn send_bytewise(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.send(std::slice::from_ref(byte));
+        }
+    }
+
+    /// Sends from another thread, so that this one can read meanwhile. What happens to the
+    /// bytes is told by what comes back.
+    pub fn send_in_background(&self, bytes: Vec<u8>) -> JoinHandle<bool> {
+        let mut stream = self.stream.try_clone().expect("a second handle");
+        thread::spawn(move || stream.write_all(&bytes).is_ok())
+    }
+
+    /// Repeats `unit` until the other side has taken nothing for half a second, or `len_max`
+    /// bytes were sent. Returns how many units were begun, and the rest of the last one.
+    #[track_caller]
+    pub fn stuff(&mut self, unit: &[u8], len_max: usize) -> (usize, Vec<u8>) {
+        // Many units to a write, or small ones would take for ever.
+        let batch = unit.repeat((64 * 1024 / unit.len()).max(1));
+        self.stream.set_nonblocking(true).expect("O_NONBLOCK");
+        let mut sent = 0;
+        let mut progress = Instant::now();
+        while sent < len_max && progress.elapsed() < Duration::from_millis(500) {
+            match self.stream.write(&batch[sent % batch.len()..]) {
+                Ok(len) => {
+                    sent += len;
+                    progress = Instant::now();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => panic!("after {sent} bytes: {error}"),
+            }
+        }
+        self.stream.set_nonblocking(false).expect("O_NONBLOCK");
+        let rest = match sent % unit.len() {
+            0 => Vec::new(),
+            part => unit[part..].to_vec(),
+        };
+        (sent.div_ceil(unit.len()), rest)
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
+
+    /// One read. The number of bytes; 0 at the end.
+    fn fill(&mut self) -> std::io::Result<usize> {
+        self.bytes.drain(..self.taken);
+        self.taken = 0;
+        let len = self.bytes.len();
+        self.bytes.resize(len + 64 * 1024, 0);
+        let result = self.stream.read(&mut self.bytes[len..]);
+        self.bytes.truncate(len + *result.as_ref().unwrap_or(&0));
+        result
+    }
+
+    /// The next `len` bytes, left where they are.
+    #[track_caller]
+    pub fn peek(&mut self, len: usize) -> &[u8] {
+        while self.unread().len() < len {
+            match self.fill() {
+                Ok(0) => panic!("end of stream, {:?} unread", show(self.unread())),
+                Ok(_) => {}
+                Err(error) => panic!("{error}, {:?} unread", show(self.unread())),
+            }
+        }
+        &self.bytes[self.taken..self.taken + len]
+    }
+
+    #[track_caller]
+    pub fn take(&mut self, len: usize) -> Vec<u8> {
+        let bytes = self.peek(len).to_vec();
+        self.taken += len;
+        bytes
+    }
+
+    /// The bytes up to and with the next `end`.
+    #[track_caller]
+    pub fn take_through(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut len = end.len();
+        while !self.peek(len).ends_with(end) {
+            len += 1;
+        }
+        self.take(len)
+    }
+
+    /// The server has ended its side in order, with nothing further sent: no byte and no reset.
+    #[track_caller]
+    pub fn expect_eof(&mut self) {
+        assert_eq!(show(self.unread()), "", "before the end of stream");
+        match self.fill() {
+            Ok(0) => {}
+            Ok(_) => panic!("{:?} in place of the end of stream", show(self.unread())),
+            Err(error) => panic!("{error} in place of the end of stream"),
+        }
+    }
+
+    /// The connection has ended, in order or by a reset, whatever was sent before.
+    #[track_caller]
+    pub fn expect_gone(&mut self) {
+        loop {
+            self.taken = self.bytes.len();
+            match self.fill() {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) => panic!("the connection is still there"),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Nothing comes, neither a byte nor the end, for `duration`.
+    #[track_caller]
+    pub fn expect_silence(&mut self, duration: Duration) {
+        assert_eq!(show(self.unread()), "", "where nothing was due");
+        self.stream.set_read_timeout(Some(duration)).expect("SO_RCVTIMEO");
+        let result = self.fill();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        match result {
+            Ok(0) => panic!("end of stream where nothing was due"),
+            Ok(_) => panic!("{:?} where nothing was due", show(self.unread())),
+            Err(error) => assert!(is_timeout(&error), "{error} where nothing was due"),
+        }
+    }
+
+    /// Ends this side of the connection; the other may go on.
+    pub fn finish(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("shutdown");
+    }
+
+    /// Ends the connection by a reset.
+    pub fn reset(self) {
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        nix::sys::socket::setsockopt(&self.stream, nix::sys::socket::sockopt::Linger, &linger)
+            .expect("SO_LINGER");
+    }
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// The beginning of `bytes`, fit to be read by a person.
+fn show(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(200)].escape_ascii().to_string()
+}
