@@ -49,7 +49,10 @@ fn finds_the_tokens_in_any_case_and_place() {
         right.clone().set("Upgrade", "h2c, WEBSOCKET"),
         right.clone().set("Connection", "keep-alive, Upgrade"),
         right.clone().set("Connection", "UPGRADE,keep-alive"),
-        right.clone().set("Connection", "keep-alive").add("Connection", "upgrade"),
+        right
+            .clone()
+            .set("Connection", "keep-alive")
+            .add("Connection", "upgrade"),
         right.clone().without("Upgrade").add("uPGRADE", "websocket"),
     ];
     for (index, request) in cases.iter().enumerate() {
@@ -63,24 +66,70 @@ fn refuses_each_header_that_is_wrong_and_names_it() {
     let right = server.upgrade("/");
     let key = "Sec-WebSocket-Key";
     let cases = [
-        ("no Connection", right.clone().without("Connection"), "Connection"),
-        ("Connection lacks the token", right.clone().set("Connection", "keep-alive"), "Connection"),
-        ("token only as a part of a word", right.clone().set("Connection", "upgraded"), "Connection"),
+        (
+            "no Connection",
+            right.clone().without("Connection"),
+            "Connection",
+        ),
+        (
+            "Connection lacks the token",
+            right.clone().set("Connection", "keep-alive"),
+            "Connection",
+        ),
+        (
+            "token only as a part of a word",
+            right.clone().set("Connection", "upgraded"),
+            "Connection",
+        ),
         ("no key", right.clone().without(key), key),
         ("an empty key", right.clone().set(key, ""), key),
         ("a key of 3 bytes", right.clone().set(key, "YWJj"), key),
-        ("a key of 15 bytes", right.clone().set(key, "AAAAAAAAAAAAAAAAAAAA"), key),
-        ("a key of 17 bytes", right.clone().set(key, "AAAAAAAAAAAAAAAAAAAAAAA="), key),
-        ("a key that is not base64", right.clone().set(key, "dGhlIHNhbXBsZSBub25jZ!=="), key),
-        ("a key without padding", right.clone().set(key, "dGhlIHNhbXBsZSBub25jZQ"), key),
-        ("two keys", right.clone().add(key, "AAAAAAAAAAAAAAAAAAAAAA=="), key),
-        ("a body", right.clone().add("Content-Length", "5"), "Content-Length"),
-        ("a chunked body", right.clone().add("Transfer-Encoding", "chunked"), "Transfer-Encoding"),
+        (
+            "a key of 15 bytes",
+            right.clone().set(key, "AAAAAAAAAAAAAAAAAAAA"),
+            key,
+        ),
+        (
+            "a key of 17 bytes",
+            right.clone().set(key, "AAAAAAAAAAAAAAAAAAAAAAA="),
+            key,
+        ),
+        (
+            "a key that is not base64",
+            right.clone().set(key, "dGhlIHNhbXBsZSBub25jZ!=="),
+            key,
+        ),
+        (
+            "a key without padding",
+            right.clone().set(key, "dGhlIHNhbXBsZSBub25jZQ"),
+            key,
+        ),
+        (
+            "two keys",
+            right.clone().add(key, "AAAAAAAAAAAAAAAAAAAAAA=="),
+            key,
+        ),
+        (
+            "a body",
+            right.clone().add("Content-Length", "5"),
+            "Content-Length",
+        ),
+        (
+            "a chunked body",
+            right.clone().add("Transfer-Encoding", "chunked"),
+            "Transfer-Encoding",
+        ),
     ];
     for (case, request, header) in cases {
-        let response = server.try_open(&request).err().unwrap_or_else(|| panic!("{case}: let in"));
+        let response = server
+            .try_open(&request)
+            .err()
+            .unwrap_or_else(|| panic!("{case}: let in"));
         let reason = response.expect_refusal(case, 400);
-        assert!(reason.contains(header), "{case}: {reason:?} does not name {header}");
+        assert!(
+            reason.contains(header),
+            "{case}: {reason:?} does not name {header}"
+        );
     }
 }
 
@@ -91,7 +140,11 @@ fn refuses_another_version_and_names_its_own() {
         let request = server.upgrade("/").set("Sec-WebSocket-Version", version);
         let response = server.try_open(&request).err().expect("refused");
         response.expect_refusal(version, 426);
-        assert_eq!(response.header("Sec-WebSocket-Version"), Some("13"), "{version}");
+        assert_eq!(
+            response.header("Sec-WebSocket-Version"),
+            Some("13"),
+            "{version}"
+        );
     }
 }
 
@@ -115,7 +168,9 @@ fn refuses_an_upgrade_in_http_1_0() {
 #[test]
 fn refuses_another_method() {
     let server = Server::echo();
-    let response = (server.try_open(&server.upgrade("/").method("POST"))).err().expect("refused");
+    let response = (server.try_open(&server.upgrade("/").method("POST")))
+        .err()
+        .expect("refused");
     response.expect_refusal("POST", 405);
     assert!(response.header("Allow").expect("Allow").contains("GET"));
 }
@@ -138,7 +193,12 @@ fn answers_a_plain_get_on_a_websocket_path_with_426() {
 #[test]
 fn the_demo_upgrades_at_its_two_paths_only() {
     let server = Server::start(&[]);
-    for (path, expected) in [("/echo", 101), ("/ws", 101), ("/nowhere", 404), ("/echo/x", 404)] {
+    for (path, expected) in [
+        ("/echo", 101),
+        ("/ws", 101),
+        ("/nowhere", 404),
+        ("/echo/x", 404),
+    ] {
         assert_eq!(status(&server, &server.upgrade(path)), expected, "{path}");
     }
 }
@@ -183,7 +243,17 @@ fn takes_a_head_that_comes_in_pieces() {
     let response = Response::read(&mut wire, false);
     assert_eq!(Client::new(wire, response).text(), "hello");
     // The interesting cuts: about the line ends, and about the end of the head.
-    for cut in [1, 14, 15, 16, head_len - 3, head_len - 2, head_len - 1, head_len, head_len + 1] {
+    for cut in [
+        1,
+        14,
+        15,
+        16,
+        head_len - 3,
+        head_len - 2,
+        head_len - 1,
+        head_len,
+        head_len + 1,
+    ] {
         let mut wire = server.connect();
         wire.send(&bytes[..cut]);
         std::thread::sleep(Duration::from_millis(10));
@@ -221,30 +291,100 @@ fn compares_the_origin_with_the_host() {
     // (what it shows, Origin, Host, status)
     let cases = [
         ("the same", "http://127.0.0.1:PORT", "127.0.0.1:PORT", 101),
-        ("the scheme may differ", "https://127.0.0.1:PORT", "127.0.0.1:PORT", 101),
+        (
+            "the scheme may differ",
+            "https://127.0.0.1:PORT",
+            "127.0.0.1:PORT",
+            101,
+        ),
         ("another host", "http://evil.example", "127.0.0.1:PORT", 403),
-        ("another host, same port", "http://evil.example:PORT", "127.0.0.1:PORT", 403),
+        (
+            "another host, same port",
+            "http://evil.example:PORT",
+            "127.0.0.1:PORT",
+            403,
+        ),
         ("another port", "http://127.0.0.1:1", "127.0.0.1:PORT", 403),
-        ("another loopback address", "http://127.0.0.2:PORT", "127.0.0.1:PORT", 403),
-        ("a name is not its address", "http://localhost:PORT", "127.0.0.1:PORT", 403),
+        (
+            "another loopback address",
+            "http://127.0.0.2:PORT",
+            "127.0.0.1:PORT",
+            403,
+        ),
+        (
+            "a name is not its address",
+            "http://localhost:PORT",
+            "127.0.0.1:PORT",
+            403,
+        ),
         ("names", "http://localhost:PORT", "localhost:PORT", 101),
-        ("a prefix is another name", "http://localhost.evil.example:PORT", "localhost:PORT", 403),
-        ("a user part is no host", "http://localhost:PORT@evil.example", "localhost:PORT", 403),
+        (
+            "a prefix is another name",
+            "http://localhost.evil.example:PORT",
+            "localhost:PORT",
+            403,
+        ),
+        (
+            "a user part is no host",
+            "http://localhost:PORT@evil.example",
+            "localhost:PORT",
+            403,
+        ),
         ("case-blind", "http://LocalHost:PORT", "lOCALhOST:PORT", 101),
-        ("without the final dot", "http://localhost.:PORT", "localhost:PORT", 101),
+        (
+            "without the final dot",
+            "http://localhost.:PORT",
+            "localhost:PORT",
+            101,
+        ),
         ("no ports", "http://localhost", "localhost", 101),
-        ("no ports, behind TLS", "https://localhost", "localhost", 101),
+        (
+            "no ports, behind TLS",
+            "https://localhost",
+            "localhost",
+            101,
+        ),
         ("80 is http's", "http://localhost:80", "localhost", 101),
-        ("80 is http's, the other way", "http://localhost", "localhost:80", 101),
+        (
+            "80 is http's, the other way",
+            "http://localhost",
+            "localhost:80",
+            101,
+        ),
         ("443 is https'", "https://localhost:443", "localhost", 101),
-        ("443 is https', the other way", "https://localhost", "localhost:443", 101),
-        ("443 is not http's", "http://localhost", "localhost:443", 403),
+        (
+            "443 is https', the other way",
+            "https://localhost",
+            "localhost:443",
+            101,
+        ),
+        (
+            "443 is not http's",
+            "http://localhost",
+            "localhost:443",
+            403,
+        ),
         ("a port and none", "http://localhost:PORT", "localhost", 403),
         ("none and a port", "http://localhost", "localhost:PORT", 403),
-        ("IPv6 as addresses", "http://[::1]:PORT", "[0:0:0:0:0:0:0:1]:PORT", 101),
-        ("another IPv6 address", "http://[::2]:PORT", "[::1]:PORT", 403),
+        (
+            "IPv6 as addresses",
+            "http://[::1]:PORT",
+            "[0:0:0:0:0:0:0:1]:PORT",
+            101,
+        ),
+        (
+            "another IPv6 address",
+            "http://[::2]:PORT",
+            "[::1]:PORT",
+            403,
+        ),
         ("an opaque origin", "null", "127.0.0.1:PORT", 403),
-        ("an extension", "chrome-extension://abcdef", "127.0.0.1:PORT", 403),
+        (
+            "an extension",
+            "chrome-extension://abcdef",
+            "127.0.0.1:PORT",
+            403,
+        ),
         ("nonsense", "127.0.0.1", "127.0.0.1:PORT", 403),
     ];
     for (case, origin, host, expected) in cases {
@@ -265,7 +405,10 @@ fn compares_the_origin_with_the_host() {
 fn refuses_two_origins() {
     let server = Server::echo();
     let origin = format!("http://{}", server.address());
-    let request = server.upgrade("/").add("Origin", &origin).add("Origin", &origin);
+    let request = server
+        .upgrade("/")
+        .add("Origin", &origin)
+        .add("Origin", &origin);
     let response = server.try_open(&request).err().expect("refused");
     response.expect_refusal("two origins", 400);
 }
@@ -278,13 +421,25 @@ fn lets_the_listed_origins_in_besides_its_own() {
     let cases = [
         ("its own", own.as_str(), 101),
         ("listed with a scheme", "https://app.example", 101),
-        ("listed, the port by its scheme", "https://app.example:443", 101),
+        (
+            "listed, the port by its scheme",
+            "https://app.example:443",
+            101,
+        ),
         ("listed, in another case", "https://APP.example", 101),
         ("listed, of another port", "https://app.example:444", 403),
         ("listed, of another scheme", "http://app.example", 403),
         ("listed with a port", "https://app2.example:8443", 101),
-        ("listed with a port, any scheme", "http://app2.example:8443", 101),
-        ("listed with a port, without it", "https://app2.example", 403),
+        (
+            "listed with a port, any scheme",
+            "http://app2.example:8443",
+            101,
+        ),
+        (
+            "listed with a port, without it",
+            "https://app2.example",
+            403,
+        ),
         ("null", "null", 101),
         ("an extension", "chrome-extension://abcdef", 101),
         ("another extension", "chrome-extension://abcdee", 403),
@@ -383,11 +538,19 @@ fn a_listed_origin_may_come_by_any_host_name() {
 fn beyond_loopback_a_foreign_host_name_is_refused_to_browsers_only() {
     let server = Server::start(&["--echo", "--address=0.0.0.0"]);
     let foreign = server.upgrade("/").set("Host", "app.example");
-    assert_eq!(status(&server, &foreign), 101, "no browser, so no rebinding");
+    assert_eq!(
+        status(&server, &foreign),
+        101,
+        "no browser, so no rebinding"
+    );
     let literal = (server.upgrade("/"))
         .set("Host", "192.168.1.5")
         .add("Origin", "http://192.168.1.5");
-    assert_eq!(status(&server, &literal), 101, "an address cannot be rebound");
+    assert_eq!(
+        status(&server, &literal),
+        101,
+        "an address cannot be rebound"
+    );
     let browser = foreign.add("Origin", "http://app.example");
     let response = server.try_open(&browser).err().expect("refused");
     let reason = response.expect_refusal("browser", 403);
@@ -440,7 +603,10 @@ fn the_demos_shell_is_for_the_servers_own_user() {
     let server = Server::start(&["--log-level=debug"]);
     let shell = as_another_user(|| server.try_open(&server.upgrade("/ws")));
     let Some(shell) = shell else { return };
-    let reason = shell.err().expect("refused").expect_refusal("another user", 403);
+    let reason = shell
+        .err()
+        .expect("refused")
+        .expect_refusal("another user", 403);
     assert!(reason.contains("--same-user=no"), "{reason}");
     server.await_log(&["--same-user=no"]);
     let echo = as_another_user(|| status(&server, &server.upgrade("/echo")));

@@ -30,7 +30,10 @@ fn page_files(server: &Server) -> Vec<(String, Response)> {
                 continue;
             }
             // Relative to the page, so that a proxy's sub-path works.
-            assert!(!reference.starts_with('/') && !reference.contains("//"), "{reference}");
+            assert!(
+                !reference.starts_with('/') && !reference.contains("//"),
+                "{reference}"
+            );
             let target = format!("/{reference}");
             let response = server.exchange(&server.get(&target));
             files.push((target, response));
@@ -46,7 +49,11 @@ fn serves_the_console_page_and_what_it_refers_to() {
     assert!(files.len() >= 3, "a page, a style and a script");
     for (target, response) in &files {
         assert_eq!(response.status, 200, "{target}");
-        assert_eq!(response.header("X-Content-Type-Options"), Some("nosniff"), "{target}");
+        assert_eq!(
+            response.header("X-Content-Type-Options"),
+            Some("nosniff"),
+            "{target}"
+        );
         let kind = response.header("Content-Type").expect("Content-Type");
         let expected = match target.rsplit('.').next() {
             Some("css") => "text/css",
@@ -62,8 +69,15 @@ fn serves_the_console_page_and_what_it_refers_to() {
 fn the_page_asks_no_other_host_and_lets_none_frame_it() {
     let server = Server::start(&[]);
     let files = page_files(&server);
-    let policy = files[0].1.header("Content-Security-Policy").expect("a policy");
-    for rule in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"] {
+    let policy = files[0]
+        .1
+        .header("Content-Security-Policy")
+        .expect("a policy");
+    for rule in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
         assert!(policy.contains(rule), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
@@ -79,10 +93,19 @@ fn the_page_asks_no_other_host_and_lets_none_frame_it() {
 #[test]
 fn the_page_is_told_what_is_served() {
     let cases: [(&[&str], &[&str]); 4] = [
-        (&[], &[r#""echo":"echo""#, r#""path":"ws""#, r#""command":"sh""#]),
-        (&["--address=0.0.0.0"], &[r#""echo":"echo""#, r#""shell":null"#]),
+        (
+            &[],
+            &[r#""echo":"echo""#, r#""path":"ws""#, r#""command":"sh""#],
+        ),
+        (
+            &["--address=0.0.0.0"],
+            &[r#""echo":"echo""#, r#""shell":null"#],
+        ),
         (&["--echo"], &[r#""echo":"""#, r#""shell":null"#]),
-        (&["--", "cat"], &[r#""echo":null"#, r#""path":"""#, r#""command":"cat""#]),
+        (
+            &["--", "cat"],
+            &[r#""echo":null"#, r#""path":"""#, r#""command":"cat""#],
+        ),
     ];
     for (args, parts) in cases {
         let server = Server::start(args);
@@ -125,7 +148,11 @@ fn answers_head_like_get_but_for_the_body() {
         wire.send(&server.get(path).method("HEAD").to_bytes());
         wire.send(&server.get("/healthz").to_bytes());
         let head = Response::read(&mut wire, true);
-        assert_eq!((head.status, &head.headers), (get.status, &get.headers), "{path}");
+        assert_eq!(
+            (head.status, &head.headers),
+            (get.status, &get.headers),
+            "{path}"
+        );
         // A body would stand in the way of the next response.
         assert_eq!(Response::read(&mut wire, false).text(), "ok\n", "{path}");
     }
@@ -136,14 +163,24 @@ fn tells_its_health_to_anyone() {
     let server = Server::start(&[]);
     for host in ["evil.example", "192.168.1.5", "localhost"] {
         let response = server.exchange(&server.get("/healthz").set("Host", host));
-        assert_eq!((response.status, response.text().as_str()), (200, "ok\n"), "{host}");
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, "ok\n"),
+            "{host}"
+        );
     }
 }
 
 #[test]
 fn everything_else_is_not_found() {
     let server = Server::start(&[]);
-    for path in ["/nowhere", "/.wspipe/", "/.wspipe/../console.js", "/index", "/healthz/"] {
+    for path in [
+        "/nowhere",
+        "/.wspipe/",
+        "/.wspipe/../console.js",
+        "/index",
+        "/healthz/",
+    ] {
         let response = server.exchange(&server.get(path));
         response.expect_refusal(path, 404);
     }
@@ -164,7 +201,13 @@ fn other_methods_are_not_allowed() {
 fn keeps_the_connection_for_further_requests() {
     let server = Server::start(&[]);
     let mut wire = server.connect();
-    for path in ["/", "/healthz", "/nowhere", "/.wspipe/config.json", "/healthz"] {
+    for path in [
+        "/",
+        "/healthz",
+        "/nowhere",
+        "/.wspipe/config.json",
+        "/healthz",
+    ] {
         wire.send(&server.get(path).to_bytes());
         let expected = if path == "/nowhere" { 404 } else { 200 };
         assert_eq!(Response::read(&mut wire, false).status, expected, "{path}");
@@ -235,7 +278,11 @@ fn a_request_with_a_body_is_answered_and_the_last() {
             wire.send(bytes.as_bytes());
             // What the body holds is never taken for a request, nor does it cause a reset.
             wire.try_send(&server.get("/healthz").to_bytes());
-            assert_eq!(Response::read(&mut wire, false).status, expected, "{method} {framing}");
+            assert_eq!(
+                Response::read(&mut wire, false).status,
+                expected,
+                "{method} {framing}"
+            );
             wire.expect_eof();
         }
     }
@@ -335,7 +382,11 @@ fn refuses_a_head_that_is_too_large() {
     };
     let mut wire = server.connect();
     wire.send(&head(8 * 1024));
-    assert_eq!(Response::read(&mut wire, false).status, 200, "8 KiB are allowed");
+    assert_eq!(
+        Response::read(&mut wire, false).status,
+        200,
+        "8 KiB are allowed"
+    );
     let response = last_response(&server, &head(8 * 1024 + 1));
     let reason = response.expect_refusal("a byte more", 431);
     assert!(reason.contains("--max-head"), "{reason}");
@@ -386,7 +437,11 @@ fn gives_up_on_half_a_head() {
     wire.send(b"GET / HTTP/1.1\r\n");
     Response::read(&mut wire, false).expect_refusal("half a head", 408);
     wire.expect_eof();
-    assert!(start.elapsed() > Duration::from_millis(350), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() > Duration::from_millis(350),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[test]
@@ -456,7 +511,10 @@ fn a_client_that_reads_no_responses_is_not_read_further() {
     let len_max = 64 << 20;
     let unit = server.get("/").to_bytes();
     let (begun, _) = wire.stuff(&unit, len_max);
-    assert!(begun * unit.len() < len_max, "{begun} requests were taken unanswered");
+    assert!(
+        begun * unit.len() < len_max,
+        "{begun} requests were taken unanswered"
+    );
     let grown = server.rss_anon().saturating_sub(before);
     assert!(grown < 2 << 20, "the memory grew by {grown} bytes");
     assert_eq!(server.exchange(&server.get("/healthz")).status, 200);

@@ -22,8 +22,12 @@ fn echoes_every_length_in_its_kind() {
     let mut client = server.open("/echo");
     let mut random = Random::new();
     for len in LENGTHS {
-        let text: String = (0..len).map(|index| (b'a' + (index % 26) as u8) as char).collect();
-        let sender = client.wire.send_in_background(masked(FIN | TEXT, text.as_bytes()));
+        let text: String = (0..len)
+            .map(|index| (b'a' + (index % 26) as u8) as char)
+            .collect();
+        let sender = client
+            .wire
+            .send_in_background(masked(FIN | TEXT, text.as_bytes()));
         assert!(client.text() == text, "{len} bytes of text");
         sender.join().expect("the sender");
         let bytes = random.bytes(len);
@@ -51,7 +55,9 @@ fn echoes_what_comes_byte_by_byte() {
     let mut client = server.open("/");
     for len in [0, 1, 125, 126, 300] {
         let text = "é".repeat(len / 2) + &"x".repeat(len % 2);
-        client.wire.send_bytewise(&masked(FIN | TEXT, text.as_bytes()));
+        client
+            .wire
+            .send_bytewise(&masked(FIN | TEXT, text.as_bytes()));
         assert_eq!(client.text(), text);
     }
 }
@@ -258,14 +264,30 @@ fn violations() -> Vec<(String, Vec<u8>, u16)> {
         ("0 in 16 bits".into(), overlong(126, 0), 1002),
         ("65535 in 64 bits".into(), overlong(127, 65_535), 1002),
         ("125 in 64 bits".into(), overlong(127, 125), 1002),
-        ("the top bit of a length".into(), overlong(127, 1 << 63), 1002),
+        (
+            "the top bit of a length".into(),
+            overlong(127, 1 << 63),
+            1002,
+        ),
         ("a fragmented ping".into(), masked(PING, b""), 1002),
         ("a fragmented close".into(), masked(CLOSE, b""), 1002),
         ("a ping of 126".into(), masked(FIN | PING, &[0; 126]), 1002),
         ("a pong of 126".into(), masked(FIN | PONG, &[0; 126]), 1002),
-        ("a close of 126".into(), masked(FIN | CLOSE, &[3; 126]), 1002),
-        ("a continuation of nothing".into(), masked(CONTINUATION, b"x"), 1002),
-        ("the end of nothing".into(), masked(FIN | CONTINUATION, b""), 1002),
+        (
+            "a close of 126".into(),
+            masked(FIN | CLOSE, &[3; 126]),
+            1002,
+        ),
+        (
+            "a continuation of nothing".into(),
+            masked(CONTINUATION, b"x"),
+            1002,
+        ),
+        (
+            "the end of nothing".into(),
+            masked(FIN | CONTINUATION, b""),
+            1002,
+        ),
         (
             "a continuation after the end".into(),
             two(masked(FIN | PONG, b""), masked(FIN | CONTINUATION, b"")),
@@ -281,18 +303,36 @@ fn violations() -> Vec<(String, Vec<u8>, u16)> {
             two(masked(TEXT, b"x"), masked(BINARY, b"y")),
             1002,
         ),
-        ("a close with half a code".into(), masked(FIN | CLOSE, b"\x03"), 1002),
-        ("a reason not in UTF-8".into(), masked(FIN | CLOSE, b"\x03\xe8\xff"), 1007),
+        (
+            "a close with half a code".into(),
+            masked(FIN | CLOSE, b"\x03"),
+            1002,
+        ),
+        (
+            "a reason not in UTF-8".into(),
+            masked(FIN | CLOSE, b"\x03\xe8\xff"),
+            1007,
+        ),
     ];
     for rsv in [0x10, 0x20, 0x40, 0x70] {
-        cases.push((format!("RSV {rsv:#x}"), masked(FIN | rsv | TEXT, b"x"), 1002));
-        cases.push((format!("RSV {rsv:#x}, ping"), masked(FIN | rsv | PING, b""), 1002));
+        cases.push((
+            format!("RSV {rsv:#x}"),
+            masked(FIN | rsv | TEXT, b"x"),
+            1002,
+        ));
+        cases.push((
+            format!("RSV {rsv:#x}, ping"),
+            masked(FIN | rsv | PING, b""),
+            1002,
+        ));
     }
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
         cases.push((format!("opcode {opcode}"), masked(FIN | opcode, b"x"), 1002));
     }
     // 1004, 1005, 1006 and 1015 must not be sent; the rest belongs to no one (7.4).
-    for code in [0u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65_535] {
+    for code in [
+        0u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65_535,
+    ] {
         let close = masked(FIN | CLOSE, &code.to_be_bytes());
         cases.push((format!("close code {code}"), close, 1002));
     }
@@ -346,7 +386,9 @@ fn a_violation_is_logged_at_debug_level() {
 fn delivers_what_came_before_the_violation() {
     let server = Server::echo();
     let mut client = server.open("/");
-    client.wire.send(&two(masked(FIN | TEXT, b"in time"), masked(FIN | 3, b"")));
+    client
+        .wire
+        .send(&two(masked(FIN | TEXT, b"in time"), masked(FIN | 3, b"")));
     assert_eq!(client.text(), "in time");
     client.expect_close("opcode 3", 1002);
 }
@@ -405,7 +447,10 @@ fn fails_text_at_its_first_bad_byte() {
             let mut client = server.open(path);
             let mut frame = header_claiming(TEXT, 100_000);
             let key: [u8; 4] = frame[frame.len() - 4..].try_into().expect("four bytes");
-            let masked = bytes.iter().zip(key.iter().cycle()).map(|(it, key)| it ^ key);
+            let masked = bytes
+                .iter()
+                .zip(key.iter().cycle())
+                .map(|(it, key)| it ^ key);
             frame.extend(masked);
             client.wire.send(&frame);
             client.expect_close(case, 1007);

@@ -55,7 +55,8 @@ impl Request {
     }
 
     pub fn without(mut self, name: &str) -> Request {
-        self.headers.retain(|(it, _)| !it.eq_ignore_ascii_case(name));
+        self.headers
+            .retain(|(it, _)| !it.eq_ignore_ascii_case(name));
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One process, told from a later one of the same number by its start time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,9 @@ impl Process {
     pub fn find(pid: i32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The second field is the name in parentheses, which may hold blanks and parentheses.
-        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
+        let fields: Vec<&str> = stat[stat.rfind(')')? + 1..]
+            .split_ascii_whitespace()
+            .collect();
         let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
         Some(Process {
             pid,
@@ -45,8 +47,7 @@ impl Process {
         match Process::find(self.pid) {
             None => true,
             Some(now) => {
-                now.start != self.start
-                    || (matches!(now.state, 'Z' | 'X') && now.parent != server)
+                now.start != self.start || (matches!(now.state, 'Z' | 'X') && now.parent != server)
             }
         }
     }
@@ -54,6 +55,22 @@ impl Process {
     /// How many bytes the process has handed to `write` so far.
     pub fn bytes_written(&self) -> u64 {
         field(&format!("/proc/{}/io", self.pid), "wchar:")
+    }
+
+    /// Waits until the process has written nothing for a while: its pipe is full, and whoever
+    /// should read it does not.
+    #[track_caller]
+    pub fn await_standstill(&self) {
+        let mut last = None;
+        let mut since = Instant::now();
+        super::wait_until("the command stands still", || {
+            let now = Some(self.bytes_written());
+            if now != last {
+                last = now;
+                since = Instant::now();
+            }
+            since.elapsed() > Duration::from_millis(300)
+        });
     }
 }
 

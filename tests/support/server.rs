@@ -60,7 +60,9 @@ impl Launch {
             None => Command::new(binary),
             Some(prelude) => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("{prelude}\nexec \"$0\" \"$@\""));
+                shell
+                    .arg("-c")
+                    .arg(format!("{prelude}\nexec \"$0\" \"$@\""));
                 shell.arg(binary);
                 shell
             }
@@ -142,7 +144,11 @@ impl Server {
                 self.ended = true;
                 panic!("the server ended at start: {status}\n{}", self.log_text());
             }
-            assert!(Instant::now() < deadline, "no start line: {}", self.log_text());
+            assert!(
+                Instant::now() < deadline,
+                "no start line: {}",
+                self.log_text()
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -397,7 +403,12 @@ impl Log {
                 return Some(line.clone());
             }
             let left = deadline.checked_duration_since(Instant::now())?;
-            lines = self.shared.more.wait_timeout(lines, left).expect("the log").0;
+            lines = self
+                .shared
+                .more
+                .wait_timeout(lines, left)
+                .expect("the log")
+                .0;
         }
     }
 }

@@ -21,8 +21,12 @@ impl Wire {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
-        stream.set_write_timeout(Some(PATIENCE)).expect("SO_SNDTIMEO");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("SO_RCVTIMEO");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("SO_SNDTIMEO");
         Wire {
             stream,
             bytes: Vec::new(),
@@ -165,9 +169,13 @@ impl Wire {
     #[track_caller]
     pub fn expect_silence(&mut self, duration: Duration) {
         assert_eq!(show(self.unread()), "", "where nothing was due");
-        self.stream.set_read_timeout(Some(duration)).expect("SO_RCVTIMEO");
+        self.stream
+            .set_read_timeout(Some(duration))
+            .expect("SO_RCVTIMEO");
         let result = self.fill();
-        self.stream.set_read_timeout(Some(PATIENCE)).expect("SO_RCVTIMEO");
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("SO_RCVTIMEO");
         match result {
             Ok(0) => panic!("end of stream where nothing was due"),
             Ok(_) => panic!("{:?} where nothing was due", show(self.unread())),

@@ -17,7 +17,12 @@ pub const FIN: u8 = 0x80;
 pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header_claiming(first, payload.len() as u64);
     let key: [u8; 4] = frame[frame.len() - 4..].try_into().expect("four bytes");
-    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(it, key)| it ^ key));
+    frame.extend(
+        payload
+            .iter()
+            .zip(key.iter().cycle())
+            .map(|(it, key)| it ^ key),
+    );
     frame
 }
 
@@ -218,7 +223,8 @@ impl Client {
         let (got, reason) = self.close();
         assert_eq!(got, code, "{case}: closed with {got} {reason:?}");
         // An answer is due from us too. After a failure the server no longer waits for it.
-        self.wire.try_send(&masked(FIN | CLOSE, &close_payload(code, "")));
+        self.wire
+            .try_send(&masked(FIN | CLOSE, &close_payload(code, "")));
         self.wire.expect_eof();
         reason
     }

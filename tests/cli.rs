@@ -1,0 +1,278 @@
+//! The command line (DESIGN 3.1), as a user meets it.
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use support::{Launch, Server, has_ipv6};
+
+/// What the program says and how it ends, for arguments with which it does not serve.
+fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wspipe"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary")
+}
+
+#[track_caller]
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// Every option of the contract.
+const OPTIONS: [&str; 29] = [
+    "--address",
+    "--port",
+    "--backlog",
+    "--origin",
+    "--allow-host",
+    "--subprotocol",
+    "--same-user",
+    "--max-message",
+    "--max-line",
+    "--high-water",
+    "--binary",
+    "--flush",
+    "--stderr",
+    "--passenv",
+    "--kill-after",
+    "--max-head",
+    "--max-headers",
+    "--head-timeout",
+    "--idle-http",
+    "--ping-interval",
+    "--pong-timeout",
+    "--write-timeout",
+    "--close-timeout",
+    "--drain",
+    "--log-level",
+    "--echo",
+    "--help",
+    "--version",
+    "COMMAND",
+];
+
+#[test]
+fn tells_its_version() {
+    let output = run(&["--version"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        text(&output.stdout),
+        format!("wspipe {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn helps_with_every_option_on_a_terminal() {
+    let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "");
+    let help = text(&output.stdout);
+    for option in OPTIONS {
+        assert!(help.contains(option), "{option} is not in the help");
+    }
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+}
+
+#[test]
+fn refuses_what_is_wrong_in_one_line() {
+    // (arguments, what the line must name)
+    let cases: [(&[&str], &str); 27] = [
+        (&["--no-such-option"], "--no-such-option"),
+        (&["-q"], "-q"),
+        (&["--prot=80"], "--port"),
+        (&["--port"], "--port"),
+        (&["--port="], "--port"),
+        (&["--port=65536"], "--port"),
+        (&["--port=-1"], "--port"),
+        (&["--port=http"], "--port"),
+        (&["--address=nowhere.example"], "--address"),
+        (&["--address=300.0.0.1"], "--address"),
+        (&["--backlog=many"], "--backlog"),
+        (&["--max-message=big"], "--max-message"),
+        (&["--max-message=1X"], "--max-message"),
+        (&["--max-message=99999999999999999999G"], "--max-message"),
+        (&["--high-water=-1"], "--high-water"),
+        (&["--ping-interval=soon"], "--ping-interval"),
+        (&["--ping-interval=10parsecs"], "--ping-interval"),
+        (&["--pong-timeout=99999999999999999999h"], "--pong-timeout"),
+        (&["--kill-after=always"], "--kill-after"),
+        (&["--max-headers=0x40"], "--max-headers"),
+        (&["--log-level=loud"], "--log-level"),
+        (&["--same-user=perhaps"], "--same-user"),
+        (&["--stderr=elsewhere"], "--stderr"),
+        (&["--echo=yes"], "--echo"),
+        (&["--binary=yes"], "--binary"),
+        (&["--echo", "cat"], "--echo"),
+        (&["--echo", "--", "cat"], "--echo"),
+    ];
+    for (args, named) in cases {
+        let output = run(args);
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {line}");
+        assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+        assert!(line.contains(named), "{args:?}: {named} is not in {line}");
+        assert_eq!(text(&output.stdout), "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_address_and_reason() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = holder.local_addr().expect("its address");
+    let output = run(&["--port", &address.port().to_string()]);
+    let line = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(line.contains(&address.to_string()), "{line}");
+    assert!(line.to_lowercase().contains("in use"), "{line}");
+}
+
+#[test]
+fn an_address_that_is_not_here_is_told() {
+    // A documentation address (RFC 5737), which no machine has.
+    let output = run(&["--address=192.0.2.1", "--port=0", "--echo"]);
+    let line = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert!(line.contains("192.0.2.1"), "{line}");
+}
+
+#[test]
+fn says_where_it_listens() {
+    let server = Server::start(&[]);
+    assert!(server.address().ip().is_loopback());
+    assert_ne!(server.address().port(), 0);
+    let line = format!("wspipe: listening on http://{}/", server.address());
+    assert!(server.log_text().contains(&line), "{}", server.log_text());
+}
+
+#[test]
+fn listens_on_several_addresses_at_one_port() {
+    let server = Server::start(&["--echo", "--address=127.0.0.1", "--address", "127.0.0.2"]);
+    let addresses = server.addresses();
+    assert_eq!(addresses.len(), 2);
+    assert_eq!(addresses[0].port(), addresses[1].port());
+    for address in addresses {
+        let mut wire = support::Wire::connect(*address);
+        wire.send(&support::Request::get(*address, "/healthz").to_bytes());
+        assert_eq!(support::Response::read(&mut wire, false).status, 200);
+    }
+}
+
+#[test]
+fn listens_on_ipv4_and_ipv6_at_one_port() {
+    if !has_ipv6() {
+        return;
+    }
+    // IPV6_V6ONLY: without it the two wildcards could not share a port.
+    let server = Server::start(&["--echo", "--address=0.0.0.0", "--address=::"]);
+    let port = server.address().port();
+    assert!(
+        server
+            .addresses()
+            .iter()
+            .all(|address| address.port() == port)
+    );
+    for target in ["127.0.0.1", "[::1]"] {
+        let address = format!("{target}:{port}").parse().expect("an address");
+        let mut wire = support::Wire::connect(address);
+        wire.send(&support::Request::get(address, "/healthz").to_bytes());
+        assert_eq!(
+            support::Response::read(&mut wire, false).status,
+            200,
+            "{target}"
+        );
+    }
+}
+
+#[test]
+fn takes_values_in_both_spellings_and_all_units() {
+    let server = Server::start(&[
+        "--max-message=64k",
+        "--high-water",
+        "128K",
+        "--max-line=1M",
+        "--ping-interval=250ms",
+        "--pong-timeout",
+        "2m",
+        "--write-timeout=90",
+        "--close-timeout=1h",
+        "--drain",
+        "5s",
+        "--backlog=16",
+        "--log-level",
+        "debug",
+        "--kill-after=2s",
+        "--echo",
+    ]);
+    server.open("/").round_trip("served");
+}
+
+#[test]
+fn the_first_word_that_is_no_option_begins_the_command() {
+    let server = Server::start(&[
+        "--log-level=info",
+        "echo",
+        "--log-level=debug",
+        "--port",
+        "1",
+    ]);
+    let (texts, _) = server.open("/").texts_to_close();
+    assert_eq!(texts, ["--log-level=debug --port 1"]);
+}
+
+#[test]
+fn two_dashes_end_the_options() {
+    let server = Server::start(&["--", "echo", "--", "--help"]);
+    let (texts, _) = server.open("/").texts_to_close();
+    assert_eq!(texts, ["-- --help"]);
+}
+
+#[test]
+fn log_level_warn_keeps_the_connections_out_of_the_log() {
+    let mut server = Server::start(&["--echo", "--log-level=warn"]);
+    server.open("/").leave();
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.exit_status();
+    assert!(
+        !server.log_text().contains("closed"),
+        "{}",
+        server.log_text()
+    );
+}
+
+#[test]
+fn warns_of_a_command_that_the_network_can_run() {
+    let server = Server::start(&["--address=0.0.0.0", "cat"]);
+    server.await_log(&["anyone who can reach", "0.0.0.0", "cat"]);
+    let server = Server::start(&["cat"]);
+    assert!(
+        !server.log_text().contains("anyone"),
+        "{}",
+        server.log_text()
+    );
+}
+
+#[test]
+fn stdout_stays_empty() {
+    let mut child = Launch::new(&["--echo"])
+        .command()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let mut start = String::new();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
+    while !start.contains("listening on") {
+        std::io::BufRead::read_line(&mut stderr, &mut start).expect("the start line");
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+    let output = child.wait_with_output().expect("its end");
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(output.status.code(), Some(0));
+}

@@ -1,0 +1,304 @@
+//! Limits and what happens at them (DESIGN 3.1, 3.2, 3.6 and 3.7): hundreds of clients, no
+//! descriptor left, a log that nobody reads.
+
+mod support;
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use support::{
+    Client, Launch, Request, Response, Server, Wire, cpu_time, raise_own_descriptor_limit,
+    wait_until,
+};
+
+#[test]
+fn serves_hundreds_of_clients_at_once() {
+    raise_own_descriptor_limit();
+    let server = Server::echo();
+    let before = server.descriptors();
+    let mut clients: Vec<Client> = (0..500).map(|_| server.open("/")).collect();
+    assert_eq!(server.descriptors(), before + 500);
+    for round in 0..3 {
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.send_text(&format!("{index}, round {round}"));
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            assert_eq!(client.text(), format!("{index}, round {round}"));
+        }
+    }
+    drop(clients);
+    server.await_descriptors(before);
+}
+
+#[test]
+fn serves_hundreds_of_commands_at_once() {
+    raise_own_descriptor_limit();
+    let server = Server::start(&["cat"]);
+    let before = server.descriptors();
+    let mut clients: Vec<Client> = (0..200).map(|_| server.open("/")).collect();
+    assert_eq!(server.children().len(), 200);
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.send_text(&index.to_string());
+    }
+    for (index, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.text(), index.to_string());
+    }
+    drop(clients);
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
+#[test]
+fn a_burst_of_connections_finds_room_in_the_backlog() {
+    // More at once than one turn accepts, and than mio's own backlog of 128.
+    let kernel = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("somaxconn");
+    if kernel.trim().parse::<u32>().expect("a number") < 1024 {
+        eprintln!("the kernel's own limit on backlogs is too low here, nothing was tested");
+        return;
+    }
+    raise_own_descriptor_limit();
+    let server = Server::echo();
+    let upgrade = server.upgrade("/").to_bytes();
+    server.signal(Signal::SIGSTOP);
+    let mut wires: Vec<Wire> = (0..600)
+        .map(|_| {
+            let mut wire = server.connect();
+            wire.send(&upgrade);
+            wire
+        })
+        .collect();
+    server.signal(Signal::SIGCONT);
+    for wire in &mut wires {
+        assert_eq!(Response::read(wire, false).status, 101);
+    }
+}
+
+#[test]
+fn an_idle_client_costs_little_memory() {
+    raise_own_descriptor_limit();
+    let server = Server::start(&["--echo", "--log-level=error"]);
+    let mut first = server.open("/");
+    first.round_trip("warm");
+    let before = server.rss_anon();
+    let mut clients: Vec<Client> = (0..800).map(|_| server.open("/")).collect();
+    for client in &mut clients {
+        client.round_trip("a few bytes, after which no buffer is kept");
+    }
+    let each = server.rss_anon().saturating_sub(before) / 800;
+    assert!(each < 1024, "{each} bytes for each client");
+}
+
+#[test]
+fn the_soft_descriptor_limit_is_raised() {
+    let server = Launch::new(&["--echo"])
+        .after("ulimit -Sn 100; ulimit -Hn 300")
+        .start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("limits");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("the line");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3..5], ["300", "300"], "{line}");
+}
+
+#[test]
+fn a_low_descriptor_limit_is_warned_of() {
+    let server = Launch::new(&["--echo"]).after("ulimit -n 50").start();
+    // On loopback and with the echo there is nothing else to warn of.
+    server.await_log(&["warn"]);
+}
+
+#[test]
+fn without_descriptors_new_clients_wait_and_the_others_go_on() {
+    let server = Launch::new(&["--echo"]).after("ulimit -n 40").start();
+    let mut clients: Vec<Client> = (0..10).map(|_| server.open("/")).collect();
+    // Far more than there is room for; these occupy what is left and ask for nothing.
+    let waiting: Vec<Wire> = (0..60).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.round_trip("served as before");
+    }
+    // The listener stays readable all the time. That must not keep the loop busy.
+    let before = cpu_time(server.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(server.pid()) - before;
+    assert!(
+        used < Duration::from_millis(300),
+        "{used:?} of processor time in a second"
+    );
+    for client in &mut clients {
+        client.round_trip("still");
+    }
+    drop(waiting);
+    await_room(&server);
+}
+
+/// Waits until a new client is served again. Until the server has noticed that the others are
+/// gone it may still refuse.
+#[track_caller]
+fn await_room(server: &Server) {
+    wait_until("there is room again", || {
+        match server.try_open(&server.upgrade("/")) {
+            Err(_) => false,
+            Ok(mut client) => {
+                client.round_trip("served");
+                true
+            }
+        }
+    });
+}
+
+#[test]
+fn those_who_waited_for_a_descriptor_are_served() {
+    let server = Launch::new(&["--echo"]).after("ulimit -n 40").start();
+    let occupied: Vec<Wire> = (0..60).map(|_| server.connect()).collect();
+    let mut wire = server.connect();
+    wire.send(&server.get("/healthz").to_bytes());
+    drop(occupied);
+    // Nothing announces that descriptors are free again, apart from the ends of clients.
+    let response = Response::read(&mut wire, false);
+    assert!(matches!(response.status, 200 | 503), "{response:?}");
+}
+
+#[test]
+fn a_command_without_descriptors_is_refused_with_503() {
+    let server = Launch::new(&["cat"]).after("ulimit -n 40").start();
+    let mut clients = Vec::new();
+    let refused = loop {
+        assert!(
+            clients.len() < 40,
+            "40 descriptors cannot serve 40 commands"
+        );
+        match server.try_open(&server.upgrade("/")) {
+            Ok(client) => clients.push(client),
+            Err(response) => break response,
+        }
+    };
+    refused.expect_refusal("no descriptors", 503);
+    let seconds = refused.header("Retry-After").expect("Retry-After");
+    assert!(seconds.parse::<u32>().is_ok(), "{seconds}");
+    assert!(clients.len() >= 3, "{} commands only", clients.len());
+    for client in &mut clients {
+        client.round_trip("as before");
+    }
+    let before = server.children().len();
+    assert_eq!(before, clients.len(), "no half-started command");
+    drop(clients);
+    server.await_no_children();
+    await_room(&server);
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let server = Launch::new(&["--echo"]).small_log_pipe().start();
+    server.hold_log(true);
+    for _ in 0..300 {
+        server.open("/").leave();
+    }
+    let mut client = server.open("/");
+    client.round_trip("served although the log stands still");
+    server.hold_log(false);
+    // What was lost is told when the log is read again.
+    client.leave();
+    server.open("/").leave();
+    server.await_log(&["lost"]);
+}
+
+#[test]
+fn a_log_that_is_closed_stops_nothing() {
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let mut child = Launch::new(&["--echo", "--log-level=debug"])
+        .command()
+        .stdin(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .expect("the server's binary");
+    let mut line = Vec::new();
+    while !line.ends_with(b"/\n") {
+        let mut byte = [0];
+        reader.read_exact(&mut byte).expect("the start line");
+        line.push(byte[0]);
+    }
+    drop(reader);
+    let line = String::from_utf8(line).expect("UTF-8");
+    let (_, rest) = line.rsplit_once("http://").expect("a URL");
+    let address = rest.trim_end_matches("/\n").parse().expect("an address");
+    for _ in 0..5 {
+        let mut wire = Wire::connect(address);
+        wire.send(&Request::upgrade(address, "/").to_bytes());
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 101);
+        let mut client = Client::new(wire, response);
+        client.round_trip("served");
+        client.leave();
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("it runs");
+    assert_eq!(child.wait().expect("waitpid").code(), Some(0));
+}
+
+#[test]
+fn a_log_line_has_a_limit() {
+    let server = Server::start(&["--echo", "--log-level=debug", "--max-head=64k"]);
+    let target = format!("/{}", "x".repeat(20_000));
+    server.open(&target).leave();
+    let origin = format!("http://{}.example", "y".repeat(20_000));
+    let request = server.upgrade("/").add("Origin", &origin);
+    assert!(server.try_open(&request).is_err());
+    server.await_log(&["closed"]);
+    server.await_log(&["--origin"]);
+    for line in server.log_text().lines() {
+        assert!(line.len() < 4096, "{} bytes", line.len());
+    }
+}
+
+#[test]
+fn what_a_peer_sends_is_escaped_in_the_log() {
+    let server = Server::start(&["--echo", "--log-level=debug"]);
+    // Nothing that a terminal would obey, however it got there.
+    let origin = server
+        .upgrade("/")
+        .add("Origin", "http://\u{9b}31m\u{202e}.example");
+    let escape = b"\x1b[31mred / HTTP/1.1\r\n\r\n".to_vec();
+    for bytes in [origin.to_bytes(), escape] {
+        let mut wire = server.connect();
+        let peer = wire.local_address().to_string();
+        wire.send(&bytes);
+        wire.finish();
+        wire.expect_gone();
+        server.await_log(&[&peer]);
+    }
+    for char in server.log_text().chars() {
+        assert!(
+            char == '\n' || (' '..='~').contains(&char),
+            "{char:?} in the log"
+        );
+    }
+}
+
+#[test]
+fn an_idle_server_uses_no_processor() {
+    let server = Server::start(&[]);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.open("/echo")).collect();
+    clients.extend((0..5).map(|_| server.open("/ws")));
+    std::thread::sleep(Duration::from_millis(300));
+    let before = cpu_time(server.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(server.pid()) - before;
+    assert!(used <= Duration::from_millis(20), "{used:?}");
+}
+
+#[test]
+fn a_stalled_client_uses_no_processor() {
+    let server = Server::start(&["yes"]);
+    let mut client = server.open("/");
+    client.frame();
+    server.only_child().await_standstill();
+    let before = cpu_time(server.pid());
+    std::thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(server.pid()) - before;
+    assert!(used <= Duration::from_millis(50), "{used:?}");
+}
