@@ -207,7 +207,7 @@ fn takes_values_in_both_spellings_and_all_units() {
         "--log-level",
         "debug",
         "--kill-after=2s",
-        "--echo",
+        "cat",
     ]);
     server.open("/").round_trip("served");
 }

@@ -334,7 +334,7 @@ fn refuses_each_head_that_is_ambiguous() {
         println!("{case}");
         last_response(&server, bytes).expect_refusal(case, 400);
     }
-    server.await_log(&["debug", "400"]);
+    server.await_log(&["debug", "status=400"]);
 }
 
 #[test]

@@ -109,8 +109,7 @@ fn the_soft_descriptor_limit_is_raised() {
 #[test]
 fn a_low_descriptor_limit_is_warned_of() {
     let server = Launch::new(&["--echo"]).after("ulimit -n 50").start();
-    // On loopback and with the echo there is nothing else to warn of.
-    server.await_log(&["warn"]);
+    server.await_log(&["warn", "50 descriptors"]);
 }
 
 #[test]
