@@ -314,10 +314,9 @@ impl<S: Socket> Client<S> {
     /// Answers with a refusal, and closes the connection if the refusal says so.
     pub fn refuse(&mut self, refusal: &Refusal, cx: &mut Context) {
         let status = refusal.status.code();
-        // A person may have to put these right; all others are between us and the peer.
-        let level = match status {
-            403 | 429 | 500.. => Level::Warn,
-            _ => Level::Debug,
+        let level = match refusal.for_operator {
+            true => Level::Warn,
+            false => Level::Debug,
         };
         let (peer, reason) = (self.peer, &refusal.reason);
         cx.log.write(

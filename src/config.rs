@@ -7,8 +7,6 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::log::Level;
-
 /// What the server serves, on which addresses, and within which limits.
 ///
 /// Sizes are in bytes. Every time-out is longer than zero, unless its text says otherwise, and at
@@ -150,6 +148,31 @@ pub enum Stderr {
     Log,
     /// To `/dev/null`.
     Drop,
+}
+
+/// How important a log line is; the most important is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The server cannot do what it is there for.
+    Error,
+    /// Something is wrong that a person should put right.
+    Warn,
+    /// One line for each connection, at its end.
+    Info,
+    /// Each step of a connection, and what a peer did wrong.
+    Debug,
+}
+
+impl Level {
+    /// The level's name, as `--log-level` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
 }
 
 /// The longest time any option takes: one day, within the range of every system call that is

@@ -46,11 +46,11 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`lines`], [`assembly`], [`stdin`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
-//! | 1, the loop | [`event_loop`], [`readiness`], [`source`] | mio |
-//! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`log`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
+//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`lines`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
+//! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
+//! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
-//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`]; [`environment`], [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
+//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //!
 //! Read them in that order for the parts before the whole, or follow the steps above for the
 //! whole before the parts.

@@ -95,14 +95,15 @@ fn listening_socket(address: SocketAddr, config: &Config) -> nix::Result<OwnedFd
         // `::` and `0.0.0.0` are two addresses, each to be asked for.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
-    set_inherited_options(socket.as_fd(), config.pong_timeout)?;
+    set_inherited_options(socket.as_fd(), config)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen_socket(socket.as_fd(), config.backlog)?;
     Ok(socket)
 }
 
 /// What every accepted connection is to have.
-fn set_inherited_options(socket: BorrowedFd<'_>, pong_timeout: Duration) -> nix::Result<()> {
+fn set_inherited_options(socket: BorrowedFd<'_>, config: &Config) -> nix::Result<()> {
+    let pong_timeout = config.pong_timeout;
     // A message is written whole, so there is nothing to wait for.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     // While reading from a client is paused its pongs are not seen, and a FIN behind a full window
@@ -117,8 +118,10 @@ fn set_inherited_options(socket: BorrowedFd<'_>, pong_timeout: Duration) -> nix:
         sockopt::TcpKeepInterval,
         &seconds(pong_timeout / 8),
     )?;
-    // 0 would mean the system's default.
-    let millis = u32::try_from(pong_timeout.as_millis())
+    // It also ends a connection whose peer is alive but takes nothing, which is for
+    // `--write-timeout` to decide. 0 would mean the system's default.
+    let user_timeout = pong_timeout.max(config.write_timeout);
+    let millis = u32::try_from(user_timeout.as_millis())
         .unwrap_or(u32::MAX)
         .max(1);
     setsockopt(&socket, sockopt::TcpUserTimeout, &millis)
@@ -162,6 +165,7 @@ mod tests {
     fn accepted_sockets_inherit_the_options() {
         let mut config = config(&[V4], 0);
         config.pong_timeout = Duration::from_secs(40);
+        config.write_timeout = Duration::from_secs(30);
         let listeners = listen(&config).unwrap();
         let nothing = accept(&listeners[0]).unwrap_err();
         assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);

@@ -20,6 +20,9 @@ pub struct Refusal {
     pub close: bool,
     /// Whether the body is left out, because the request was a HEAD.
     pub head_only: bool,
+    /// Whether a person may have to put it right here, with an option or a file, say; if not, it
+    /// is between us and the peer.
+    pub for_operator: bool,
 }
 
 /// For how long the server asks to be left alone when it lacks something, in seconds.
@@ -33,11 +36,19 @@ impl Refusal {
             fields: &[],
             close: false,
             head_only: false,
+            for_operator: false,
         }
     }
 
     fn with(self, fields: Fields) -> Refusal {
         Refusal { fields, ..self }
+    }
+
+    fn for_operator(self) -> Refusal {
+        Refusal {
+            for_operator: true,
+            ..self
+        }
     }
 
     fn closing(self) -> Refusal {
@@ -116,7 +127,7 @@ impl Refusal {
 
     /// 403: a rule about who may connect forbids it.
     pub fn forbidden(reason: impl Into<String>) -> Refusal {
-        Refusal::new(Status::Forbidden, reason)
+        Refusal::new(Status::Forbidden, reason).for_operator()
     }
 
     /// 403: the demo's shell is asked for by another user of the machine.
@@ -174,6 +185,7 @@ impl Refusal {
     /// 404: the command's file is not there.
     pub fn command_not_found(command: &str) -> Refusal {
         Refusal::not_found(format!("there is no command {}", quote(command.as_bytes())))
+            .for_operator()
     }
 
     /// 500: the command could not be started, for a reason that will not pass by itself.
@@ -183,17 +195,18 @@ impl Refusal {
             quote(command.as_bytes()),
             error.escape_default(),
         );
-        Refusal::new(Status::InternalError, reason)
+        Refusal::new(Status::InternalError, reason).for_operator()
     }
 
     /// 503: the server lacks something for now: descriptors, processes, memory, a place.
     pub fn unavailable(what: &str) -> Refusal {
         Refusal::new(
             Status::Unavailable,
-            format!("the server is out of {what} for now"),
+            format!("the server lacks something for now: {what}"),
         )
         .with(RETRY_AFTER)
         .closing()
+        .for_operator()
     }
 
     /// 429: this address has as many connections as one may have.
@@ -202,6 +215,7 @@ impl Refusal {
         Refusal::new(Status::TooManyRequests, reason)
             .with(RETRY_AFTER)
             .closing()
+            .for_operator()
     }
 }
 
@@ -248,7 +262,7 @@ mod tests {
             (Refusal::other_user(None, 0), 403, "no known user", false),
             (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
             (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
-            (Refusal::unavailable("descriptors"), 503, "out of descriptors", true),
+            (Refusal::unavailable("descriptors"), 503, "for now: descriptors", true),
             (Refusal::too_many_from_address(10), 429, "10 connections", true),
         ];
         for (refusal, code, says, close) in cases {

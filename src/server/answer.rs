@@ -10,7 +10,6 @@ use crate::http::handshake::{AcceptKey, write_accept};
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::ladder::Signal;
-use crate::log::Escaped;
 use crate::process::Process;
 use crate::record::Record;
 use crate::source::{ClientId, ProcessId};
@@ -176,10 +175,6 @@ impl<S: System> Server<S> {
 
     fn not_started(&self, error: &SpawnError) -> Refusal {
         let name = &self.site.command_name;
-        let shown = Escaped(name.as_bytes());
-        self.cx
-            .log
-            .warn(format_args!("not started command=\"{shown}\": {error}"));
         match error {
             SpawnError::NotFound => Refusal::command_not_found(name),
             SpawnError::Exhausted(error) => Refusal::unavailable(&error.to_string()),

@@ -1,0 +1,73 @@
+//! Reaping takes any child of the process, so it has a process of its own here, and one test.
+
+use std::time::{Duration, Instant};
+
+use mio::Poll;
+use nix::sys::prctl;
+use wspipe::config::{Config, Stderr};
+use wspipe::limits::DescriptorLimit;
+use wspipe::linux::Linux;
+use wspipe::system::{Exit, Group, Spawn, System};
+
+#[test]
+fn every_child_is_reaped_and_adopted_orphans_too() {
+    // As the first process of a container would be.
+    prctl::set_child_subreaper(true).unwrap();
+    let poll = Poll::new().unwrap();
+    let config = Config {
+        port: 0,
+        ..Config::default()
+    };
+    let descriptors = DescriptorLimit::raise().unwrap();
+    let mut linux = Linux::start(&config, poll.registry(), descriptors).unwrap();
+    assert_eq!(linux.reap(), None, "no child yet");
+
+    let mut start = |script: &str| {
+        let command = ["sh", "-c", script].map(Into::into);
+        let environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
+        let spawn = Spawn {
+            command: &command,
+            environment,
+            stderr: Stderr::Merge,
+        };
+        linux.spawn(&spawn).unwrap()
+    };
+    let sleeping = start("exec sleep 100");
+    let leaving = start("sleep 100 & exit 3");
+    let signalled = start("kill -KILL $$");
+
+    let mut ended = reap(&mut linux, 2);
+    ended.sort_by_key(|&(pid, _)| pid);
+    assert_eq!(
+        ended,
+        [
+            (leaving.pid, Exit::Status(3)),
+            (signalled.pid, Exit::Signal(9))
+        ]
+    );
+    assert_eq!(linux.reap(), None, "a child that runs is not waited for");
+
+    // The orphan, whose number nobody here knows, is still of the group.
+    assert_eq!(linux.probe_group(leaving.pid), Group::Alive);
+    linux.signal_group(leaving.pid, wspipe::ladder::Signal::Terminate);
+    let orphan = reap(&mut linux, 1);
+    assert!(orphan[0].0 != leaving.pid && orphan[0].1 == Exit::Signal(15));
+    assert_eq!(linux.probe_group(leaving.pid), Group::Gone);
+
+    linux.signal_group(sleeping.pid, wspipe::ladder::Signal::Kill);
+    assert_eq!(reap(&mut linux, 1), [(sleeping.pid, Exit::Signal(9))]);
+    assert_eq!(linux.probe_group(sleeping.pid), Group::Gone);
+    assert_eq!(linux.reap(), None);
+}
+
+/// Reaps until so many have ended.
+fn reap(linux: &mut Linux, count: usize) -> Vec<(i32, Exit)> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut ended = Vec::new();
+    while ended.len() < count {
+        assert!(Instant::now() < deadline, "{ended:?} is not all");
+        ended.extend(linux.reap());
+        std::thread::yield_now();
+    }
+    ended
+}
