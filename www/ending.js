@@ -30,8 +30,10 @@ export function describeEnding(ending, command) {
   if (!ending.opened) return word(ending.ours ? "cancelled" : "refused");
   if (ending.ours && ending.code === 1006) return word("notAwaited");
   const what = meaning(ending, command);
-  const codes = codeAndReason(ending);
-  return what ? word("because", { what, codes }) : codes;
+  if (!what) return codeAndReason(ending);
+  // The server's own reasons may say the same in the same words.
+  const repeated = ending.reason.toLowerCase() === what.toLowerCase();
+  return word("because", { what, codes: codeAndReason(repeated ? { code: ending.code } : ending) });
 }
 
 function meaning(ending, command) {

@@ -248,7 +248,7 @@ describe("the demo", () => {
     await echo.button("Open").click();
     await echo.says(/Open /);
     await other.stop();
-    await echo.says("The server is shutting down (code 1001)");
+    await echo.says(/The server is shutting down \(code 1001\b/);
     await shell.button("Open").click();
     await shell.says("The server does not answer.");
   });
