@@ -132,6 +132,14 @@ fn check_method(request: &Request) -> Result<(), Refusal> {
 }
 
 impl Offer {
+    /// The path below which the command is, without a final `/`; empty: it is at every path.
+    pub fn script_name(self) -> &'static str {
+        match self {
+            Offer::Demo { .. } => "/ws",
+            Offer::Command | Offer::Echo => "",
+        }
+    }
+
     /// The service at a path, which for the demo is compared as it came, without decoding.
     fn service_at(self, path: &str) -> Result<Service, Refusal> {
         match (self, path) {

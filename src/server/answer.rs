@@ -127,7 +127,7 @@ impl<S: System> Server<S> {
         }
         let unique_id = self.unique_ids.make();
         let gateway = Gateway {
-            script_name: "",
+            script_name: self.site.offer.script_name(),
             peer,
             local,
             unique_id: &unique_id,

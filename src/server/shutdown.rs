@@ -46,7 +46,7 @@ impl<S: System> Server<S> {
         self.shutdown = Shutdown::Draining { until };
         self.deadlines.arm(Owner::Shutdown, Some(until), &mut None);
         self.cx.log.info(format_args!(
-            "{signal}: ending; {} connections and {} commands are told so",
+            "{signal}: ending; connections={} commands={}",
             self.clients.len(),
             self.processes.len(),
         ));
