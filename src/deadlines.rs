@@ -5,18 +5,30 @@
 //! ever moves a deadline *later*, never touches this set; only an earlier deadline does.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
 
 /// A wake-up call for each owner that has a deadline, the earliest first.
+///
+/// There is a call for nearly every client, so it is kept small: both the time and the owner are
+/// packed into a `u64`.
 pub struct Deadlines<Owner> {
-    calls: BTreeSet<(Instant, Owner)>,
+    calls: BTreeSet<(Nanos, u64)>,
+    /// The time from which the calls count.
+    epoch: Instant,
+    owner: PhantomData<fn() -> Owner>,
 }
 
-impl<Owner: Copy + Ord> Deadlines<Owner> {
-    /// Without calls; it allocates nothing.
-    pub const fn new() -> Self {
+/// Nanoseconds since the epoch of the set: enough for five centuries.
+type Nanos = u64;
+
+impl<Owner: Copy + Into<u64> + From<u64>> Deadlines<Owner> {
+    /// Without calls; it allocates nothing. No call is due before `epoch`.
+    pub const fn new(epoch: Instant) -> Self {
         Self {
             calls: BTreeSet::new(),
+            epoch,
+            owner: PhantomData,
         }
     }
 
@@ -28,16 +40,16 @@ impl<Owner: Copy + Ord> Deadlines<Owner> {
             if at <= deadline {
                 return;
             }
-            self.calls.remove(&(at, owner));
+            self.calls.remove(&(self.nanos(at), owner.into()));
         }
-        self.calls.insert((deadline, owner));
+        self.calls.insert((self.nanos(deadline), owner.into()));
         *armed = Some(deadline);
     }
 
     /// Forgets the call of an owner that is going away.
     pub fn disarm(&mut self, owner: Owner, armed: &mut Option<Instant>) {
         if let Some(at) = armed.take() {
-            self.calls.remove(&(at, owner));
+            self.calls.remove(&(self.nanos(at), owner.into()));
         }
     }
 
@@ -45,21 +57,21 @@ impl<Owner: Copy + Ord> Deadlines<Owner> {
     /// next deadline and armed again.
     pub fn pop_due(&mut self, now: Instant) -> Option<Owner> {
         let &(at, _) = self.calls.first()?;
-        if at > now {
+        if at > self.nanos(now) {
             return None;
         }
-        self.calls.pop_first().map(|(_, owner)| owner)
+        self.calls.pop_first().map(|(_, owner)| Owner::from(owner))
     }
 
     /// When the earliest call is due.
     pub fn next(&self) -> Option<Instant> {
-        self.calls.first().map(|&(at, _)| at)
+        let &(at, _) = self.calls.first()?;
+        Some(self.epoch + Duration::from_nanos(at))
     }
-}
 
-impl<Owner: Copy + Ord> Default for Deadlines<Owner> {
-    fn default() -> Self {
-        Self::new()
+    fn nanos(&self, at: Instant) -> Nanos {
+        let since = at.saturating_duration_since(self.epoch).as_nanos();
+        Nanos::try_from(since).unwrap_or(Nanos::MAX)
     }
 }
 
@@ -73,14 +85,14 @@ mod tests {
     fn calls_come_in_order_and_not_before_they_are_due() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
-        let mut deadlines = Deadlines::new();
+        let mut deadlines: Deadlines<u64> = Deadlines::new(start);
         let (mut a, mut b) = (None, None);
-        deadlines.arm('a', Some(at(20)), &mut a);
-        deadlines.arm('b', Some(at(10)), &mut b);
+        deadlines.arm(7, Some(at(20)), &mut a);
+        deadlines.arm(8, Some(at(10)), &mut b);
         assert_eq!(deadlines.next(), Some(at(10)));
         assert_eq!(deadlines.pop_due(at(9)), None);
-        assert_eq!(deadlines.pop_due(at(20)), Some('b'));
-        assert_eq!(deadlines.pop_due(at(20)), Some('a'));
+        assert_eq!(deadlines.pop_due(at(20)), Some(8));
+        assert_eq!(deadlines.pop_due(at(20)), Some(7));
         assert_eq!(deadlines.pop_due(at(20)), None);
     }
 
@@ -88,7 +100,7 @@ mod tests {
     fn a_later_deadline_leaves_the_call_and_an_earlier_one_moves_it() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
-        let mut deadlines = Deadlines::new();
+        let mut deadlines: Deadlines<u64> = Deadlines::new(start);
         let mut armed = None;
         deadlines.arm(1, Some(at(10)), &mut armed);
         deadlines.arm(1, Some(at(30)), &mut armed);

@@ -71,6 +71,40 @@ enum Owner {
     Shutdown,
 }
 
+// Packed for the wake-up calls: three bits of kind, 29 of slot, 32 of generation.
+const KIND_SHIFT: u32 = 61;
+const KEY_MASK: u32 = (1 << 29) - 1;
+
+impl From<Owner> for u64 {
+    fn from(owner: Owner) -> u64 {
+        let (kind, key, generation) = match owner {
+            Owner::Client(id) => (0, id.key(), id.generation()),
+            Owner::Process(id) => (1, id.key(), id.generation()),
+            Owner::Listener(index) => (2, index, 0),
+            Owner::Starved => (3, 0, 0),
+            Owner::Shutdown => (4, 0, 0),
+        };
+        debug_assert!(
+            key <= KEY_MASK,
+            "a slot beyond the descriptors of the machine"
+        );
+        kind << KIND_SHIFT | u64::from(key) << 32 | u64::from(generation)
+    }
+}
+
+impl From<u64> for Owner {
+    fn from(bits: u64) -> Owner {
+        let (key, generation) = ((bits >> 32) as u32 & KEY_MASK, bits as u32);
+        match bits >> KIND_SHIFT {
+            0 => Owner::Client(ClientId::from_parts(key, generation)),
+            1 => Owner::Process(ProcessId::from_parts(key, generation)),
+            2 => Owner::Listener(key),
+            3 => Owner::Starved,
+            _ => Owner::Shutdown,
+        }
+    }
+}
+
 impl<S: System> Handler for Server<S> {
     fn begin_turn(&mut self, now: Instant) {
         self.cx.now = now;
@@ -138,16 +172,16 @@ impl<S: System> Server<S> {
             site,
             command,
             unique_ids: UniqueIds::new(SystemTime::now(), std::process::id()),
-            cx,
             clients: Arena::new(),
             processes: Arena::new(),
-            deadlines: Deadlines::new(),
+            deadlines: Deadlines::new(cx.now),
             hot: Vec::new(),
             later: VecDeque::new(),
             gone: Vec::new(),
             starved: Vec::new(),
             accept_at: None,
             shutdown: Shutdown::No,
+            cx,
         }
     }
 
