@@ -67,6 +67,7 @@ pub mod context;
 pub mod deadlines;
 pub mod environment;
 pub mod event_loop;
+pub mod history;
 pub mod http;
 pub mod ladder;
 pub mod limits;
