@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http::head::Request;
 use crate::http::host::Name;
+use crate::http::session;
 
 /// What the environment says beside the request.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +143,16 @@ fn add_headers(variables: &mut Variables, request: &Request<'_>) {
                 byte => byte,
             }));
     }
+    // The name of a session is a secret between the client and us.
+    const PROTOCOLS: &str = "HTTP_SEC_WEBSOCKET_PROTOCOL";
+    if request
+        .list("Sec-WebSocket-Protocol")
+        .any(session::is_session)
+    {
+        let others = request.list("Sec-WebSocket-Protocol");
+        let others: Vec<_> = others.filter(|name| !session::is_session(name)).collect();
+        headers.insert(PROTOCOLS.to_owned(), others.join(&b", "[..]));
+    }
     // The authority of an absolute target stands in the place of Host (RFC 9112 section 3.2.2).
     headers.insert("HTTP_HOST".to_owned(), request.host.text.into());
     let headers = headers.into_iter();
@@ -246,6 +257,17 @@ mod tests {
         let mut variables = variables(&head, &LOOPBACK);
         variables.retain(|name, _| name.starts_with("HTTP_") && name != "HTTP_HOST");
         variables
+    }
+
+    #[test]
+    fn the_name_of_a_session_stays_out() {
+        let session = "wspipe.session.0123456789abcdef0123456789abcdef.5";
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: chat, {session}\r\n\
+             Sec-WebSocket-Protocol: more\r\n\r\n"
+        );
+        let variables = variables(&head, &LOOPBACK);
+        assert_eq!(variables["HTTP_SEC_WEBSOCKET_PROTOCOL"], "chat, more");
     }
 
     #[test]

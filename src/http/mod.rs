@@ -18,3 +18,4 @@ pub mod pages;
 pub mod policy;
 pub mod refusal;
 pub mod response;
+pub mod session;
