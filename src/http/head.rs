@@ -354,9 +354,9 @@ fn refuse_parse_error(error: httparse::Error, head: &[u8], headers_max: usize) -
 /// Whether the request line ends with a version, so that it is the version that is refused and not
 /// the line (`HTTP/2.0`, with which the preface of HTTP/2 begins too).
 fn names_other_version(head: &[u8]) -> bool {
-    let line = request_line(head);
-    let word = line.rsplit(|&byte| byte == b' ').next().unwrap_or(line);
-    matches!(word, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+    // A space in the target makes a fourth word, which is no matter of the version.
+    let mut words = request_line(head).splitn(3, |&byte| byte == b' ');
+    matches!(words.nth(2), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
         if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
@@ -494,6 +494,7 @@ mod tests {
             ("two spaces", line("GET  / HTTP/1.1"), BadRequest, "request line"),
             ("a tab", line("GET\t/ HTTP/1.1"), BadRequest, "request line"),
             ("a fourth word", line("GET / HTTP/1.1 x"), BadRequest, "request line"),
+            ("a space in the target", line("GET /a b HTTP/1.1"), BadRequest, "request line"),
             ("a method that is no token", line("G(T / HTTP/1.1"), BadRequest, "request line"),
             ("version in small letters", line("GET / http/1.1"), BadRequest, "request line"),
             ("version 1.2", line("GET / HTTP/1.2"), VersionNotSupported, "HTTP/1.1"),
