@@ -140,6 +140,20 @@ impl Wire {
         self.take(len)
     }
 
+    /// All that comes until the connection ends, in order or by a reset.
+    #[track_caller]
+    pub fn take_to_end(&mut self) -> Vec<u8> {
+        let mut rest = self.take(self.unread().len());
+        loop {
+            match self.fill() {
+                Ok(0) => return rest,
+                Ok(_) => rest.extend(self.take(self.unread().len())),
+                Err(error) if is_timeout(&error) => panic!("the connection is still there"),
+                Err(_) => return rest,
+            }
+        }
+    }
+
     /// The server has ended its side in order, with nothing further sent: no byte and no reset.
     #[track_caller]
     pub fn expect_eof(&mut self) {

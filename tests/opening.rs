@@ -1,0 +1,451 @@
+//! The opening handshake and the request head, rule by rule: one named test for each MUST of
+//! RFC 6455 section 4 and of RFC 9112 that a client can break, and for what must be let in. The
+//! bytes are sent as they stand here; a refusal is known by its status, and by no 101 in all that
+//! the server sends.
+
+mod support;
+
+use std::thread;
+use std::time::Duration;
+
+use support::{Client, FIN, Response, Server, TEXT, Wire, masked};
+
+const LINE: &[u8] = b"GET / HTTP/1.1";
+
+/// Header fields with which every rule is kept.
+const FIELDS: [&[u8]; 5] = [
+    b"Host: localhost",
+    b"Upgrade: websocket",
+    b"Connection: Upgrade",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    b"Sec-WebSocket-Version: 13",
+];
+
+/// A request head: its first line, and its fields.
+struct Head {
+    line: Vec<u8>,
+    fields: Vec<Vec<u8>>,
+}
+
+impl Head {
+    fn right() -> Head {
+        Head::with_line(LINE)
+    }
+
+    fn with_line(line: &[u8]) -> Head {
+        Head {
+            line: line.to_vec(),
+            fields: FIELDS.iter().map(|field| field.to_vec()).collect(),
+        }
+    }
+
+    /// `field` besides the right ones, as their first: nothing is skipped because it comes last.
+    fn and(mut self, field: &[u8]) -> Head {
+        self.fields.insert(0, field.to_vec());
+        self
+    }
+
+    /// `field` in place of the one of its name.
+    fn instead(self, field: &[u8]) -> Head {
+        let name = field.split(|&byte| byte == b':').next().unwrap_or_default();
+        let name = std::str::from_utf8(name).expect("a name").to_owned();
+        self.without(&name).and(field)
+    }
+
+    fn without(mut self, name: &str) -> Head {
+        let start = format!("{name}:");
+        let before = self.fields.len();
+        (self.fields).retain(|field| !field.starts_with(start.as_bytes()));
+        assert!(self.fields.len() < before, "there is no {name}");
+        self
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.line.clone();
+        for field in &self.fields {
+            bytes.extend(b"\r\n");
+            bytes.extend(field);
+        }
+        bytes.extend(b"\r\n\r\n");
+        bytes
+    }
+}
+
+/// Sends `bytes`; the answer must have `status`, and no 101 may follow it.
+#[track_caller]
+fn refused(bytes: &[u8], status: u16) -> Response {
+    let server = Server::echo();
+    let mut wire = server.connect();
+    wire.send(bytes);
+    let response = Response::read(&mut wire, false);
+    response.expect_refusal("the head", status);
+    // What had been let in would answer this; what was refused may have closed by now.
+    wire.try_send(&masked(FIN | TEXT, b"let in?"));
+    wire.finish();
+    let rest = wire.take_to_end();
+    assert!(
+        !rest.windows(3).any(|bytes| bytes == b"101"),
+        "{}",
+        rest.escape_ascii()
+    );
+    response
+}
+
+/// Sends `bytes`; the answer must be a 101, and an echo be behind it.
+#[track_caller]
+fn accepted(bytes: &[u8]) {
+    let server = Server::echo();
+    let mut wire = server.connect();
+    wire.send(bytes);
+    expect_open(wire);
+}
+
+#[track_caller]
+fn expect_open(mut wire: Wire) {
+    let response = Response::read(&mut wire, false);
+    assert_eq!(response.status, 101, "{}", response.text());
+    // The key of the RFC's example, section 1.3.
+    let accept = response.header("Sec-WebSocket-Accept");
+    assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let mut client = Client::new(wire, response);
+    client.round_trip("let in");
+    client.leave();
+}
+
+/// Named tests, each of a head that must be refused with the status behind it.
+macro_rules! refused {
+    ($($(#[$doc:meta])* $name:ident: $head:expr => $status:expr;)*) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            refused(&$head.bytes(), $status);
+        }
+    )*};
+}
+
+/// Named tests, each of a head that must be let in.
+macro_rules! accepted {
+    ($($(#[$doc:meta])* $name:ident: $head:expr;)*) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            accepted(&$head.bytes());
+        }
+    )*};
+}
+
+// -- RFC 6455, section 4.1 (what a client must send) and 4.2.1 (what a server must check) ----------
+
+refused! {
+    /// 4.1 (2): "The method of the request MUST be GET".
+    the_method_post: Head::with_line(b"POST / HTTP/1.1") => 405;
+    the_method_put: Head::with_line(b"PUT / HTTP/1.1") => 405;
+    /// RFC 9110 9.1: "The method token is case-sensitive".
+    the_method_in_small_letters: Head::with_line(b"get / HTTP/1.1") => 405;
+    /// 4.1 (2): "and the HTTP version MUST be at least 1.1".
+    http_1_0: Head::with_line(b"GET / HTTP/1.0") => 400;
+    http_1_0_with_keep_alive: Head::with_line(b"GET / HTTP/1.0").instead(b"Connection: keep-alive, Upgrade") => 400;
+    /// 4.1 (4): "The request MUST contain a |Host| header field".
+    no_host: Head::right().without("Host") => 400;
+    /// 4.1 (5): "The request MUST contain an |Upgrade| header field whose value MUST include the
+    /// "websocket" keyword". What else the request has says that it was meant.
+    no_upgrade: Head::right().without("Upgrade") => 400;
+    an_empty_upgrade: Head::right().instead(b"Upgrade:") => 400;
+    another_upgrade: Head::right().instead(b"Upgrade: h2c") => 400;
+    an_upgrade_that_only_begins_so: Head::right().instead(b"Upgrade: websockets") => 400;
+    an_upgrade_with_a_blank_inside: Head::right().instead(b"Upgrade: web socket") => 400;
+    /// 4.1 (6): "The request MUST contain a |Connection| header field whose value MUST include the
+    /// "Upgrade" token".
+    no_connection: Head::right().without("Connection") => 400;
+    an_empty_connection: Head::right().instead(b"Connection:") => 400;
+    a_connection_without_the_token: Head::right().instead(b"Connection: keep-alive") => 400;
+    a_connection_with_a_part_of_the_token: Head::right().instead(b"Connection: Upgrade-Insecure-Requests") => 400;
+    /// 4.1 (7): "The value of this header field MUST be a nonce consisting of a randomly selected
+    /// 16-byte value that has been base64-encoded".
+    no_key: Head::right().without("Sec-WebSocket-Key") => 400;
+    an_empty_key: Head::right().instead(b"Sec-WebSocket-Key:") => 400;
+    a_key_of_3_bytes: Head::right().instead(b"Sec-WebSocket-Key: YWJj") => 400;
+    a_key_of_15_bytes: Head::right().instead(b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAA") => 400;
+    a_key_of_17_bytes: Head::right().instead(b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAAA=") => 400;
+    a_key_without_padding: Head::right().instead(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ") => 400;
+    a_key_with_too_much_padding: Head::right().instead(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ===") => 400;
+    a_key_with_a_blank_inside: Head::right().instead(b"Sec-WebSocket-Key: dGhlIHNhbXBs ZSBub25jZQ==") => 400;
+    a_key_in_the_alphabet_of_urls: Head::right().instead(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j_-==") => 400;
+    /// 11.3.1: "The |Sec-WebSocket-Key| header field MUST NOT appear more than once".
+    two_keys: Head::right().and(b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==") => 400;
+    the_same_key_twice: Head::right().and(FIELDS[3]) => 400;
+    a_list_of_keys: Head::right().instead(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==, dGhlIHNhbXBsZSBub25jZQ==") => 400;
+    /// 4.1 (9): "The request MUST include a header field with the name |Sec-WebSocket-Version|. The
+    /// value of this header field MUST be 13."
+    no_version: Head::right().without("Sec-WebSocket-Version") => 400;
+    two_versions: Head::right().and(b"Sec-WebSocket-Version: 13") => 400;
+    /// 4.1 (8): there is at most one |Origin|.
+    two_origins: Head::right().and(b"Origin: http://localhost").and(b"Origin: http://localhost") => 400;
+    /// 4.2.2 (4): an origin that is not acceptable gets 403.
+    another_origin: Head::right().and(b"Origin: http://evil.example") => 403;
+    an_opaque_origin: Head::right().and(b"Origin: null") => 403;
+    an_empty_origin: Head::right().and(b"Origin:") => 403;
+    /// RFC 9110 7.8 lets no body come before the new protocol's first byte: its bytes would be
+    /// taken for frames.
+    a_body_with_a_length: Head::right().and(b"Content-Length: 5") => 400;
+    a_body_in_chunks: Head::right().and(b"Transfer-Encoding: chunked") => 400;
+}
+
+/// 4.2.2 (4): a version that is not understood gets 426 and the version that is.
+#[test]
+fn other_versions_are_told_of_13() {
+    for version in ["0", "7", "8", "12", "14", "25", "013", "13x", "-13", "1 3"] {
+        let field = format!("Sec-WebSocket-Version: {version}");
+        let response = refused(&Head::right().instead(field.as_bytes()).bytes(), 426);
+        assert_eq!(
+            response.header("Sec-WebSocket-Version"),
+            Some("13"),
+            "{version}"
+        );
+    }
+}
+
+// -- RFC 9112: the request head ----------------------------------------------------------------------
+
+refused! {
+    /// 6.3 (3) with 6.1: both are request smuggling or its preparation.
+    a_length_with_chunks: Head::right().and(b"Content-Length: 5").and(b"Transfer-Encoding: chunked") => 400;
+    chunks_with_a_length: Head::right().and(b"Transfer-Encoding: chunked").and(b"Content-Length: 5") => 400;
+    an_empty_body_with_chunks: Head::right().and(b"Content-Length: 0").and(b"Transfer-Encoding: chunked") => 400;
+    /// 6.3 (5): lengths that differ, or are none.
+    two_lengths: Head::right().and(b"Content-Length: 0").and(b"Content-Length: 5") => 400;
+    the_same_length_twice: Head::right().and(b"Content-Length: 0").and(b"Content-Length: 0") => 400;
+    a_list_of_lengths: Head::right().and(b"Content-Length: 0, 5") => 400;
+    a_length_with_a_sign: Head::right().and(b"Content-Length: +0") => 400;
+    a_negative_length: Head::right().and(b"Content-Length: -1") => 400;
+    a_length_in_hexadecimal: Head::right().and(b"Content-Length: 0x0") => 400;
+    a_length_without_digits: Head::right().and(b"Content-Length:") => 400;
+    /// 6.3 (4): a coding of a request that does not end with chunked, and chunked twice (7.1).
+    chunks_that_are_not_last: Head::right().and(b"Transfer-Encoding: chunked, gzip") => 400;
+    chunks_twice: Head::right().and(b"Transfer-Encoding: chunked, chunked") => 400;
+    chunks_in_two_fields: Head::right().and(b"Transfer-Encoding: chunked").and(b"Transfer-Encoding: chunked") => 400;
+    chunks_misspelt: Head::right().and(b"Transfer-Encoding: xchunked") => 400;
+    chunks_behind_a_vertical_tab: Head::right().and(b"Transfer-Encoding: \x0bchunked") => 400;
+    chunks_behind_the_identity: Head::right().and(b"Transfer-Encoding: identity") => 400;
+    /// 2.2: "A recipient of such a bare CR MUST consider that element to be invalid".
+    a_bare_cr_in_a_value: Head::right().and(b"X: a\rb") => 400;
+    a_bare_cr_before_a_field: Head::right().and(b"\rX: y") => 400;
+    a_bare_cr_in_the_request_line: Head::with_line(b"GET /\r HTTP/1.1") => 400;
+    a_cr_twice: Head::right().and(b"X: y\r") => 400;
+    /// 2.2 lets a server take a bare LF for a line's end. Whoever stands before it may not: refused.
+    a_bare_lf_in_a_value: Head::right().and(b"X: a\nb: c") => 400;
+    a_bare_lf_for_the_first_line: Head::with_line(b"GET / HTTP/1.1\nX: y") => 400;
+    a_bare_lf_before_a_field: Head::right().and(b"\nX: y") => 400;
+    /// 5.2: "A server that receives an obs-fold in a request message [...] MUST either reject the
+    /// message by sending a 400 [...]".
+    a_folded_value: Head::right().and(b"X: y\r\n z") => 400;
+    a_value_folded_by_a_tab: Head::right().and(b"X: y\r\n\tz") => 400;
+    a_folded_upgrade: Head::right().instead(b"Upgrade:\r\n websocket") => 400;
+    /// 2.2: white space between the request line and the first field.
+    white_space_before_the_first_field: Head::right().and(b" X: y") => 400;
+    /// 5.1: "A server MUST reject, with a response status code of 400, any received request message
+    /// that contains whitespace between a header field name and colon."
+    a_space_before_the_colon: Head::right().and(b"X : y") => 400;
+    a_tab_before_the_colon: Head::right().and(b"X\t: y") => 400;
+    a_space_before_the_colon_of_the_length: Head::right().and(b"Content-Length : 5") => 400;
+    /// RFC 9110 5.5: "Field values containing CR, LF, or NUL characters are invalid and dangerous".
+    a_nul_in_a_value: Head::right().and(b"X: a\0b") => 400;
+    a_nul_in_a_name: Head::right().and(b"X\0: y") => 400;
+    a_nul_in_the_target: Head::with_line(b"GET /\0 HTTP/1.1") => 400;
+    an_escape_character_in_a_value: Head::right().and(b"X: \x1b[2J") => 400;
+    a_del_in_a_value: Head::right().and(b"X: \x7f") => 400;
+    /// RFC 9110 5.1: a field name is a token, and is there.
+    a_name_that_is_no_token: Head::right().and(b"X(y): z") => 400;
+    a_name_that_is_not_ascii: Head::right().and(b"X\xc3\xa9: y") => 400;
+    an_empty_name: Head::right().and(b": y") => 400;
+    a_field_without_a_colon: Head::right().and(b"X") => 400;
+    /// 3.2: "A server MUST respond with a 400 status code to any HTTP/1.1 request message that
+    /// lacks a Host header field and to any request message that contains more than one".
+    two_hosts: Head::right().and(b"Host: localhost") => 400;
+    two_hosts_in_another_case: Head::right().and(b"hOsT: localhost") => 400;
+    a_list_of_hosts: Head::right().instead(b"Host: localhost, localhost") => 400;
+    a_host_with_a_user: Head::right().instead(b"Host: user@localhost") => 400;
+    a_host_with_a_path: Head::right().instead(b"Host: localhost/") => 400;
+    a_host_with_a_port_too_large: Head::right().instead(b"Host: localhost:65536") => 400;
+    a_host_that_is_not_ascii: Head::right().instead(b"Host: l\xc3\xb6calhost") => 400;
+    /// 3: the request line is three words with one space between each.
+    two_spaces_in_the_request_line: Head::with_line(b"GET  / HTTP/1.1") => 400;
+    a_tab_in_the_request_line: Head::with_line(b"GET\t/ HTTP/1.1") => 400;
+    a_space_in_the_target: Head::with_line(b"GET /a b HTTP/1.1") => 400;
+    a_space_behind_the_request_line: Head::with_line(b"GET / HTTP/1.1 ") => 400;
+    a_space_before_the_request_line: Head::with_line(b" GET / HTTP/1.1") => 400;
+    no_target: Head::with_line(b"GET HTTP/1.1") => 400;
+    no_version_of_http: Head::with_line(b"GET /") => 400;
+    a_version_of_http_in_small_letters: Head::with_line(b"GET / http/1.1") => 400;
+    a_version_of_http_with_two_digits: Head::with_line(b"GET / HTTP/1.10") => 400;
+    /// RFC 9110 15.6.6.
+    http_1_2: Head::with_line(b"GET / HTTP/1.2") => 505;
+    http_2: Head::with_line(b"GET / HTTP/2.0") => 505;
+    a_method_that_is_no_token: Head::with_line(b"G(ET / HTTP/1.1") => 400;
+    /// 3.2: the four forms of a target, of which a GET has two.
+    the_asterisk_form: Head::with_line(b"GET * HTTP/1.1") => 400;
+    the_authority_form: Head::with_line(b"GET localhost:80 HTTP/1.1") => 400;
+    a_target_without_a_slash: Head::with_line(b"GET a/b HTTP/1.1") => 400;
+    a_target_with_a_fragment: Head::with_line(b"GET /#a HTTP/1.1") => 400;
+    a_query_with_a_fragment: Head::with_line(b"GET /?a#b HTTP/1.1") => 400;
+    a_target_above_0x7e: Head::with_line(b"GET /\xc3\xa9 HTTP/1.1") => 400;
+    a_target_with_a_del: Head::with_line(b"GET /\x7f HTTP/1.1") => 400;
+    a_target_with_an_encoded_nul: Head::with_line(b"GET /%00 HTTP/1.1") => 400;
+    another_scheme: Head::with_line(b"GET ftp://localhost/ HTTP/1.1") => 400;
+    an_absolute_target_with_a_user: Head::with_line(b"GET http://user@localhost/ HTTP/1.1") => 400;
+    an_absolute_target_without_a_host: Head::with_line(b"GET http:///a HTTP/1.1") => 400;
+    /// 3.2.2 does not take the place of 3.2.
+    an_absolute_target_without_host: Head::with_line(b"GET http://localhost/ HTTP/1.1").without("Host") => 400;
+    /// 3.2.2: "must ignore the received Host header field (if any) and instead replace it".
+    an_absolute_target_of_another_host: Head::with_line(b"GET http://evil.example/ HTTP/1.1").and(b"Origin: http://evil.example") => 403;
+    /// RFC 6585 5.
+    a_head_of_more_than_8_kib: Head::right().and(&[b"X: ", &[b'x'; 8192][..]].concat()) => 431;
+    a_target_of_more_than_8_kib: Head::with_line(&[b"GET /", &[b'a'; 8192][..], b" HTTP/1.1"].concat()) => 431;
+    sixty_five_fields: (0..60).fold(Head::right(), |head, _| head.and(b"X: y")) => 431;
+}
+
+/// Two requests in one packet, of which the second hides in what a careless reader takes for the
+/// body of the first.
+#[test]
+fn a_smuggled_request_is_not_answered() {
+    let mut bytes = Head::right()
+        .and(b"Content-Length: 5")
+        .and(b"Transfer-Encoding: chunked")
+        .bytes();
+    bytes.extend(b"0\r\n\r\n");
+    bytes.extend(Head::right().bytes());
+    refused(&bytes, 400);
+}
+
+/// RFC 9112 9.3: a request with a body is answered, but what follows it is not taken for a request.
+#[test]
+fn nothing_behind_a_body_is_taken_for_a_request() {
+    let server = Server::echo();
+    let mut wire = server.connect();
+    let mut bytes = b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello".to_vec();
+    bytes.extend(Head::right().bytes());
+    wire.send(&bytes);
+    assert_ne!(Response::read(&mut wire, false).status, 101);
+    wire.expect_eof();
+}
+
+// -- What must be let in -------------------------------------------------------------------------------
+
+accepted! {
+    a_head_as_the_rfc_has_it: Head::right();
+    /// RFC 9112 3.2.2: "a server MUST accept the absolute-form in requests".
+    an_absolute_target: Head::with_line(b"GET http://localhost/chat HTTP/1.1");
+    an_absolute_target_without_a_path: Head::with_line(b"GET http://localhost HTTP/1.1");
+    an_absolute_target_of_websocket: Head::with_line(b"GET ws://localhost/chat?x=y HTTP/1.1");
+    an_absolute_target_in_any_case: Head::with_line(b"GET HTTP://LOCALHOST/ HTTP/1.1");
+    /// The authority takes the place of `Host`, which then may say anything.
+    an_absolute_target_in_place_of_host: Head::with_line(b"GET http://localhost/ HTTP/1.1").instead(b"Host: evil.example").and(b"Origin: http://localhost");
+    /// RFC 9110 5.1: "Field names are case-insensitive".
+    names_in_small_letters: Head {
+        line: LINE.to_vec(),
+        fields: FIELDS.iter().map(|field| lower_name(field)).collect(),
+    };
+    names_in_capitals: Head {
+        line: LINE.to_vec(),
+        fields: FIELDS.iter().map(|field| upper_name(field)).collect(),
+    };
+    /// 4.2.1 (3) and (4): the values "treated as an ASCII case-insensitive value".
+    tokens_in_capitals: Head::right().instead(b"Upgrade: WEBSOCKET").instead(b"Connection: UPGRADE");
+    tokens_in_mixed_case: Head::right().instead(b"Upgrade: WebSocket").instead(b"Connection: uPgRaDe");
+    /// RFC 9110 5.6.1: lists, and 5.3: in several fields.
+    the_connection_of_firefox: Head::right().instead(b"Connection: keep-alive, Upgrade");
+    a_list_of_upgrades: Head::right().instead(b"Upgrade: h2c, websocket");
+    lists_with_empty_members: Head::right().instead(b"Upgrade: , websocket ,,").instead(b"Connection: ,,Upgrade,");
+    lists_in_several_fields: Head::right().and(b"Upgrade: h2c").and(b"Connection: keep-alive");
+    /// RFC 9112 5: optional white space about a value.
+    no_white_space_about_values: Head {
+        line: LINE.to_vec(),
+        fields: FIELDS.iter().map(|field| without_space(field)).collect(),
+    };
+    white_space_about_values: Head::right().instead(b"Upgrade: \t websocket\t ").instead(b"Sec-WebSocket-Version:  13  ");
+    empty_values: Head::right().and(b"X:");
+    /// RFC 9110 5.5: obs-text is opaque data in a value.
+    a_value_above_0x7e: Head::right().and(b"X: \xc3\xa9\xff");
+    a_length_of_nothing: Head::right().and(b"Content-Length: 0");
+    /// RFC 9112 2.2: "a server SHOULD ignore at least one empty line received prior".
+    an_empty_line_first: Head::with_line(b"\r\nGET / HTTP/1.1");
+    an_encoded_path: Head::with_line(b"GET /%E2%82%AC/%2e%2e/%2F?%25 HTTP/1.1");
+    /// Paths name no file here, so they are passed on and harm nothing.
+    dots_in_a_path: Head::with_line(b"GET /../../etc/passwd HTTP/1.1");
+    a_percent_that_encodes_nothing: Head::with_line(b"GET /%zz%2 HTTP/1.1");
+    a_target_of_every_allowed_byte: Head::with_line(b"GET /!$%&'()*+,-./09:;=?@AZ[]^_`az{|}~\"<>\\ HTTP/1.1");
+    an_unknown_extension: Head::right().and(b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits");
+    an_unknown_subprotocol: Head::right().and(b"Sec-WebSocket-Protocol: chat");
+    the_same_origin: Head::right().and(b"Origin: http://localhost");
+    sixty_four_fields: (0..59).fold(Head::right(), |head, _| head.and(b"X: y"));
+    a_head_of_8_kib: {
+        let len = Head::right().and(b"X: ").bytes().len();
+        Head::right().and(&[b"X: ", &vec![b'x'; 8192 - len][..]].concat())
+    };
+}
+
+fn colon(field: &[u8]) -> usize {
+    (field.iter().position(|&byte| byte == b':')).expect("a colon")
+}
+
+fn lower_name(field: &[u8]) -> Vec<u8> {
+    let (name, value) = field.split_at(colon(field));
+    [&name.to_ascii_lowercase(), value].concat()
+}
+
+fn upper_name(field: &[u8]) -> Vec<u8> {
+    let (name, value) = field.split_at(colon(field));
+    [&name.to_ascii_uppercase(), value].concat()
+}
+
+fn without_space(field: &[u8]) -> Vec<u8> {
+    let (name, value) = field.split_at(colon(field) + 1);
+    [name, value.trim_ascii_start()].concat()
+}
+
+/// A request, and a frame right behind it, come in two parts, cut at every byte. The first part has
+/// been read on its own when the second comes: the server is idle again.
+#[test]
+fn a_head_and_a_frame_split_at_every_byte() {
+    let server = Server::echo();
+    let mut bytes = Head::right().bytes();
+    let head_len = bytes.len();
+    bytes.extend(masked(FIN | TEXT, b"right behind"));
+    // All first parts are under way at once, so that the wait for them is one.
+    let mut wires: Vec<Wire> = Vec::new();
+    for cut in 1..bytes.len() {
+        let mut wire = server.connect();
+        wire.send(&bytes[..cut]);
+        wires.push(wire);
+    }
+    // Whoever connects last is served last.
+    server.open("/").round_trip("all first parts are read");
+    thread::sleep(Duration::from_millis(20));
+    for (mut wire, cut) in wires.into_iter().zip(1..) {
+        wire.send(&bytes[cut..]);
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 101, "cut at {cut} of {head_len}");
+        let mut client = Client::new(wire, response);
+        assert_eq!(client.text(), "right behind", "cut at {cut} of {head_len}");
+        client.leave();
+    }
+}
+
+/// A head that never ends is refused at its limit, one that comes too slowly at its time.
+#[test]
+fn dribbled_heads_are_refused() {
+    let server = Server::start(&["--echo", "--max-head=1k", "--head-timeout=500ms"]);
+    let mut wire = server.connect();
+    wire.send(b"GET / HTTP/1.1\r\n");
+    for _ in 0..200 {
+        wire.try_send(b"X: yyyy\r\n");
+    }
+    Response::read(&mut wire, false).expect_refusal("an endless head", 431);
+    let mut wire = server.connect();
+    let head = Head::right().bytes();
+    for byte in &head[..20] {
+        wire.try_send(std::slice::from_ref(byte));
+        thread::sleep(Duration::from_millis(40));
+    }
+    Response::read(&mut wire, false).expect_refusal("a slow head", 408);
+}
