@@ -38,15 +38,78 @@ fn echoes_every_length_in_its_kind() {
     client.leave();
 }
 
+/// Large messages whole and in fragments, compared byte for byte. (Autobahn's 9.1 to 9.6 compare
+/// lengths only.) The smallest fragments are the dearest: a frame of one byte takes eight.
 #[test]
-fn echoes_16_mib_when_told_to() {
+fn large_messages_come_back_byte_for_byte_however_fragmented() {
     let server = Server::start(&["--echo", "--max-message=16M"]);
+    let mut random = Random::new();
+    let fragments = [
+        (usize::MAX, 16 << 20),
+        (4096, 16 << 20),
+        (256, 4 << 20),
+        (64, 4 << 20),
+        (1, 256 << 10),
+    ];
     let mut client = server.open("/");
-    let bytes = Random::new().bytes(16 << 20);
-    let sender = client.wire.send_in_background(masked(FIN | BINARY, &bytes));
-    assert!(client.binary() == bytes);
-    sender.join().expect("the sender");
+    for (fragment_len, len_max) in fragments {
+        for len in [64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20] {
+            if len > len_max {
+                break;
+            }
+            let text = random.text(len - 4);
+            let sender =
+                (client.wire).send_in_background(fragmented(TEXT, text.as_bytes(), fragment_len));
+            assert!(client.text() == text, "{len} of text by {fragment_len}");
+            sender.join().expect("the sender");
+            let bytes = random.bytes(len);
+            let sender = (client.wire).send_in_background(fragmented(BINARY, &bytes, fragment_len));
+            assert!(client.binary() == bytes, "{len} by {fragment_len}");
+            sender.join().expect("the sender");
+        }
+    }
     client.leave();
+}
+
+/// The same through the pipes of a command, whose lines come back as messages of many fragments.
+#[test]
+fn large_messages_come_through_a_command_byte_for_byte() {
+    let mut random = Random::new();
+    for (binary, arguments) in [
+        (false, ["--max-message=16M", "cat"].as_slice()),
+        (true, ["--max-message=16M", "--binary", "cat"].as_slice()),
+    ] {
+        let server = Server::start(arguments);
+        let mut client = server.open("/");
+        for (len, fragment_len) in [(64 << 10, 1), (1 << 20, 4096), (16 << 20, usize::MAX)] {
+            let text = random.text(len - 4);
+            let sender =
+                (client.wire).send_in_background(fragmented(TEXT, text.as_bytes(), fragment_len));
+            if binary {
+                let mut bytes = Vec::new();
+                while bytes.len() < text.len() {
+                    bytes.extend(client.binary());
+                }
+                assert!(bytes == text.as_bytes(), "{len} by {fragment_len}");
+            } else {
+                assert!(client.text() == text, "{len} by {fragment_len}");
+            }
+            sender.join().expect("the sender");
+        }
+    }
+}
+
+/// The frames of a message whose fragments are of `fragment_len` bytes, the last maybe shorter.
+fn fragmented(opcode: u8, payload: &[u8], fragment_len: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut fragments = payload.chunks(fragment_len).peekable();
+    let mut opcode = opcode;
+    while let Some(fragment) = fragments.next() {
+        let fin = if fragments.peek().is_none() { FIN } else { 0 };
+        bytes.extend(masked(fin | opcode, fragment));
+        opcode = CONTINUATION;
+    }
+    bytes
 }
 
 #[test]
