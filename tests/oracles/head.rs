@@ -1,0 +1,211 @@
+//! The request head and the opening handshake: nothing passes that a strict and simple reading of
+//! RFC 9112 and of RFC 6455 section 4.2.1 does not let pass, however the bytes were cut.
+
+use wspipe::http::handshake;
+use wspipe::http::head::{HeadScan, Request, Version};
+use wspipe::http::refusal::Refusal;
+
+const HEADERS_MAX: usize = 8;
+
+/// Knob: the pieces. Stream: a request head, and what comes behind it.
+pub fn check(data: &[u8]) {
+    let Some((&knob, stream)) = data.split_first() else {
+        return;
+    };
+    let found = scan(stream, knob);
+    let whole = scan(stream, 1);
+    assert_eq!(found.is_ok(), whole.is_ok(), "it matters how it is cut");
+    // Also what was not searched for its end first must do no harm.
+    let _ = Request::parse(stream, HEADERS_MAX).map_err(|refusal| check_refusal(&refusal));
+    let head_len = match (found, whole) {
+        (Ok(Some(len)), Ok(other)) => {
+            assert_eq!(Some(len), other);
+            len
+        }
+        (Err(refusal), _) => return check_refusal(&refusal),
+        _ => return,
+    };
+    let head = &stream[..head_len];
+    check_end(head);
+    match Request::parse(head, HEADERS_MAX) {
+        Ok(request) => {
+            check_request(head, &request);
+            check_handshake(&request);
+        }
+        Err(refusal) => check_refusal(&refusal),
+    }
+}
+
+fn scan(stream: &[u8], knob: u8) -> Result<Option<usize>, Refusal> {
+    let mut scan = HeadScan::default();
+    let mut seen = 0;
+    for piece in super::pieces(stream, knob) {
+        seen += piece.len();
+        if let Some(len) = scan.find_end(&stream[..seen])? {
+            return Ok(Some(len));
+        }
+    }
+    Ok(None)
+}
+
+/// The head ends with its first empty line, and every CR and LF in it is a part of a line's end.
+fn check_end(head: &[u8]) {
+    let lines = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let first = lines.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    assert_eq!(first.map(|at| at + 4), Some(lines.len()));
+    for (at, &byte) in head.iter().enumerate() {
+        match byte {
+            b'\r' => assert_eq!(head.get(at + 1), Some(&b'\n'), "a bare CR"),
+            b'\n' => assert_eq!(head[at - 1], b'\r', "a bare LF"),
+            0 => panic!("a NUL"),
+            _ => {}
+        }
+    }
+}
+
+/// What was let pass, taken apart once more.
+fn check_request(head: &[u8], request: &Request<'_>) {
+    let head = head.strip_prefix(b"\r\n").unwrap_or(head);
+    let lines = &head[..head.len() - 4];
+    let mut lines = lines.split(|&byte| byte == b'\n');
+    let mut next = || Some(lines.next()?.trim_suffix_cr());
+    let words: Vec<&[u8]> = next().unwrap().split(|&byte| byte == b' ').collect();
+    let [method, target, version] = words[..] else {
+        panic!("{} words", words.len());
+    };
+    assert!(is_token(method) && method == request.method.as_bytes());
+    assert!(target.iter().all(|byte| matches!(byte, 0x21..=0x7E)));
+    assert!(!target.contains(&b'#') && !target.is_empty());
+    assert_eq!(target, request.target.as_bytes());
+    let expected: &[u8] = match request.version {
+        Version::Http10 => b"HTTP/1.0",
+        Version::Http11 => b"HTTP/1.1",
+    };
+    assert_eq!(version, expected);
+    let mut fields = Vec::new();
+    while let Some(line) = next() {
+        let colon = line.iter().position(|&byte| byte == b':').expect("a colon");
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        assert!(is_token(name), "{}", name.escape_ascii());
+        assert!(
+            !value
+                .iter()
+                .any(|&byte| byte < b' ' && byte != b'\t' || byte == 0x7F)
+        );
+        fields.push((name, value));
+    }
+    let read: Vec<(&[u8], &[u8])> = (request.headers())
+        .map(|(name, value)| (name.as_bytes(), value))
+        .collect();
+    assert_eq!(read, fields);
+    assert!(fields.len() <= HEADERS_MAX);
+    check_framing(&fields, request);
+    if method == b"GET" {
+        let path = request.path;
+        assert!(
+            path.starts_with('/') && !path.contains(['?', '#']),
+            "{path}"
+        );
+        assert!(!request.target.contains("%00"));
+    }
+}
+
+/// RFC 9112 sections 3.2 and 6.3: one host, and one opinion of where the body ends.
+fn check_framing(fields: &[(&[u8], &[u8])], request: &Request<'_>) {
+    let all = |name: &str| -> Vec<&[u8]> {
+        let named = |field: &&(&[u8], &[u8])| field.0.eq_ignore_ascii_case(name.as_bytes());
+        fields.iter().filter(named).map(|field| field.1).collect()
+    };
+    let hosts = all("Host").len();
+    assert!(hosts == 1 || hosts == 0 && request.version == Version::Http10);
+    let (lengths, codings) = (all("Content-Length"), all("Transfer-Encoding"));
+    assert!(lengths.len() <= 1, "two lengths");
+    assert!(lengths.is_empty() || codings.is_empty(), "two framings");
+    let digits = |length: &&[u8]| !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+    assert!(lengths.iter().all(digits), "a length that is no number");
+    assert!(codings.is_empty() || request.version == Version::Http11);
+    let some = lengths
+        .iter()
+        .any(|length| length.iter().any(|&it| it != b'0'));
+    assert_eq!(request.has_body, some || !codings.is_empty());
+    if request.has_body {
+        assert!(!request.keep_alive(), "what follows a body is no request");
+    }
+}
+
+/// A handshake is good if, and only if, it has all that section 4.2.1 asks for.
+fn check_handshake(request: &Request<'_>) {
+    let all = |name: &str| -> Vec<&[u8]> {
+        let named = |field: &(&str, &[u8])| field.0.eq_ignore_ascii_case(name);
+        request
+            .headers()
+            .filter(named)
+            .map(|field| field.1)
+            .collect()
+    };
+    let lists = |name: &str, token: &[u8]| {
+        let joined = all(name).join(&b","[..]);
+        let mut members = joined.split(|&byte| byte == b',');
+        members.any(|member| member.trim_ascii().eq_ignore_ascii_case(token))
+    };
+    let keys = all("Sec-WebSocket-Key");
+    let good = request.method == "GET"
+        && request.version == Version::Http11
+        && lists("Upgrade", b"websocket")
+        && lists("Connection", b"upgrade")
+        && keys.len() == 1
+        && is_key(keys[0])
+        && all("Sec-WebSocket-Version") == [b"13"]
+        && !request.has_body;
+    match handshake::check(request) {
+        Ok(key) => {
+            assert!(good, "a handshake that lacks something is accepted");
+            let mut out = Vec::new();
+            handshake::write_accept(&mut out, &key, None);
+            let response = str::from_utf8(&out).expect("ASCII");
+            assert!(response.starts_with("HTTP/1.1 101 "));
+            assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
+        }
+        Err(refusal) => {
+            assert!(!good, "a good handshake is refused: {}", refusal.reason);
+            check_refusal(&refusal);
+        }
+    }
+}
+
+/// Nothing that a peer supplied makes a second response, a second line or a terminal's command.
+fn check_refusal(refusal: &Refusal) {
+    let mut out = Vec::new();
+    refusal.write(&mut out);
+    let response = str::from_utf8(&out).expect("a refusal in UTF-8");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+    assert!(head.starts_with("HTTP/1.1 ") && !head.starts_with("HTTP/1.1 101"));
+    let len = format!("\r\nContent-Length: {}", body.len());
+    assert!(head.contains(&len), "{response}");
+    let line = body.strip_suffix('\n').expect("a line");
+    assert!(
+        !line.contains(char::is_control) && !line.is_empty(),
+        "{line:?}"
+    );
+}
+
+/// 16 bytes in base64 are 22 characters and two of padding (RFC 4648).
+fn is_key(key: &[u8]) -> bool {
+    let in_alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(in_alphabet)
+}
+
+fn is_token(word: &[u8]) -> bool {
+    let in_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !word.is_empty() && word.iter().all(in_token)
+}
+
+trait TrimCr {
+    fn trim_suffix_cr(&self) -> &[u8];
+}
+
+impl TrimCr for [u8] {
+    fn trim_suffix_cr(&self) -> &[u8] {
+        self.strip_suffix(b"\r").unwrap_or(self)
+    }
+}

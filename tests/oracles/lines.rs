@@ -1,0 +1,71 @@
+//! The line splitter: whatever the pieces and the fragments, its messages joined are the bytes.
+
+use wspipe::lines::{Lines, Piece};
+
+/// Knobs: the pieces, the fragment length. Stream: what a command prints.
+pub fn check(data: &[u8]) {
+    let [knob, fragment_knob, output @ ..] = data else {
+        return;
+    };
+    let fragment_len = 8 + usize::from(*fragment_knob);
+    let mut messages = Messages {
+        whole: Vec::new(),
+        begun: None,
+        fragment_len,
+    };
+    let mut lines = Lines::new();
+    for mut piece in super::pieces(output, *knob) {
+        while let Some(piece) = lines.next_piece(&mut piece, fragment_len) {
+            messages.add(piece);
+        }
+        assert!(piece.is_empty(), "all input is taken");
+        if knob % 2 == 0 {
+            lines.release();
+        }
+    }
+    if let Some(piece) = lines.finish() {
+        messages.add(piece);
+    }
+    assert_eq!(messages.begun, None, "a message has no end");
+    assert!(!lines.has_tail() && lines.finish().is_none());
+    assert_eq!(messages.whole, reference(output));
+    if let Ok(text) = std::str::from_utf8(output) {
+        let end = if text.ends_with('\n') { "\n" } else { "" };
+        let joined = messages.whole.join("\n") + end;
+        assert_eq!(joined, text.replace("\r\n", "\n"), "not the bytes again");
+    }
+}
+
+struct Messages {
+    whole: Vec<String>,
+    begun: Option<String>,
+    fragment_len: usize,
+}
+
+impl Messages {
+    fn add(&mut self, piece: Piece<'_>) {
+        let Piece { text, first, last } = piece;
+        // A byte that is no UTF-8 becomes three.
+        assert!(text.len() <= 3 * self.fragment_len, "{} bytes", text.len());
+        assert_eq!(first, self.begun.is_none(), "messages are interleaved");
+        let mut message = self.begun.take().unwrap_or_default();
+        message.push_str(text);
+        match last {
+            true => self.whole.push(message),
+            false => self.begun = Some(message),
+        }
+    }
+}
+
+/// The lines of all that was printed, the last one with or without its end.
+fn reference(output: &[u8]) -> Vec<String> {
+    let mut lines: Vec<&[u8]> = output.split(|&byte| byte == b'\n').collect();
+    let unfinished = lines.pop().filter(|line| !line.is_empty());
+    let ended = lines
+        .into_iter()
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    ended
+        .chain(unfinished)
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect()
+}
