@@ -31,7 +31,11 @@ impl Signals {
         if !is_ignored(Signal::SIGHUP)? {
             set.add(Signal::SIGHUP);
         }
-        restore_default(Signal::SIGCHLD)?;
+        // Were SIGCHLD ignored, which the server may have inherited, the kernel would throw away how
+        // children ended (wait(2)).
+        dispose(Signal::SIGCHLD, Disposition::Default)?;
+        // A log file that has reached a limit of sizes (setrlimit(2)) loses lines; it ends nothing.
+        dispose(Signal::SIGXFSZ, Disposition::Ignored)?;
         set.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self {
@@ -73,12 +77,22 @@ fn is_ignored(signal: Signal) -> nix::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Gives a signal its default disposition. Were SIGCHLD ignored, which the server may have
-/// inherited, the kernel would throw away how children ended (wait(2)).
+/// Sets what a signal does that is not read from the descriptor: it is ignored, or has its default
+/// disposition.
 #[allow(unsafe_code)]
-fn restore_default(which: Signal) -> nix::Result<()> {
+fn dispose(which: Signal, handler: Disposition) -> nix::Result<()> {
+    let handler = match handler {
+        Disposition::Default => SigHandler::SigDfl,
+        Disposition::Ignored => SigHandler::SigIgn,
+    };
     // SAFETY: no handler is installed, so none can do what a handler must not.
-    unsafe { signal(which, SigHandler::SigDfl) }.map(drop)
+    unsafe { signal(which, handler) }.map(drop)
+}
+
+/// What a signal does, where nobody handles it.
+enum Disposition {
+    Default,
+    Ignored,
 }
 
 #[cfg(test)]
