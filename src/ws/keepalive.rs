@@ -177,6 +177,13 @@ impl Keepalive {
         if news && pinged.is_some() {
             *heard = now;
         }
+        // A deadline that comes late is not the peer's fault: this process was stopped, or its machine
+        // stood still. Whoever was not asked yet is asked now, and has as long for its answer as
+        // it would have had.
+        if pinged.is_none() {
+            let asked_after = now.checked_sub(limits.ping_interval).unwrap_or(now);
+            *heard = asked_after.max(*heard);
+        }
         if now >= after(*heard, limits.pong_timeout) {
             return Verdict::GiveUp(Silence::NotHeard);
         }
@@ -327,13 +334,17 @@ mod tests {
         assert_eq!(world.until(1000), [(25, Ping), (50, Ping), (60, NOT_HEARD)]);
     }
 
-    /// A loop that was held up sends one ping for all that were due, and gives up if it is time.
+    /// A loop that was held up sends one ping for all that were due. A peer that was never asked is
+    /// not given up for that; it has its 35 seconds from the first ping on.
     #[test]
-    fn a_call_that_comes_late() {
-        let mut world = World::new();
-        let verdict = world.keepalive.on_deadline(world.at(55), &LIMITS, false, 0);
-        assert_eq!(verdict, Ping);
-        assert_eq!(world.until(1000), [(60, NOT_HEARD)]);
+    fn a_call_that_comes_late_asks_before_it_gives_up() {
+        for late in [26, 55, 60, 200, 100_000] {
+            let mut world = World::new();
+            let verdict = (world.keepalive).on_deadline(world.at(late), &LIMITS, false, 0);
+            assert_eq!(verdict, Ping);
+            let expected = [(late + 25, Ping), (late + 35, NOT_HEARD)];
+            assert_eq!(world.until(1_000_000), expected);
+        }
     }
 
     /// The peer's program hangs, and what it was sent before the first ping was acknowledged.
