@@ -62,8 +62,14 @@ impl EventLoop {
         let mut timeout = Some(Duration::ZERO);
         loop {
             match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
+                Ok(()) => {}
+                // SIGSTOP and SIGCONT do that too. What happened meanwhile must be heard before any
+                // deadline is: a peer that has spoken is not silent.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {
+                    timeout = Some(Duration::ZERO);
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             let now = Instant::now();
             handler.begin_turn(now);
