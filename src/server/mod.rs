@@ -219,9 +219,10 @@ impl<S: System> Server<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return self.starved.retain(|&starved| starved != index);
                 }
-                Err(error) if is_shortage(&error) => return self.starve(index, &error),
-                // The connection that waited is gone, or its network is (accept(2)).
-                Err(error) => self.cx.log.debug(format_args!("not accepted: {error}")),
+                Err(error) if went_with_its_connection(&error) => {
+                    self.cx.log.debug(format_args!("not accepted: {error}"));
+                }
+                Err(error) => return self.starve(index, &error),
             }
         }
         self.later.push_back(Owner::Listener(index));
@@ -243,15 +244,21 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Descriptors ran out. The edge that told of the waiting connection is spent, so only the
-    /// clock can bring us back to it; it waits in the backlog, and everyone else goes on.
+    /// Descriptors ran out, or something else is wrong for longer than a moment. The edge that told
+    /// of the waiting connection is spent, so only the clock can bring us back to it; it waits in
+    /// the backlog, and everyone else goes on.
     fn starve(&mut self, index: u32, error: &io::Error) {
         // Said once, not at every attempt.
         if self.starved.is_empty() {
-            self.cx.log.warn(format_args!(
-                "new connections wait: {error}; raise the hard limit of open files (ulimit -Hn, \
-                 or LimitNOFILE= of systemd)"
-            ));
+            let remedy = match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EMFILE) => {
+                    "; raise the hard limit of open files (ulimit -Hn, or LimitNOFILE= of systemd)"
+                }
+                _ => "",
+            };
+            self.cx
+                .log
+                .warn(format_args!("new connections wait: {error}{remedy}"));
         }
         if !self.starved.contains(&index) {
             self.starved.push(index);
@@ -702,11 +709,21 @@ const REQUESTS_PER_TURN: usize = 64;
 /// A line of stderr longer than this is cut in the log.
 const STDERR_LINE_LEN_MAX: usize = 3 * 1024;
 
-/// Whether an error of accept(2) means that the machine lacks something for the moment.
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether an error of accept(2) is one of the connection that waited, which is gone with it. Any
+/// other may stay for long: what the machine lacks, or what a security module forbids.
+fn went_with_its_connection(error: &io::Error) -> bool {
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
     matches!(
         errno,
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM
+        Errno::ECONNABORTED
+            | Errno::EINTR
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::ENONET
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
     )
 }
