@@ -10,6 +10,7 @@
 // Each test file is a crate of its own and uses a part of this module.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+mod faults;
 mod http;
 mod proc;
 mod random;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use faults::{Call, Faults};
 pub use http::{Request, Response};
 pub use proc::{Process, children_of, cpu_time, descendants_of, descriptors_of, rss_anon};
 pub use random::Random;

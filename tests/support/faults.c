@@ -1,0 +1,88 @@
+/* Stands between the server and the C library (LD_PRELOAD) and lets system calls fail as a test
+ * says, through a file that both map. Only tests use it; `faults.rs` builds it. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The same order as in faults.rs. */
+enum call { ACCEPT, FORK, PIPE, RECV, SEND, READ, WRITE, EPOLL_CTL, EPOLL_WAIT, CLOCK, CALLS };
+
+struct fault {
+  int error;  /* 0: the call is left alone; for CLOCK: seconds that the wall clock is ahead */
+  int one_in; /* every so manieth call fails */
+  int calls;
+  int hits;
+};
+
+static volatile struct fault *faults;
+
+__attribute__((constructor)) static void map_faults(void) {
+  const char *path = getenv("WSPIPE_FAULTS");
+  int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+  if (file < 0)
+    return;
+  void *map = mmap(0, CALLS * sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (map != MAP_FAILED)
+    faults = map;
+}
+
+static int fails(enum call call) {
+  if (!faults || !faults[call].error)
+    return 0;
+  volatile struct fault *fault = &faults[call];
+  if (++fault->calls % fault->one_in)
+    return 0;
+  ++fault->hits;
+  errno = fault->error;
+  return 1;
+}
+
+/* The pipes of commands, and no other descriptor that is read and written. */
+static int is_our_pipe(int fd) {
+  int saved = errno;
+  struct stat status;
+  int is = !fstat(fd, &status) && S_ISFIFO(status.st_mode) && fcntl(fd, F_GETFL) & O_NONBLOCK;
+  errno = saved;
+  return is;
+}
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
+  return fails(ACCEPT) ? -1 : REAL(accept4)(fd, address, len, flags);
+}
+pid_t fork(void) { return fails(FORK) ? -1 : REAL(fork)(); }
+int pipe2(int fds[2], int flags) { return fails(PIPE) ? -1 : REAL(pipe2)(fds, flags); }
+ssize_t recv(int fd, void *bytes, size_t len, int flags) {
+  return fails(RECV) ? -1 : REAL(recv)(fd, bytes, len, flags);
+}
+ssize_t send(int fd, const void *bytes, size_t len, int flags) {
+  return fails(SEND) ? -1 : REAL(send)(fd, bytes, len, flags);
+}
+ssize_t read(int fd, void *bytes, size_t len) {
+  return is_our_pipe(fd) && fails(READ) ? -1 : REAL(read)(fd, bytes, len);
+}
+ssize_t write(int fd, const void *bytes, size_t len) {
+  return is_our_pipe(fd) && fails(WRITE) ? -1 : REAL(write)(fd, bytes, len);
+}
+int epoll_ctl(int epoll, int how, int fd, struct epoll_event *event) {
+  return how == EPOLL_CTL_ADD && fails(EPOLL_CTL) ? -1 : REAL(epoll_ctl)(epoll, how, fd, event);
+}
+int epoll_wait(int epoll, struct epoll_event *events, int max, int timeout) {
+  return fails(EPOLL_WAIT) ? -1 : REAL(epoll_wait)(epoll, events, max, timeout);
+}
+int clock_gettime(clockid_t clock, struct timespec *time) {
+  int result = REAL(clock_gettime)(clock, time);
+  if (!result && clock == CLOCK_REALTIME && faults)
+    time->tv_sec += faults[CLOCK].error;
+  return result;
+}
