@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
-use crate::config::{Config, Framing, Mode, Stderr};
+use crate::config::{Config, Crlf, Framing, Mode, Stderr};
 use crate::log::Level;
 
 mod values;
@@ -29,14 +29,14 @@ Access   --origin=LIST|any                other sites whose pages may connect
          --allow-host=LIST                other names that this server goes by
          --subprotocol=LIST               sub-protocols that it agrees to speak
          --same-user=yes|no [yes]         demo: the shell is for your user only
-Command  --binary                         raw bytes, not lines of text
+Command  --framing=lines|raw|null|length [lines]   --binary: raw   --null: null
+         --crlf=strip|keep [strip]        --max-line=SIZE [none]
          --flush=MS [off]                 send a line unfinished for so long
-         --stderr=merge|log|drop [merge]  with --binary: log
+         --stderr=merge|log|drop|json [merge]   log, where there are no lines
          --passenv=LIST [PATH,LANG,TZ,HOME]  variables that it inherits
          --kill-after=TIME|never [1s]     when its client has left
-Sizes    --max-message=SIZE [1M]          --max-line=SIZE [none]
+Sizes    --max-message=SIZE [1M]          --high-water=SIZE [64k]
          --max-head=SIZE [8k]             --max-headers=N [64]
-         --high-water=SIZE [64k]          queued bytes that pause the reading
 Times    --ping-interval=TIME [25s]       --pong-timeout=TIME [60s]
          --write-timeout=TIME [60s]       --close-timeout=TIME [10s]
          --head-timeout=TIME [10s]        --idle-http=TIME [60s]
@@ -81,7 +81,7 @@ impl From<lexopt::Error> for UsageError {
 /// Reads the arguments, the program's own name not among them.
 ///
 /// The first word that is not an option starts the command. An option that is repeated counts as
-/// it was given last; lists add up.
+/// it was given last; lists add up; two framings that differ are refused.
 ///
 /// # Errors
 /// An option that does not exist, a value that it does not take, or options that contradict one
@@ -132,7 +132,9 @@ enum Scope {
     Always,
     /// Where there is a command: not with `--echo`.
     Command,
-    /// Where a command's lines are messages: neither with `--echo` nor with `--binary`.
+    /// Where a command's lines, or what stands between its NULs, are messages.
+    Records,
+    /// Where a command's lines are messages.
     Lines,
     /// Only in the demo.
     Demo,
@@ -172,22 +174,50 @@ const OPTIONS: &[Opt] = &[
         set(&mut draft.config.same_user, yes_or_no(text))
     }),
     flag("echo", Scope::Always, |draft| draft.echo = true),
+    value(
+        "framing",
+        "lines|raw|null|length",
+        Scope::Command,
+        |draft, text| {
+            let framing = framings().find(|framing| framing.name() == text);
+            let framing = framing.ok_or_else(|| "write lines, raw, null or length".to_owned());
+            draft.framings.push(framing?);
+            Ok(())
+        },
+    ),
     flag("binary", Scope::Command, |draft| {
-        draft.config.framing = Framing::Raw
+        draft.framings.push(Framing::Raw)
     }),
-    value("flush", "MS", Scope::Lines, |draft, text| {
+    flag("null", Scope::Command, |draft| {
+        draft.framings.push(Framing::Null)
+    }),
+    value("crlf", "strip|keep", Scope::Lines, |draft, text| {
+        draft.config.crlf = match text {
+            "strip" => Crlf::Strip,
+            "keep" => Crlf::Keep,
+            _ => return Err("write strip or keep".to_owned()),
+        };
+        Ok(())
+    }),
+    value("flush", "MS", Scope::Records, |draft, text| {
         let flush = unless("off", text, |text| duration(text, MILLI, Duration::ZERO));
         set(&mut draft.config.flush, flush)
     }),
-    value("stderr", "merge|log|drop", Scope::Command, |draft, text| {
-        draft.stderr = Some(match text {
-            "merge" => Stderr::Merge,
-            "log" => Stderr::Log,
-            "drop" => Stderr::Drop,
-            _ => return Err("write merge, log or drop".to_owned()),
-        });
-        Ok(())
-    }),
+    value(
+        "stderr",
+        "merge|log|drop|json",
+        Scope::Command,
+        |draft, text| {
+            draft.stderr = Some(match text {
+                "merge" => Stderr::Merge,
+                "log" => Stderr::Log,
+                "drop" => Stderr::Drop,
+                "json" => Stderr::Json,
+                _ => return Err("write merge, log, drop or json".to_owned()),
+            });
+            Ok(())
+        },
+    ),
     value("passenv", "LIST", Scope::Command, |draft, text| {
         let names = list(text, variable)?
             .into_iter()
@@ -203,7 +233,7 @@ const OPTIONS: &[Opt] = &[
     value("max-message", "SIZE", Scope::Always, |draft, text| {
         set(&mut draft.config.message_len_max, size(text, 1))
     }),
-    value("max-line", "SIZE", Scope::Lines, |draft, text| {
+    value("max-line", "SIZE", Scope::Records, |draft, text| {
         let line_len_max = unless("none", text, |text| size(text, 1));
         set(&mut draft.config.line_len_max, line_len_max)
     }),
@@ -271,6 +301,10 @@ const OPTIONS: &[Opt] = &[
         draft.instead = Some(Invocation::Version)
     }),
 ];
+
+fn framings() -> impl Iterator<Item = Framing> {
+    [Framing::Lines, Framing::Raw, Framing::Null, Framing::Length].into_iter()
+}
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -355,7 +389,9 @@ struct Draft {
     /// Those that replace a default instead of adding to it.
     addresses: Vec<IpAddr>,
     passenv: Option<Vec<OsString>>,
-    /// Its default depends on `--binary`.
+    /// All that were asked for, by whatever option.
+    framings: Vec<Framing>,
+    /// Its default depends on the framing.
     stderr: Option<Stderr>,
     /// Asked for instead of serving.
     instead: Option<Invocation>,
@@ -382,9 +418,10 @@ impl Draft {
             config.addresses = self.addresses;
         }
         config.passenv = self.passenv.unwrap_or(config.passenv);
+        config.framing = only_framing(&self.framings)?.unwrap_or(config.framing);
         config.stderr = self.stderr.unwrap_or(match config.framing {
             Framing::Lines => Stderr::Merge,
-            Framing::Raw => Stderr::Log,
+            Framing::Raw | Framing::Null | Framing::Length => Stderr::Log,
         });
         config.any_origin = config.origins.iter().any(|origin| origin == "any");
         if config.any_origin {
@@ -396,14 +433,39 @@ impl Draft {
     }
 }
 
+/// The one framing that was asked for, by one option or several.
+fn only_framing(asked: &[Framing]) -> Result<Option<Framing>, UsageError> {
+    let Some((&first, others)) = asked.split_first() else {
+        return Ok(None);
+    };
+    match others.iter().find(|&&other| other != first) {
+        None => Ok(Some(first)),
+        Some(other) => Err(UsageError(format!(
+            "--framing={} and --framing={} contradict each other (--binary is raw, --null is \
+             null): leave one of the two out",
+            first.name(),
+            other.name()
+        ))),
+    }
+}
+
 /// Refuses an option that has no effect with what is served.
 fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
+    let framing = config.framing;
+    let has_records = matches!(framing, Framing::Lines | Framing::Null);
     for &Opt { name, scope, .. } in given {
         let (echo, demo) = (config.mode == Mode::Echo, config.mode == Mode::Demo);
         let why = match scope {
-            Scope::Command | Scope::Lines if echo => "there is no command with --echo",
-            Scope::Lines if config.framing == Framing::Raw => "there are no lines with --binary",
-            Scope::Demo if !demo => "it is for the shell of the demo alone",
+            Scope::Command | Scope::Records | Scope::Lines if echo => {
+                "there is no command with --echo".to_owned()
+            }
+            Scope::Records if !has_records => {
+                format!("there are no lines with --framing={}", framing.name())
+            }
+            Scope::Lines if framing != Framing::Lines => {
+                format!("there are no lines with --framing={}", framing.name())
+            }
+            Scope::Demo if !demo => "it is for the shell of the demo alone".to_owned(),
             _ => continue,
         };
         let message = format!("--{name} would have no effect, {why}: leave it out");
@@ -417,6 +479,8 @@ fn check_values(config: &Config) -> Result<(), UsageError> {
     let message = if config.any_origin && !config.origins.is_empty() {
         let origin = &config.origins[0];
         format!("--origin=any lets {origin} in too: leave one of the two out")
+    } else if let Some(message) = stderr_conflict(config) {
+        message
     } else if config.ping_interval >= config.pong_timeout {
         format!(
             "a ping every {:?} and --pong-timeout={:?} would end every quiet client: \
@@ -427,6 +491,23 @@ fn check_values(config: &Config) -> Result<(), UsageError> {
         return Ok(());
     };
     Err(UsageError(message))
+}
+
+/// What is wrong with where stderr goes, as the output is framed.
+fn stderr_conflict(config: &Config) -> Option<String> {
+    match (config.stderr, config.framing) {
+        (Stderr::Merge, Framing::Length) => Some(
+            "--stderr=merge would break the messages of --framing=length: \
+             write --stderr=log or --stderr=drop"
+                .to_owned(),
+        ),
+        (Stderr::Json, framing @ (Framing::Raw | Framing::Length)) => Some(format!(
+            "--stderr=json tags lines and there are none with --framing={}: \
+             write --stderr=log, or --framing=lines or null",
+            framing.name()
+        )),
+        _ => None,
+    }
 }
 
 /// The option of that name, or an error that suggests one.

@@ -12,9 +12,9 @@ use std::time::Instant;
 use crate::assembly::Assembly;
 use crate::config::{Config, Framing, READ_BUDGET};
 use crate::context::Context;
+use crate::framing::{Fault, Piece};
 use crate::http::head::HeadScan;
 use crate::http::refusal::Refusal;
-use crate::lines::Piece;
 use crate::log::Level;
 use crate::outbox::{Outbox, Pool};
 use crate::readiness::Readiness;
@@ -24,7 +24,6 @@ use crate::stdin::Stdin;
 use crate::system::{Exit, Socket};
 use crate::ws::close::CloseCode;
 use crate::ws::connection::{Connection, Event};
-use crate::ws::frame::Kind;
 use crate::ws::keepalive::{Keepalive, Limits, Silence, Verdict};
 
 /// A connection that was accepted, until it is gone.
@@ -394,8 +393,9 @@ impl<S: Socket> Client<S> {
                 Ok(None) => return,
                 Ok(Some(Event::Data { kind, bytes, last })) => {
                     record.received.count(bytes.len(), last);
-                    if let (Some(stdin), Framing::Raw) = (&mut stdin, cx.config.framing) {
-                        stdin.push(bytes, b"", &mut cx.pool);
+                    let framing = cx.config.framing;
+                    if let (Some(stdin), Framing::Raw) = (&mut stdin, framing) {
+                        stdin.push(framing, kind, bytes, &mut cx.pool);
                         continue;
                     }
                     let Some(message) = assembly.add(bytes, last, &mut cx.pool) else {
@@ -406,7 +406,9 @@ impl<S: Socket> Client<S> {
                             record.sent.count(message.len(), true);
                             ws.send(kind, message, out);
                         }
-                        (Sink::Process, Some(stdin)) => stdin.push(message, b"\n", &mut cx.pool),
+                        (Sink::Process, Some(stdin)) => {
+                            stdin.push(framing, kind, message, &mut cx.pool);
+                        }
                         (Sink::Process, None) => {}
                     }
                     assembly.clear(&mut cx.pool);
@@ -426,30 +428,32 @@ impl<S: Socket> Client<S> {
         self.linger(cx);
     }
 
-    /// Queues a piece of a line that the command printed, as a fragment of a text message.
-    pub fn send_text(&mut self, piece: Piece<'_>, now: Instant, pool: &mut Pool) {
+    /// Queues a piece of what the command printed, as a fragment of a message.
+    pub fn send(&mut self, piece: Piece<'_>, now: Instant, pool: &mut Pool) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
-        let Piece { text, first, last } = piece;
+        let Piece {
+            kind,
+            bytes,
+            first,
+            last,
+        } = piece;
         note_first_unsent(&self.outbox, &mut open.keepalive, now);
         let out = self.outbox.writer(pool);
-        open.ws
-            .send_fragment(Kind::Text, first, last, text.as_bytes(), out);
+        open.ws.send_fragment(kind, first, last, bytes, out);
         if let Some(record) = &mut self.record {
-            record.sent.count(text.len(), last);
+            record.sent.count(bytes.len(), last);
         }
     }
 
-    /// Queues bytes that the command printed, as a binary message.
-    pub fn send_binary(&mut self, bytes: &[u8], now: Instant, pool: &mut Pool) {
-        let Phase::Open(open) = &mut self.phase else {
-            return;
-        };
-        note_first_unsent(&self.outbox, &mut open.keepalive, now);
-        open.ws.send(Kind::Binary, bytes, self.outbox.writer(pool));
-        if let Some(record) = &mut self.record {
-            record.sent.count(bytes.len(), true);
+    /// What the command printed cannot be made into messages: says why, in the close frame. A
+    /// message under way stays without an end.
+    pub fn output_failed(&mut self, fault: Fault, cx: &mut Context) {
+        if self.is_open() {
+            cx.log
+                .warn(format_args!("output failed peer={}: {fault}", self.peer));
+            self.close(fault.close_code(), &fault.to_string(), cx);
         }
     }
 

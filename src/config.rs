@@ -37,19 +37,21 @@ pub struct Config {
 
     /// The longest message taken from a client, at least 1. Default: 1 MiB.
     pub message_len_max: usize,
-    /// The longest line the command may print; `None`: any length, in bounded memory.
-    /// Default: `None`.
+    /// The longest line or record the command may print, without what ends it; a longer one ends
+    /// the session. `None`: any length, in bounded memory. Default: `None`.
     pub line_len_max: Option<usize>,
     /// How many bytes may be queued, each way, before reading from the other side pauses.
     /// Default: 64 KiB.
     pub high_water: usize,
-    /// Whether lines or raw bytes pass between client and command. Default: lines.
+    /// How the command's pipes and the client's messages correspond. Default: lines.
     pub framing: Framing,
+    /// What becomes of the `\r` of a line that ends in `\r\n`. Default: it is taken off.
+    pub crlf: Crlf,
     /// How long a line may stay unfinished (a prompt) until it is sent as a message of its own; 0:
     /// not at all. `None`: until it is finished. Default: `None`.
     pub flush: Option<Duration>,
     /// Where the command's stderr goes. Default: merged into stdout (`cli.rs` makes it the log
-    /// when the framing is raw).
+    /// where the framing is not lines: a warning must not get into a record).
     pub stderr: Stderr,
 
     /// The environment variables that a command inherits; no others. Default: `PATH`, `LANG`,
@@ -101,6 +103,7 @@ impl Default for Config {
             line_len_max: None,
             high_water: 64 * 1024,
             framing: Framing::Lines,
+            crlf: Crlf::Strip,
             flush: None,
             stderr: Stderr::Merge,
             passenv: ["PATH", "LANG", "TZ", "HOME"].map(OsString::from).to_vec(),
@@ -137,6 +140,31 @@ pub enum Framing {
     Lines,
     /// What one read returns is a binary message, and a message is written as it is.
     Raw,
+    /// What stands before a NUL is a text message, and a NUL is written behind a message.
+    Null,
+    /// Five bytes with its kind and length stand before each message, in both directions.
+    Length,
+}
+
+impl Framing {
+    /// The framing's name, as `--framing` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Raw => "raw",
+            Self::Null => "null",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// What becomes of the `\r` of a line that the command ends in `\r\n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crlf {
+    /// It is part of the line's end, and taken off with it.
+    Strip,
+    /// It is part of the line.
+    Keep,
 }
 
 /// Where the stderr of a command goes.
@@ -148,6 +176,8 @@ pub enum Stderr {
     Log,
     /// To `/dev/null`.
     Drop,
+    /// To the client, as stdout: each line is a JSON message that says which of the two it is from.
+    Json,
 }
 
 /// How important a log line is; the most important is the least.
@@ -204,8 +234,13 @@ pub const POOL_BUFFERS_MAX: usize = 64;
 /// A buffer that grew beyond this many bytes is freed, not kept in the pool.
 pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024;
 
-/// A line of output longer than this many bytes goes out in fragments (RFC 6455, section 5.4).
+/// A message of the command's longer than this many bytes goes out in fragments (RFC 6455, section
+/// 5.4); with `--stderr=json` in several messages.
 pub const FRAGMENT_LEN: usize = 64 * 1024;
+
+/// How much of a command's output is read at once with `--stderr=json`. An empty line of one byte
+/// becomes a message of 31, so that a scratch buffer full of them would queue two megabytes.
+pub const JSON_READ_LEN: usize = 4 * 1024;
 
 /// A log line is cut at this many bytes, its newline included. `PIPE_BUF` on Linux: so much is
 /// written to a pipe in one piece or not at all.
@@ -228,6 +263,7 @@ pub const RETRY_AFTER_SECS: u32 = 1;
 // A read that fills the scratch buffer must not outrun the budget of its turn, and an escaped
 // peer's text (four bytes for one, at worst) must leave room in its log line.
 const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
+const _: () = assert!(JSON_READ_LEN <= SCRATCH_LEN);
 const _: () = assert!(4 * LOG_ESCAPED_LEN_MAX < LOG_LINE_LEN_MAX);
 const _: () = assert!(SIZE_MAX <= isize::MAX as usize);
 

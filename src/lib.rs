@@ -28,7 +28,7 @@
 //! 6. A whole message is echoed into the client's own [`outbox::Outbox`], or queued in
 //!    [`stdin::Stdin`] for the command. Each is written as far as the kernel takes it, in one write
 //!    for all that one read brought.
-//! 7. What the command prints is cut into messages by [`lines::Lines`] and queued for the client,
+//! 7. What the command prints is cut into messages by a [`framing::Splitter`] and queued for the client,
 //!    as long as that has room. That is all the back-pressure there is: a full outbox makes its
 //!    source unwanted, and what is not wanted is not read.
 //! 8. [`deadlines::Deadlines`] wakes whoever asked for it: [`ws::keepalive::Keepalive`] to send a
@@ -46,7 +46,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`lines`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
+//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
 //! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
@@ -67,11 +67,11 @@ pub mod context;
 pub mod deadlines;
 pub mod environment;
 pub mod event_loop;
+pub mod framing;
 pub mod history;
 pub mod http;
 pub mod ladder;
 pub mod limits;
-pub mod lines;
 pub mod linux;
 pub mod listener;
 pub mod log;

@@ -74,7 +74,7 @@ pub fn warnings(config: &Config, descriptors: rlim_t, processes: rlim_t) -> Vec<
 fn descriptors_per_client(config: &Config) -> rlim_t {
     match (&config.mode, config.stderr) {
         (Mode::Echo, _) => 1,
-        (_, Stderr::Log) => 4,
+        (_, Stderr::Log | Stderr::Json) => 4,
         (_, Stderr::Merge | Stderr::Drop) => 3,
     }
 }

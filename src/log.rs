@@ -191,7 +191,7 @@ struct Line {
 
 impl Line {
     /// What ends a line that was cut, newline included. Every line leaves room for it.
-    const CUT: &str = "...\n";
+    const CUT: &str = "... (cut)\n";
 
     fn new() -> Self {
         Self {
@@ -376,7 +376,7 @@ mod tests {
         drop(log);
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
-        assert!(text.ends_with("é...\n"));
+        assert!(text.ends_with("é... (cut)\n"));
         assert!((LOG_LINE_LEN_MAX - 1..=LOG_LINE_LEN_MAX).contains(&text.len()));
     }
 

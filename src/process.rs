@@ -7,9 +7,10 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::config::{Config, Stderr};
 use crate::context::Context;
+use crate::framing::{Fault, Piece, Splitter, Stream};
 use crate::ladder::{Ladder, Signal};
-use crate::lines::Lines;
 use crate::outbox::Pool;
 use crate::readiness::Readiness;
 use crate::record::Record;
@@ -29,8 +30,10 @@ pub struct Process<W, R> {
     pub stdin: Stdin<W>,
     /// Its output.
     pub stdout: Output<R>,
-    /// What it complains of, where that goes to the log. Boxed because it is rare.
+    /// What it complains of, where that has a pipe of its own. Boxed because it is rare.
     pub stderr: Option<Box<Output<R>>>,
+    /// Which of the two is read for the client next, where both are.
+    turn: Stream,
     /// What the log will say of a client that has gone before its command.
     pub record: Option<Box<Record>>,
     /// When this process has asked to be woken.
@@ -51,16 +54,24 @@ enum Life {
 }
 
 impl<W: Write, R: Read> Process<W, R> {
-    /// A command that has just been started for `client`.
-    pub fn new(pid: Pid, client: ClientId, stdin: W, stdout: R, stderr: Option<R>) -> Self {
+    /// A command that has just been started for `client`, and what becomes of its output.
+    pub fn new(
+        pid: Pid,
+        client: ClientId,
+        stdin: W,
+        stdout: R,
+        stderr: Option<R>,
+        config: &Config,
+    ) -> Self {
         Self {
             pid,
             client,
             wanted: true,
             life: Life::Running,
             stdin: Stdin::new(stdin),
-            stdout: Output::new(stdout),
-            stderr: stderr.map(|pipe| Box::new(Output::new(pipe))),
+            stdout: Output::new(stdout, Stream::Stdout, config),
+            stderr: stderr.map(|pipe| Box::new(Output::new(pipe, Stream::Stderr, config))),
+            turn: Stream::Stdout,
             record: None,
             wake_at: None,
             queued: false,
@@ -161,11 +172,10 @@ impl<W: Write, R: Read> Process<W, R> {
             Life::Running => None,
             Life::Ending(ladder) | Life::Exited(_, ladder) => ladder.deadline(cx.config.kill_after),
         };
-        let prompt = cx
-            .config
-            .flush
-            .and_then(|flush| Some(self.stdout.tail_since? + flush));
-        [rung, prompt].into_iter().flatten().min()
+        let stderr = self.stderr.as_deref().filter(|output| output.for_client);
+        let prompts = [Some(&self.stdout), stderr].into_iter().flatten();
+        let prompts = prompts.filter_map(|output| output.prompt_due(cx.config.flush));
+        rung.into_iter().chain(prompts).min()
     }
 
     /// The signal that is due to the process group, if one is.
@@ -176,9 +186,44 @@ impl<W: Write, R: Read> Process<W, R> {
         }
     }
 
-    /// Whether there is output to be read.
+    /// Whether there is output to be read for the client.
     pub fn has_output(&self) -> bool {
-        self.stdout.has_work()
+        let stderr = self.stderr.as_deref();
+        self.stdout.has_work() || stderr.is_some_and(|it| it.for_client && it.has_work())
+    }
+
+    /// The outputs that are for the client: stdout, and stderr if the two are tagged.
+    pub fn outputs_for_client(&mut self) -> impl Iterator<Item = &mut Output<R>> {
+        let stderr = self.stderr.as_deref_mut();
+        [Some(&mut self.stdout), stderr.filter(|it| it.for_client)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Stderr, if it is for the log.
+    pub fn stderr_for_log(&mut self) -> Option<&mut Output<R>> {
+        self.stderr.as_deref_mut().filter(|it| !it.for_client)
+    }
+
+    /// Reads once from an output that is for the client, as [`Output::read`], and says which it
+    /// was. They take turns: one that never falls silent does not lock the other out.
+    pub fn read_for_client(&mut self, scratch: &mut [u8]) -> Option<(&mut Output<R>, usize)> {
+        let stderr = self.stderr.as_deref_mut().filter(|it| it.for_client);
+        let (first, second) = match (self.turn, stderr) {
+            (_, None) => (&mut self.stdout, None),
+            (Stream::Stdout, Some(stderr)) => (&mut self.stdout, Some(stderr)),
+            (Stream::Stderr, Some(stderr)) => (stderr, Some(&mut self.stdout)),
+        };
+        self.turn = match self.turn {
+            Stream::Stdout => Stream::Stderr,
+            Stream::Stderr => Stream::Stdout,
+        };
+        if let Some(len) = first.read(scratch) {
+            return Some((first, len));
+        }
+        let second = second?;
+        let len = second.read(scratch)?;
+        Some((second, len))
     }
 
     /// Whether nothing is left that a signal could reach: it must not be sent then, since the
@@ -208,19 +253,21 @@ pub struct Output<R> {
     pipe: Option<R>,
     /// What epoll last said of the pipe.
     pub readiness: Readiness,
-    /// Cuts it into lines.
-    pub lines: Lines,
+    /// Whether it goes to the client, not to the log.
+    for_client: bool,
+    splitter: Splitter,
     /// Since when the beginning of a line has waited for its end.
-    pub tail_since: Option<Instant>,
+    prompt_since: Option<Instant>,
 }
 
 impl<R: Read> Output<R> {
-    fn new(pipe: R) -> Self {
+    fn new(pipe: R, stream: Stream, config: &Config) -> Self {
         Self {
             pipe: Some(pipe),
             readiness: Readiness::NONE,
-            lines: Lines::new(),
-            tail_since: None,
+            for_client: stream == Stream::Stdout || config.stderr == Stderr::Json,
+            splitter: Splitter::new(stream, config),
+            prompt_since: None,
         }
     }
 
@@ -238,6 +285,7 @@ impl<R: Read> Output<R> {
     /// then closed.
     pub fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
         let pipe = self.pipe.as_mut()?;
+        let scratch = &mut scratch[..self.splitter.read_len_max()];
         while self.readiness.readable() {
             match pipe.read(scratch) {
                 Ok(n) if n > 0 => {
@@ -258,11 +306,48 @@ impl<R: Read> Output<R> {
         None
     }
 
-    /// Notes whether the beginning of a line waits, and since when.
-    pub fn note_tail(&mut self, now: Instant) {
-        self.tail_since = self
-            .lines
-            .has_tail()
-            .then(|| self.tail_since.unwrap_or(now));
+    /// Cuts what one read returned into pieces of messages. Nothing is the end of the stream.
+    ///
+    /// # Errors
+    /// The output cannot be made into messages.
+    pub fn cut(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        mut sink: impl FnMut(Piece<'_>),
+    ) -> Result<(), Fault> {
+        let mut ended = false;
+        let mut sink = |piece: Piece<'_>| {
+            ended |= piece.last;
+            sink(piece);
+        };
+        let outcome = match bytes.is_empty() {
+            true => self.splitter.finish(&mut sink),
+            false => self.splitter.push(bytes, &mut sink),
+        };
+        // What waits behind the end of a message has waited since now, and no longer.
+        let since = self.prompt_since.filter(|_| !ended).unwrap_or(now);
+        self.prompt_since = self.splitter.has_prompt().then_some(since);
+        outcome
+    }
+
+    /// When the beginning of a line has waited so long that it is sent as it is. Not while the
+    /// pipe holds more: there its end may stand.
+    fn prompt_due(&self, flush: Option<Duration>) -> Option<Instant> {
+        let since = self.prompt_since.filter(|_| !self.has_work())?;
+        Some(since + flush?)
+    }
+
+    /// Hands out the beginning of a line that has waited long enough.
+    pub fn flush_prompt(
+        &mut self,
+        now: Instant,
+        flush: Option<Duration>,
+        mut sink: impl FnMut(Piece<'_>),
+    ) {
+        if self.prompt_due(flush).is_some_and(|due| due <= now) {
+            self.splitter.flush(&mut sink);
+            self.prompt_since = None;
+        }
     }
 }

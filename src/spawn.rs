@@ -39,7 +39,7 @@ pub struct Started {
     pub stdin: Sender,
     /// The pipe that it writes.
     pub stdout: Receiver,
-    /// The pipe that it complains to, with [`Stderr::Log`].
+    /// The pipe that it complains to, with [`Stderr::Log`] or [`Stderr::Json`].
     pub stderr: Option<Receiver>,
 }
 
@@ -104,7 +104,7 @@ fn launch(spawn: &Spawn<'_>, descriptors: &DescriptorLimit) -> io::Result<Starte
             command.stderr(Stdio::null());
             None
         }
-        Stderr::Log => {
+        Stderr::Log | Stderr::Json => {
             let (stderr, their_stderr) = io::pipe()?;
             command.stderr(their_stderr);
             Some(receiver(stderr)?)

@@ -2,8 +2,11 @@
 
 use std::io::{ErrorKind, Write};
 
+use crate::config::Framing;
+use crate::framing;
 use crate::outbox::{Outbox, Pool};
 use crate::readiness::Readiness;
+use crate::ws::frame::Kind;
 
 /// The pipe to a command's standard input, and what waits for it.
 ///
@@ -36,15 +39,12 @@ impl<W: Write> Stdin<W> {
         self.pipe.as_mut()
     }
 
-    /// Queues bytes, and then `end`, which marks the end of a message (empty where the command
-    /// reads a plain stream).
-    pub fn push(&mut self, bytes: &[u8], end: &[u8], pool: &mut Pool) {
+    /// Queues a message as the command reads it.
+    pub fn push(&mut self, framing: Framing, kind: Kind, message: &[u8], pool: &mut Pool) {
         if self.pipe.is_none() || self.ending {
             return;
         }
-        let out = self.outbox.writer(pool);
-        out.extend_from_slice(bytes);
-        out.extend_from_slice(end);
+        framing::write_message(framing, kind, message, self.outbox.writer(pool));
     }
 
     /// Whether the high-water mark is reached, so that the client's socket must not be read.
@@ -135,14 +135,14 @@ mod tests {
     fn the_pipe_closes_after_the_last_message_and_never_inside_one() {
         let (mut pool, pipe) = (Pool::new(4, 1024), Pipe::default());
         let mut stdin = Stdin::new(pipe.clone());
-        stdin.push(b"whole", b"\n", &mut pool);
+        stdin.push(Framing::Lines, Kind::Text, b"whole", &mut pool);
         pipe.0.borrow_mut().1 = 3;
         stdin.close_when_drained(&mut pool);
         assert!(
             stdin.is_open(),
             "half a message is written, so the pipe stays open"
         );
-        stdin.push(b"too late", b"\n", &mut pool);
+        stdin.push(Framing::Lines, Kind::Text, b"too late", &mut pool);
         pipe.0.borrow_mut().1 = 100;
         stdin.readiness.merge(Readiness::WRITABLE);
         stdin.flush(&mut pool);
@@ -155,10 +155,10 @@ mod tests {
         let (mut pool, pipe) = (Pool::new(4, 1024), Pipe::default());
         let mut stdin = Stdin::new(pipe.clone());
         pipe.0.borrow_mut().2 = true;
-        stdin.push(&[b'x'; 100], b"\n", &mut pool);
+        stdin.push(Framing::Lines, Kind::Text, &[b'x'; 100], &mut pool);
         stdin.flush(&mut pool);
         assert!(!stdin.is_open());
-        stdin.push(&[b'x'; 100], b"\n", &mut pool);
+        stdin.push(Framing::Lines, Kind::Text, &[b'x'; 100], &mut pool);
         assert!(!stdin.is_full(1), "what is dropped never blocks the client");
     }
 }

@@ -111,7 +111,7 @@ pub struct Child<S: System + ?Sized> {
     pub stdin: S::Stdin,
     /// The pipe that it writes.
     pub stdout: S::Output,
-    /// The pipe that it complains to, with [`Stderr::Log`].
+    /// The pipe that it complains to, with [`Stderr::Log`] or [`Stderr::Json`].
     pub stderr: Option<S::Output>,
 }
 

@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Every option of the contract.
-const OPTIONS: [&str; 29] = [
+const OPTIONS: [&str; 32] = [
     "--address",
     "--port",
     "--backlog",
@@ -33,7 +33,10 @@ const OPTIONS: [&str; 29] = [
     "--max-message",
     "--max-line",
     "--high-water",
+    "--framing",
     "--binary",
+    "--null",
+    "--crlf",
     "--flush",
     "--stderr",
     "--passenv",
@@ -108,6 +111,13 @@ fn refuses_what_is_wrong_in_one_line() {
         (&["--stderr=elsewhere"], "--stderr"),
         (&["--echo=yes"], "--echo"),
         (&["--binary=yes"], "--binary"),
+        (&["--framing=lines", "--binary"], "--binary"),
+        (&["--binary", "--null", "cat"], "--null"),
+        (&["--framing=words"], "--framing"),
+        (&["--crlf=maybe"], "--crlf"),
+        (&["--framing=length", "--stderr=merge"], "--stderr"),
+        (&["--framing=length", "--stderr=json"], "--stderr"),
+        (&["--binary", "--stderr=json"], "--stderr"),
         (&["--echo", "cat"], "--echo"),
         (&["--echo", "--", "cat"], "--echo"),
     ];

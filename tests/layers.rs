@@ -10,7 +10,7 @@ use std::path::Path;
 const LAYERS: [(&str, u8); 31] = [
     ("ws", 0),
     ("http", 0),
-    ("lines", 0),
+    ("framing", 0),
     ("assembly", 0),
     ("arena", 0),
     ("outbox", 0),
@@ -66,7 +66,7 @@ const FORBIDDEN: [&str; 17] = [
 const CRATES: [(&str, &[&str]); 10] = [
     ("ws", &[]),
     ("http", &["httparse", "sha1_smol", "base64"]),
-    ("lines", &["memchr"]),
+    ("framing", &["memchr"]),
     ("arena", &["slab"]),
     ("assembly", &[]),
     ("outbox", &[]),

@@ -59,7 +59,7 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .into_iter()
         .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
         .collect();
-    assert_eq!(defaults.len(), 21, "{defaults:?}");
+    assert_eq!(defaults.len(), 23, "{defaults:?}");
     let words: Vec<_> = defaults.iter().map(String::as_str).collect();
     assert_eq!(config(&words), Config::default());
 }
@@ -176,7 +176,7 @@ fn every_option_with_a_value_takes_both_forms() {
 #[test]
 fn each_option_sets_its_own_field() {
     let words = "--address=::1 --port=1 --backlog=2 --origin=null --allow-host=h \
-        --subprotocol=p --same-user=no --flush=3 --stderr=drop --passenv=E --kill-after=4 \
+        --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3 --stderr=drop --passenv=E --kill-after=4 \
         --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
         --ping-interval=10 --pong-timeout=11 --write-timeout=12 --close-timeout=13 \
         --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn";
@@ -196,6 +196,7 @@ fn each_option_sets_its_own_field() {
         line_len_max: Some(6),
         high_water: 9 * 1024,
         framing: Framing::Lines,
+        crlf: Crlf::Keep,
         flush: Some(Duration::from_millis(3)),
         stderr: Stderr::Drop,
         passenv: vec!["E".into()],
@@ -271,6 +272,67 @@ fn stderr_goes_to_the_log_when_bytes_are_raw() {
 }
 
 #[test]
+fn a_framing_has_several_names() {
+    let cases = [
+        (&["--framing=lines"][..], Framing::Lines),
+        (&["--framing=raw"], Framing::Raw),
+        (&["--binary"], Framing::Raw),
+        (&["--framing=null"], Framing::Null),
+        (&["--null"], Framing::Null),
+        (&["--framing=length"], Framing::Length),
+        (&["--binary", "--framing=raw"], Framing::Raw),
+        (&["--null", "--framing=null", "--null"], Framing::Null),
+    ];
+    for (words, framing) in cases {
+        assert_eq!(config(words).framing, framing, "{words:?}");
+    }
+    assert_eq!(config(&["--null"]).stderr, Stderr::Log);
+    assert_eq!(
+        config(&["--null", "--flush=1", "--max-line=9"]).stderr,
+        Stderr::Log
+    );
+    assert_eq!(config(&["--framing=length"]).stderr, Stderr::Log);
+    assert_eq!(config(&["--framing=lines"]).stderr, Stderr::Merge);
+}
+
+#[test]
+fn two_framings_that_differ_are_refused() {
+    for words in [
+        ["--binary", "--null"],
+        ["--framing=lines", "--binary"],
+        ["--null", "--framing=length"],
+        ["--framing=raw", "--framing=null"],
+    ] {
+        let message = error(&words);
+        assert!(message.contains("contradict"), "{words:?}: {message}");
+        assert!(message.contains("leave one"), "a remedy: {message}");
+    }
+}
+
+#[test]
+fn stderr_must_suit_the_framing() {
+    let message = error(&["--framing=length", "--stderr=merge", "cat"]);
+    assert!(
+        message.starts_with("--stderr=merge would break"),
+        "{message}"
+    );
+    for framing in ["raw", "length"] {
+        let framing = format!("--framing={framing}");
+        let message = error(&["--stderr=json", &framing]);
+        assert!(message.starts_with("--stderr=json tags lines"), "{message}");
+        assert!(message.contains(&framing), "{message}");
+    }
+    for words in [
+        ["--stderr=json", "--framing=lines"],
+        ["--stderr=json", "--null"],
+        ["--stderr=merge", "--null"],
+        ["--stderr=drop", "--framing=length"],
+    ] {
+        assert!(parse_words(&words).is_ok(), "{words:?}");
+    }
+}
+
+#[test]
 fn any_origin_stands_alone() {
     let any = config(&["--origin=any"]);
     assert!(any.any_origin && any.origins.is_empty());
@@ -281,7 +343,7 @@ fn any_origin_stands_alone() {
 
 #[test]
 fn an_option_without_effect_is_refused() {
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["--echo", "cat"], "--echo takes no COMMAND"),
         (&["--echo", "--binary"], "--binary would have no effect"),
         (&["--flush=9", "--echo"], "--flush would have no effect"),
@@ -295,6 +357,22 @@ fn an_option_without_effect_is_refused() {
         (
             &["--max-line=9", "--binary", "cat"],
             "--max-line would have no effect",
+        ),
+        (
+            &["--max-line=9", "--framing=length", "cat"],
+            "--max-line would have no effect",
+        ),
+        (
+            &["--framing=length", "--flush=9"],
+            "--flush would have no effect",
+        ),
+        (&["--null", "--crlf=keep"], "--crlf would have no effect"),
+        (&["--crlf=keep", "--binary"], "--crlf would have no effect"),
+        (&["--echo", "--crlf=keep"], "--crlf would have no effect"),
+        (&["--echo", "--null"], "--null would have no effect"),
+        (
+            &["--echo", "--framing=lines"],
+            "--framing would have no effect",
         ),
         (
             &["--same-user=no", "cat"],
@@ -329,7 +407,15 @@ fn a_wrong_value_is_shown_with_the_remedy() {
             "--port=70000: write a number from 0 to 65535",
         ),
         ("--same-user=maybe", "--same-user=maybe: write yes or no"),
-        ("--stderr=a\nb", "--stderr=a\\nb: write merge, log or drop"),
+        (
+            "--stderr=a\nb",
+            "--stderr=a\\nb: write merge, log, drop or json",
+        ),
+        (
+            "--framing=line",
+            "--framing=line: write lines, raw, null or length",
+        ),
+        ("--crlf=no", "--crlf=no: write strip or keep"),
         (
             "--log-level=all",
             "--log-level=all: write error, warn, info or debug",

@@ -156,7 +156,7 @@ impl<S: System> Server<S> {
                 process.number_reused();
             }
         }
-        let system = &mut self.system;
+        let (system, config) = (&mut self.system, &self.cx.config);
         let adopted = self.processes.try_insert_with(|id| {
             system.watch_child(&mut child, id)?;
             Ok(Process::new(
@@ -165,6 +165,7 @@ impl<S: System> Server<S> {
                 child.stdin,
                 child.stdout,
                 child.stderr,
+                config,
             ))
         });
         adopted.map_err(|error: io::Error| {

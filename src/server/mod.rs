@@ -23,7 +23,7 @@ use nix::errno::Errno;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
-use crate::config::{ACCEPT_RETRY, ACCEPTS_PER_TURN, FRAGMENT_LEN, Framing, READ_BUDGET};
+use crate::config::{ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET};
 use crate::context::Context;
 use crate::deadlines::Deadlines;
 use crate::environment::UniqueIds;
@@ -387,8 +387,8 @@ impl<S: System> Server<S> {
         self.settle_process(id);
     }
 
-    /// Carries what a command printed to its client, as long as that has room. Output that
-    /// nobody wants is read and dropped, so that the command can end.
+    /// Carries what a command printed to its client, as messages, as long as that has room. Output
+    /// that nobody wants is read and dropped, so that the command can end.
     fn forward_output(&mut self, id: ProcessId) -> Forwarded {
         let Some(process) = self.processes.get_mut(id) else {
             return Forwarded::All;
@@ -409,65 +409,49 @@ impl<S: System> Server<S> {
             if budget == 0 {
                 break Forwarded::Spent;
             }
-            let Some(len) = process.stdout.read(&mut scratch) else {
+            let Some((output, len)) = process.read_for_client(&mut scratch) else {
                 break Forwarded::All;
             };
             budget = budget.saturating_sub(len);
             let Some(client) = &mut client else { continue };
             let (now, pool) = (self.cx.now, &mut self.cx.pool);
-            match self.cx.config.framing {
-                Framing::Raw if len == 0 => {}
-                Framing::Raw => client.send_binary(&scratch[..len], now, pool),
-                Framing::Lines => {
-                    let lines = &mut process.stdout.lines;
-                    let mut input = &scratch[..len];
-                    while let Some(piece) = lines.next_piece(&mut input, FRAGMENT_LEN) {
-                        client.send_text(piece, now, pool);
-                    }
-                    if len == 0
-                        && let Some(piece) = lines.finish()
-                    {
-                        client.send_text(piece, now, pool);
-                    }
-                    lines.release();
-                }
-            }
+            let cut = output.cut(&scratch[..len], now, |piece| client.send(piece, now, pool));
             client.flush(&mut self.cx);
+            if let Err(fault) = cut {
+                client.output_failed(fault, &mut self.cx);
+                break Forwarded::All;
+            }
         };
         self.cx.scratch = scratch;
-        process.stdout.note_tail(self.cx.now);
         forwarded
     }
 
-    /// Carries what a command complained of to the log, line by line.
+    /// Carries what a command complained of to the log, line by line. Whether the client reads or
+    /// not is nothing to that, and a log that does not take a line loses it: the command never
+    /// waits.
     fn log_stderr(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
         let pid = process.pid();
-        let Some(stderr) = process.stderr.as_deref_mut() else {
+        let Some(stderr) = process.stderr_for_log() else {
             return;
         };
+        let log = &self.cx.log;
         let mut budget = READ_BUDGET;
         while budget > 0 {
             let Some(len) = stderr.read(&mut self.cx.scratch) else {
                 return;
             };
             budget = budget.saturating_sub(len);
-            let mut input = &self.cx.scratch[..len];
-            while let Some(piece) = stderr.lines.next_piece(&mut input, STDERR_LINE_LEN_MAX) {
-                self.cx
-                    .log
-                    .info(format_args!("stderr pid={pid} {}", piece.text));
-            }
-            if len == 0
-                && let Some(piece) = stderr.lines.finish()
-            {
-                self.cx
-                    .log
-                    .info(format_args!("stderr pid={pid} {}", piece.text));
-            }
-            stderr.lines.release();
+            let cut = stderr.cut(&self.cx.scratch[..len], self.cx.now, |piece| {
+                // The first piece of a line fills the log's, which says that it is cut.
+                if piece.first {
+                    let line = String::from_utf8_lossy(piece.bytes);
+                    log.info(format_args!("stderr pid={pid} {line}"));
+                }
+            });
+            debug_assert_eq!(cut, Ok(()), "a line for the log has any length");
         }
         self.queue_process(id);
     }
@@ -488,8 +472,14 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(client_id) else {
             return;
         };
-        if let Some(piece) = process.stdout.lines.finish() {
-            client.send_text(piece, self.cx.now, &mut self.cx.pool);
+        let (now, pool) = (self.cx.now, &mut self.cx.pool);
+        let mut fault = None;
+        for output in process.outputs_for_client() {
+            let end = output.cut(&[], now, |piece| client.send(piece, now, pool));
+            fault = fault.or(end.err());
+        }
+        if let Some(fault) = fault {
+            client.output_failed(fault, &mut self.cx);
         }
         client.command_ended(exit, &mut self.cx);
         // Settling the client, which is no longer open, ends the link.
@@ -560,7 +550,7 @@ impl<S: System> Server<S> {
                     process.wake_at = None;
                 }
                 self.signal_due(id);
-                self.flush_prompt(id);
+                self.flush_prompts(id);
             }
             Owner::Starved => self.accept_at = None,
             Owner::Listener(_) | Owner::Shutdown => {}
@@ -580,32 +570,24 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Sends the beginning of a line that has waited for its end long enough (`--flush`).
-    fn flush_prompt(&mut self, id: ProcessId) {
+    /// Sends the beginnings of lines that have waited for their end long enough (`--flush`).
+    fn flush_prompts(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        let Some(flush) = self.cx.config.flush else {
-            return;
-        };
-        if process
-            .stdout
-            .tail_since
-            .is_none_or(|since| since + flush > self.cx.now)
-        {
-            return;
-        }
-        process.stdout.tail_since = None;
         let Some(client) = process
             .client()
             .and_then(|client| self.clients.get_mut(client))
         else {
             return;
         };
-        if let Some(piece) = process.stdout.lines.finish() {
-            client.send_text(piece, self.cx.now, &mut self.cx.pool);
-            client.flush(&mut self.cx);
+        let (now, pool) = (self.cx.now, &mut self.cx.pool);
+        for output in process.outputs_for_client() {
+            output.flush_prompt(now, self.cx.config.flush, |piece| {
+                client.send(piece, now, pool);
+            });
         }
+        client.flush(&mut self.cx);
     }
 
     fn on_signals(&mut self) {
@@ -705,9 +687,6 @@ enum Forwarded {
 
 /// How many pipelined requests of one connection are answered in a turn.
 const REQUESTS_PER_TURN: usize = 64;
-
-/// A line of stderr longer than this is cut in the log.
-const STDERR_LINE_LEN_MAX: usize = 3 * 1024;
 
 /// Whether an error of accept(2) is one of the connection that waited, which is gone with it. Any
 /// other may stay for long: what the machine lacks, or what a security module forbids.

@@ -1,0 +1,148 @@
+//! What the tests of the framings share, and tests of the choice between them.
+
+use super::*;
+
+/// Messages put together from their pieces, with everything checked that holds of every piece.
+#[derive(Default)]
+pub(super) struct Sink {
+    messages: Vec<(Kind, Vec<u8>)>,
+    open: bool,
+}
+
+impl Sink {
+    pub(super) fn take(&mut self, piece: Piece<'_>) {
+        assert_eq!(piece.first, !self.open, "a fragment continues its message");
+        assert!(piece.last || !piece.bytes.is_empty(), "an empty fragment");
+        if piece.kind == Kind::Text {
+            std::str::from_utf8(piece.bytes).expect("a piece of text is UTF-8 by itself");
+        }
+        if piece.first {
+            self.messages.push((piece.kind, Vec::new()));
+        }
+        let (kind, message) = self.messages.last_mut().expect("one is open");
+        assert_eq!(*kind, piece.kind, "a message is of one kind");
+        message.extend_from_slice(piece.bytes);
+        self.open = !piece.last;
+    }
+
+    pub(super) fn messages(self) -> Vec<(Kind, Vec<u8>)> {
+        assert!(!self.open, "the last message has not ended");
+        self.messages
+    }
+
+    pub(super) fn texts(self) -> Vec<String> {
+        let text = |(kind, bytes)| {
+            assert_eq!(kind, Kind::Text);
+            String::from_utf8(bytes).expect("checked by the piece")
+        };
+        self.messages().into_iter().map(text).collect()
+    }
+}
+
+/// Runs `test` with `bytes` whole, cut in two at every place, and byte by byte.
+pub(super) fn cut_everywhere(bytes: &[u8], test: impl Fn(&[&[u8]])) {
+    for cut in 0..=bytes.len() {
+        let (one, two) = bytes.split_at(cut);
+        test(&[one, two]);
+    }
+    test(&bytes.chunks(1).collect::<Vec<_>>());
+}
+
+fn output_of(config: &Config, stream: Stream, input: &[u8]) -> Vec<(Kind, Vec<u8>)> {
+    let mut splitter = Splitter::new(stream, config);
+    let mut sink = Sink::default();
+    let mut take = |piece: Piece<'_>| sink.take(piece);
+    splitter.push(input, &mut take).unwrap();
+    splitter.finish(&mut take).unwrap();
+    sink.messages()
+}
+
+#[test]
+fn the_framing_says_what_a_message_is() {
+    let bytes = b"\x01\0\0\0\x02a\n";
+    let text = |bytes: &[u8]| (Kind::Text, bytes.to_vec());
+    let cases = [
+        (Framing::Lines, vec![text(b"\x01\0\0\0\x02a")]),
+        (
+            Framing::Null,
+            vec![text(b"\x01"), text(b""), text(b""), text(b"\x02a\n")],
+        ),
+        (Framing::Raw, vec![(Kind::Binary, bytes.to_vec())]),
+        (Framing::Length, vec![text(b"a\n")]),
+    ];
+    for (framing, expected) in cases {
+        let config = Config {
+            framing,
+            stderr: Stderr::Log,
+            ..Config::default()
+        };
+        assert_eq!(output_of(&config, Stream::Stdout, bytes), expected);
+        // What goes to the log are lines in any case.
+        assert_eq!(
+            output_of(&config, Stream::Stderr, bytes),
+            [text(b"\x01\0\0\0\x02a")]
+        );
+    }
+}
+
+#[test]
+fn what_goes_in_comes_out_of_a_command_that_copies() {
+    let messages = [(Kind::Text, "hello"), (Kind::Text, ""), (Kind::Binary, "ß")];
+    for framing in [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length] {
+        let mut bytes = Vec::new();
+        for (kind, message) in messages {
+            write_message(framing, kind, message.as_bytes(), &mut bytes);
+        }
+        let config = Config {
+            framing,
+            ..Config::default()
+        };
+        let expected = match framing {
+            Framing::Length => messages
+                .map(|(kind, text)| (kind, text.as_bytes().to_vec()))
+                .to_vec(),
+            Framing::Raw => vec![(Kind::Binary, "helloß".as_bytes().to_vec())],
+            Framing::Lines | Framing::Null => messages
+                .map(|(_, text)| (Kind::Text, text.as_bytes().to_vec()))
+                .to_vec(),
+        };
+        assert_eq!(output_of(&config, Stream::Stdout, &bytes), expected);
+    }
+}
+
+#[test]
+fn a_delimiter_inside_a_message_is_passed_on() {
+    for (framing, bytes) in [
+        (Framing::Lines, &b"a\n\0b\n"[..]),
+        (Framing::Null, b"a\n\0b\0"),
+        (Framing::Raw, b"a\n\0b"),
+        (Framing::Length, b"\x02\0\0\0\x04a\n\0b"),
+    ] {
+        let mut out = Vec::new();
+        write_message(framing, Kind::Binary, b"a\n\0b", &mut out);
+        assert_eq!(out, bytes);
+    }
+}
+
+#[test]
+fn an_empty_read_is_no_message() {
+    let mut splitter = Splitter::Raw;
+    let mut none = |piece: Piece<'_>| panic!("{piece:?}");
+    splitter.push(b"", &mut none).unwrap();
+    splitter.finish(&mut none).unwrap();
+}
+
+#[test]
+fn every_reason_fits_a_close_frame() {
+    for fault in [
+        Fault::TooLong,
+        Fault::UnknownKind(255),
+        Fault::TextNotUtf8,
+        Fault::EndsInside,
+    ] {
+        let reason = fault.to_string();
+        assert_eq!(crate::ws::close::cut_reason(&reason), reason);
+        let too_big = fault == Fault::TooLong;
+        assert_eq!(fault.close_code().get(), if too_big { 1009 } else { 1011 });
+    }
+}
