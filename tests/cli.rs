@@ -85,7 +85,7 @@ fn helps_with_every_option_on_a_terminal() {
 #[test]
 fn refuses_what_is_wrong_in_one_line() {
     // (arguments, what the line must name)
-    let cases: [(&[&str], &str); 27] = [
+    let cases: [(&[&str], &str); 34] = [
         (&["--no-such-option"], "--no-such-option"),
         (&["-q"], "-q"),
         (&["--prot=80"], "--port"),

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use wspipe::config::{Config, Mode};
+use wspipe::config::{Config, Framing, Mode};
 use wspipe::context::Context;
 use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::{Offer, Site};
@@ -386,8 +386,8 @@ impl World {
 /// A client that sends numbered messages and knows what has to come back.
 struct Peer {
     wire: usize,
-    /// Whether a command is behind the connection, or an echo.
-    command: bool,
+    /// How the command's output is framed; `None`: an echo is behind the connection.
+    framing: Option<Framing>,
     sent: u32,
     /// Bytes that came and are not understood yet.
     received: Vec<u8>,
@@ -396,8 +396,10 @@ struct Peer {
     expected: u32,
     /// A fragmented message under way.
     partial: Option<Vec<u8>>,
-    /// Bytes of the lines that came, with their ends.
+    /// Bytes that the command must have printed for what came.
     got: usize,
+    /// With `raw`: the beginning of a text whose end has not come.
+    unfinished: Vec<u8>,
     /// The last line came without its end: the command was ended inside it.
     cut: bool,
     close: Option<(u16, String)>,
@@ -458,20 +460,15 @@ impl Peer {
                         "nothing follows the line in which a command was ended"
                     );
                     assert_eq!(opcode == 0, self.partial.is_some());
+                    let binary = self.framing == Some(Framing::Raw);
+                    assert!(
+                        opcode == 0 || (opcode == 2) == binary,
+                        "the kind of a message"
+                    );
                     let mut message = self.partial.take().unwrap_or_default();
                     message.extend(payload);
                     if fin {
-                        let shown = String::from_utf8_lossy(&message);
-                        let expected = text(self.wire, self.expected);
-                        self.got += message.len() + 1;
-                        self.cut = self.command && message != expected;
-                        let right = if self.cut {
-                            expected.starts_with(&message)
-                        } else {
-                            message == expected
-                        };
-                        assert!(right, "{} is not {shown}", self.expected);
-                        self.expected += 1;
+                        self.take_message(message);
                     } else {
                         self.partial = Some(message);
                     }
@@ -485,6 +482,39 @@ impl Peer {
                 _ => panic!("opcode {opcode}"),
             }
         }
+    }
+
+    /// What comes has to be what was sent, in its order.
+    fn take_message(&mut self, mut message: Vec<u8>) {
+        let overhead = match self.framing {
+            Some(Framing::Lines | Framing::Null) => 1,
+            Some(Framing::Length) => 5,
+            Some(Framing::Raw) | None => 0,
+        };
+        self.got += message.len() + overhead;
+        if self.framing == Some(Framing::Raw) {
+            self.unfinished.append(&mut message);
+            loop {
+                let expected = text(self.wire, self.expected);
+                if !self.unfinished.starts_with(&expected) {
+                    assert!(expected.starts_with(&self.unfinished), "{}", self.expected);
+                    return;
+                }
+                self.unfinished.drain(..expected.len());
+                self.expected += 1;
+            }
+        }
+        let expected = text(self.wire, self.expected);
+        let may_be_cut = matches!(self.framing, Some(Framing::Lines | Framing::Null));
+        self.cut = may_be_cut && message != expected;
+        let right = if self.cut {
+            expected.starts_with(&message)
+        } else {
+            message == expected
+        };
+        let shown = String::from_utf8_lossy(&message);
+        assert!(right, "{} is not {shown}", self.expected);
+        self.expected += 1;
     }
 
     fn next_frame(&mut self) -> Option<(bool, u8, Vec<u8>)> {
@@ -531,6 +561,7 @@ struct Run {
     random: Random,
     now: Instant,
     next: Next,
+    framing: Framing,
     trace: bool,
 }
 
@@ -541,8 +572,11 @@ impl Run {
     fn new(seed: u64) -> Self {
         let world = Shared::default();
         world.borrow_mut().listening = true;
+        let framings = [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length];
+        let framing = framings[(seed % 4) as usize];
         let config = Config {
             mode: Mode::Demo,
+            framing,
             high_water: HIGH_WATER,
             message_len_max: MESSAGE_MAX,
             log_level: Level::Error,
@@ -567,6 +601,7 @@ impl Run {
             random,
             now,
             next: Next::Wait(None),
+            framing,
             trace,
         }
     }
@@ -630,7 +665,7 @@ impl Run {
         drop(world);
         self.peers.push(Peer {
             wire,
-            command,
+            framing: command.then_some(self.framing),
             sent: 0,
             received: Vec::new(),
             upgraded: false,
@@ -638,6 +673,7 @@ impl Run {
             partial: None,
             cut: false,
             got: 0,
+            unfinished: Vec::new(),
             close: None,
             left: false,
             left_first: false,
@@ -755,7 +791,13 @@ impl Run {
                 child.stdin_room += n;
                 child.stdout_room -= n;
                 if child.printed == 0 && n > 0 {
-                    let line: Vec<u8> = bytes.iter().chain(&child.stdin).copied().collect();
+                    let head_len = if self.framing == Framing::Length {
+                        5
+                    } else {
+                        0
+                    };
+                    let line = bytes.iter().chain(&child.stdin).skip(head_len);
+                    let line: Vec<u8> = line.copied().collect();
                     let name = line.split(|&byte| byte == b':').next().unwrap();
                     child.peer = Some(std::str::from_utf8(name).unwrap().parse().unwrap());
                 }
@@ -839,13 +881,16 @@ impl Run {
                 .children
                 .iter()
                 .find(|child| child.peer == Some(peer.wire));
-            if let (Some(child), Some(_), false) = (child, &peer.close, peer.left_first) {
-                // The last line may have come without its end.
-                let lost = child.printed.abs_diff(peer.got);
-                assert!(
-                    peer.got >= child.printed && lost <= 1,
-                    "peer {index} lost {lost} bytes"
-                );
+            if let (Some(child), Some((code, _)), false) = (child, &peer.close, peer.left_first) {
+                let (printed, got) = (child.printed, peer.got);
+                let right = match self.framing {
+                    // The last line may have come without its end.
+                    Framing::Lines | Framing::Null => got == printed || got == printed + 1,
+                    Framing::Raw => got == printed,
+                    // A message whose end was not printed is not a message.
+                    Framing::Length => got <= printed && (got < printed) == (*code == 1011),
+                };
+                assert!(right, "peer {index} got {got} of {printed} bytes");
             }
         }
         for index in 0..self.peers.len() {
