@@ -48,7 +48,9 @@ impl Records {
         Self::with(b'\n', Crlf::Strip, LOG_LINE_LEN_MAX, usize::MAX)
     }
 
-    fn with(delimiter: u8, crlf: Crlf, piece_len_max: usize, record_len_max: usize) -> Self {
+    /// The same with limits of the caller's own: the longest piece, at least 4, and the longest
+    /// record, both in bytes.
+    pub fn with(delimiter: u8, crlf: Crlf, piece_len_max: usize, record_len_max: usize) -> Self {
         // Room for the longest character, so that there is always something before its beginning.
         debug_assert!(piece_len_max >= 4);
         Self {

@@ -1,6 +1,8 @@
 //! The line splitter: whatever the pieces and the fragments, its messages joined are the bytes.
 
-use wspipe::lines::{Lines, Piece};
+use wspipe::config::Crlf;
+use wspipe::framing::Piece;
+use wspipe::framing::records::Records;
 
 /// Knobs: the pieces, the fragment length. Stream: what a command prints.
 pub fn check(data: &[u8]) {
@@ -13,21 +15,14 @@ pub fn check(data: &[u8]) {
         begun: None,
         fragment_len,
     };
-    let mut lines = Lines::new();
-    for mut piece in super::pieces(output, *knob) {
-        while let Some(piece) = lines.next_piece(&mut piece, fragment_len) {
-            messages.add(piece);
-        }
-        assert!(piece.is_empty(), "all input is taken");
-        if knob % 2 == 0 {
-            lines.release();
-        }
+    let mut lines = Records::with(b'\n', Crlf::Strip, fragment_len, usize::MAX);
+    let mut sink = |piece: Piece<'_>| messages.add(piece);
+    for piece in super::pieces(output, *knob) {
+        assert_eq!(lines.push(piece, &mut sink), Ok(()));
     }
-    if let Some(piece) = lines.finish() {
-        messages.add(piece);
-    }
+    assert_eq!(lines.finish(&mut sink), Ok(()));
+    assert_eq!(lines.finish(&mut |_| panic!("a second end")), Ok(()));
     assert_eq!(messages.begun, None, "a message has no end");
-    assert!(!lines.has_tail() && lines.finish().is_none());
     assert_eq!(messages.whole, reference(output));
     if let Ok(text) = std::str::from_utf8(output) {
         let end = if text.ends_with('\n') { "\n" } else { "" };
@@ -44,7 +39,10 @@ struct Messages {
 
 impl Messages {
     fn add(&mut self, piece: Piece<'_>) {
-        let Piece { text, first, last } = piece;
+        let Piece {
+            bytes, first, last, ..
+        } = piece;
+        let text = std::str::from_utf8(bytes).expect("a piece is UTF-8 by itself");
         // A byte that is no UTF-8 becomes three.
         assert!(text.len() <= 3 * self.fragment_len, "{} bytes", text.len());
         assert_eq!(first, self.begun.is_none(), "messages are interleaved");
