@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::{Arg, Parser};
@@ -14,11 +15,12 @@ use crate::config::{Config, Crlf, Framing, Mode, Stderr};
 use crate::log::Level;
 
 mod values;
+mod words;
 use values::{
-    address, duration, host_name, list, number, origin, size, token, variable, yes_or_no,
+    address, duration, host_name, list, number, origin, route, size, token, variable, yes_or_no,
 };
 
-/// What `wspipe --help` prints: 80 columns and 24 lines, with the shell's next prompt.
+/// What `wspipe --help` prints: 80 columns, and 40 lines at most.
 pub const HELP: &str = "\
 Usage: wspipe [OPTIONS]                         a demo: page, echo and shell
        wspipe [OPTIONS] [--] COMMAND [ARGS...]  COMMAND for every client
@@ -29,12 +31,19 @@ Access   --origin=LIST|any                other sites whose pages may connect
          --allow-host=LIST                other names that this server goes by
          --subprotocol=LIST               sub-protocols that it agrees to speak
          --same-user=yes|no [yes]         demo: the shell is for your user only
+Several  --route=/PATH=COMMAND|echo:      served at /PATH and below; repeatable
+         --dir=DIR                        each program in DIR at its path
 Command  --framing=lines|raw|null|length [lines]   --binary: raw   --null: null
          --crlf=strip|keep [strip]        --max-line=SIZE [none]
          --flush=MS [off]                 send a line unfinished for so long
          --stderr=merge|log|drop|json [merge]   log, where there are no lines
          --passenv=LIST [PATH,LANG,TZ,HOME]  variables that it inherits
          --kill-after=TIME|never [1s]     when its client has left
+Clients  --once                           end after the first, as it did
+         --exit-when-idle                 end when the last one has left
+         --max-clients=N [none]           --max-clients-per-ip=N [none]
+         --max-processes=N [1024]         --spawn-rate=N [none]  a second
+         --session-timeout=TIME [none]    --idle-timeout=TIME [none]
 Sizes    --max-message=SIZE [1M]          --high-water=SIZE [64k]
          --max-head=SIZE [8k]             --max-headers=N [64]
 Times    --ping-interval=TIME [25s]       --pong-timeout=TIME [60s]
@@ -130,7 +139,7 @@ struct Opt {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scope {
     Always,
-    /// Where there is a command: not with `--echo`.
+    /// Where there is a command: not with `--echo` alone.
     Command,
     /// Where a command's lines, or what stands between its NULs, are messages.
     Records,
@@ -138,6 +147,8 @@ enum Scope {
     Lines,
     /// Only in the demo.
     Demo,
+    /// Where more than one client may come: not with `--once`.
+    Several,
 }
 
 /// Whether an option takes a value, and what it does. The error says what should be written.
@@ -185,6 +196,22 @@ const OPTIONS: &[Opt] = &[
             Ok(())
         },
     ),
+    value("route", "/PATH=COMMAND", Scope::Always, |draft, text| {
+        let route = route(text)?;
+        let known = &draft.config.routes;
+        if known.iter().any(|other| other.path == route.path) {
+            return Err("this path has a route already: leave one of the two out".to_owned());
+        }
+        draft.config.routes.push(route);
+        Ok(())
+    }),
+    value("dir", "DIR", Scope::Always, |draft, text| {
+        if text.is_empty() {
+            return Err("write the path of a directory".to_owned());
+        }
+        draft.config.directory = Some(PathBuf::from(text));
+        Ok(())
+    }),
     flag("binary", Scope::Command, |draft| {
         draft.framings.push(Framing::Raw)
     }),
@@ -229,6 +256,33 @@ const OPTIONS: &[Opt] = &[
     value("kill-after", "TIME", Scope::Command, |draft, text| {
         let kill_after = unless("never", text, |text| duration(text, SECOND, Duration::ZERO));
         set(&mut draft.config.kill_after, kill_after)
+    }),
+    flag("once", Scope::Always, |draft| draft.config.once = true),
+    flag("exit-when-idle", Scope::Several, |draft| {
+        draft.config.exit_when_idle = true
+    }),
+    value("max-clients", "N", Scope::Several, |draft, text| {
+        let clients_max = unless("none", text, |text| number(text, 1, COUNT_MAX));
+        set(&mut draft.config.clients_max, clients_max)
+    }),
+    value("max-clients-per-ip", "N", Scope::Several, |draft, text| {
+        let clients_max = unless("none", text, |text| number(text, 1, COUNT_MAX));
+        set(&mut draft.config.clients_per_ip_max, clients_max)
+    }),
+    value("max-processes", "N", Scope::Command, |draft, text| {
+        set(&mut draft.config.processes_max, number(text, 1, COUNT_MAX))
+    }),
+    value("spawn-rate", "N", Scope::Command, |draft, text| {
+        let rate = unless("none", text, |text| number(text, 1, SPAWN_RATE_MAX));
+        set(&mut draft.config.spawn_rate, rate)
+    }),
+    value("session-timeout", "TIME", Scope::Always, |draft, text| {
+        let timeout = unless("none", text, |text| duration(text, SECOND, MILLI));
+        set(&mut draft.config.session_timeout, timeout)
+    }),
+    value("idle-timeout", "TIME", Scope::Always, |draft, text| {
+        let timeout = unless("none", text, |text| duration(text, SECOND, MILLI));
+        set(&mut draft.config.idle_timeout, timeout)
     }),
     value("max-message", "SIZE", Scope::Always, |draft, text| {
         set(&mut draft.config.message_len_max, size(text, 1))
@@ -305,6 +359,12 @@ const OPTIONS: &[Opt] = &[
 fn framings() -> impl Iterator<Item = Framing> {
     [Framing::Lines, Framing::Raw, Framing::Null, Framing::Length].into_iter()
 }
+/// The largest number of clients or commands that can be asked for: more than any kernel's
+/// processes (`PID_MAX_LIMIT`, 2^22).
+const COUNT_MAX: usize = 10_000_000;
+
+/// The largest `--spawn-rate`: at a million the time between two is a microsecond.
+const SPAWN_RATE_MAX: u32 = 1_000_000;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -412,8 +472,10 @@ impl Draft {
             }
             Some(words) => Mode::Command(words),
             None if self.echo => Mode::Echo,
+            None if config.directory.is_some() || !config.routes.is_empty() => Mode::Routes,
             None => Mode::Demo,
         };
+        check_paths(&config)?;
         if !self.addresses.is_empty() {
             config.addresses = self.addresses;
         }
@@ -449,15 +511,36 @@ fn only_framing(asked: &[Framing]) -> Result<Option<Framing>, UsageError> {
     }
 }
 
+/// Refuses two that would serve the same paths. Below `--dir` what is not there is not there, so
+/// nothing else can be at every path.
+fn check_paths(config: &Config) -> Result<(), UsageError> {
+    let at_root = config.routes.iter().any(|route| route.path.is_empty());
+    let everywhere = match &config.mode {
+        Mode::Command(_) => Some("COMMAND"),
+        Mode::Echo => Some("--echo"),
+        Mode::Demo | Mode::Routes => None,
+    };
+    let (one, other) = match (everywhere, at_root, &config.directory) {
+        (Some(everywhere), true, _) => (everywhere, "--route=/"),
+        (Some(everywhere), false, Some(_)) => (everywhere, "--dir"),
+        (None, true, Some(_)) => ("--route=/", "--dir"),
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "{one} and {other} would both serve the paths that no other option names: \
+         leave one of the two out, or give it a path of its own with --route=/PATH="
+    );
+    Err(UsageError(message))
+}
+
 /// Refuses an option that has no effect with what is served.
 fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
     let framing = config.framing;
     let has_records = matches!(framing, Framing::Lines | Framing::Null);
     for &Opt { name, scope, .. } in given {
-        let (echo, demo) = (config.mode == Mode::Echo, config.mode == Mode::Demo);
         let why = match scope {
-            Scope::Command | Scope::Records | Scope::Lines if echo => {
-                "there is no command with --echo".to_owned()
+            Scope::Command | Scope::Records | Scope::Lines if !config.has_commands() => {
+                "no command is served".to_owned()
             }
             Scope::Records if !has_records => {
                 format!("there are no lines with --framing={}", framing.name())
@@ -465,7 +548,10 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
             Scope::Lines if framing != Framing::Lines => {
                 format!("there are no lines with --framing={}", framing.name())
             }
-            Scope::Demo if !demo => "it is for the shell of the demo alone".to_owned(),
+            Scope::Demo if config.mode != Mode::Demo => {
+                "it is for the shell of the demo alone".to_owned()
+            }
+            Scope::Several if config.once => "one client is all that --once serves".to_owned(),
             _ => continue,
         };
         let message = format!("--{name} would have no effect, {why}: leave it out");

@@ -84,6 +84,10 @@ struct Open {
     assembly: Assembly,
     /// Whether the socket is not read because of back-pressure.
     paused: bool,
+    /// When the session began.
+    opened_at: Instant,
+    /// When a part of a message last passed, either way.
+    active_at: Instant,
 }
 
 /// Where a client's messages go.
@@ -350,6 +354,8 @@ impl<S: Socket> Client<S> {
             },
             assembly: Assembly::new(),
             paused: false,
+            opened_at: now,
+            active_at: now,
         });
     }
 
@@ -375,6 +381,7 @@ impl<S: Socket> Client<S> {
             keepalive,
             sink,
             assembly,
+            active_at,
             ..
         }) = &mut self.phase
         else {
@@ -393,6 +400,7 @@ impl<S: Socket> Client<S> {
                 Ok(None) => return,
                 Ok(Some(Event::Data { kind, bytes, last })) => {
                     record.received.count(bytes.len(), last);
+                    *active_at = cx.now;
                     let framing = cx.config.framing;
                     if let (Some(stdin), Framing::Raw) = (&mut stdin, framing) {
                         stdin.push(framing, kind, bytes, &mut cx.pool);
@@ -439,6 +447,7 @@ impl<S: Socket> Client<S> {
             first,
             last,
         } = piece;
+        open.active_at = now;
         note_first_unsent(&self.outbox, &mut open.keepalive, now);
         let out = self.outbox.writer(pool);
         open.ws.send_fragment(kind, first, last, bytes, out);
@@ -611,10 +620,13 @@ impl<S: Socket> Client<S> {
                 };
                 Some(http.since + patience)
             }
-            Phase::Open(open) => Some(
-                open.keepalive
-                    .deadline(&limits(&cx.config), !self.outbox.is_empty()),
-            ),
+            Phase::Open(open) => {
+                let silence = open
+                    .keepalive
+                    .deadline(&limits(&cx.config), !self.outbox.is_empty());
+                let term = open.terms(&cx.config).map(|(at, _)| at).min();
+                Some(term.map_or(silence, |at| at.min(silence)))
+            }
             Phase::Closing { until, .. } | Phase::Lingering { until, .. } => Some(*until),
             Phase::Gone => None,
         }
@@ -632,6 +644,9 @@ impl<S: Socket> Client<S> {
                 Awaits::Request | Awaits::Room => self.lost(format_args!("idle"), cx),
             },
             Phase::Open(open) => {
+                if let Some((_, why)) = open.terms(&cx.config).find(|(at, _)| *at <= cx.now) {
+                    return self.close(CloseCode::POLICY_VIOLATION, why, cx);
+                }
                 let acked = self
                     .written
                     .saturating_sub(self.socket.unacknowledged() as u64);
@@ -687,6 +702,23 @@ impl Http {
             None if self.bytes.is_empty() => Awaits::Request,
             None => Awaits::Head,
         }
+    }
+}
+
+impl Open {
+    /// When the time is over that a client may stay, and the reason for the close frame. Of the
+    /// codes 1008 says it best: it is neither a failure nor an end that the command brought about,
+    /// but a rule of this server, which the reason names.
+    fn terms(&self, config: &Config) -> impl Iterator<Item = (Instant, &'static str)> + use<> {
+        let session = config.session_timeout.map(|timeout| {
+            let why = "the session lasted as long as --session-timeout allows";
+            (self.opened_at + timeout, why)
+        });
+        let idle = config.idle_timeout.map(|timeout| {
+            let why = "no message passed for as long as --idle-timeout allows";
+            (self.active_at + timeout, why)
+        });
+        session.into_iter().chain(idle)
     }
 }
 

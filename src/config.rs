@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What the server serves, on which addresses, and within which limits.
@@ -13,8 +14,12 @@ use std::time::Duration;
 /// most [`DURATION_MAX`], so adding one to an `Instant` cannot overflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// What a client gets.
+    /// What a client gets at every path that nothing below takes.
     pub mode: Mode,
+    /// What is served at certain paths, each path once. Default: nothing.
+    pub routes: Vec<Route>,
+    /// The directory whose programs are served, each at its path. Default: none.
+    pub directory: Option<PathBuf>,
 
     /// The addresses to listen on, at least one and each only once. Default: 127.0.0.1 alone.
     pub addresses: Vec<IpAddr>,
@@ -62,6 +67,25 @@ pub struct Config {
     /// waits. Default: 1 s.
     pub kill_after: Option<Duration>,
 
+    /// Whether the server ends after its first client. Default: no.
+    pub once: bool,
+    /// Whether the server ends when its last client has left. Default: no.
+    pub exit_when_idle: bool,
+    /// The most clients at once, each a WebSocket until its connection is gone; at least 1.
+    /// Default: as many as there are descriptors for.
+    pub clients_max: Option<usize>,
+    /// The most clients at once from one IP address, at least 1. Default: any number.
+    pub clients_per_ip_max: Option<usize>,
+    /// The most commands at once, those that are being ended among them; at least 1.
+    /// Default: 1024.
+    pub processes_max: usize,
+    /// How many commands may be started in a second, at least 1. Default: any number.
+    pub spawn_rate: Option<u32>,
+    /// How long a client may stay. Default: any time.
+    pub session_timeout: Option<Duration>,
+    /// How long a client may stay without a message either way. Default: any time.
+    pub idle_timeout: Option<Duration>,
+
     /// The longest request head, its empty line included. Default: 8 KiB.
     pub head_len_max: usize,
     /// The most header fields in a request head. Default: 64.
@@ -91,6 +115,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::Demo,
+            routes: Vec::new(),
+            directory: None,
             addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
             port: 8080,
             backlog: 4096,
@@ -108,6 +134,14 @@ impl Default for Config {
             stderr: Stderr::Merge,
             passenv: ["PATH", "LANG", "TZ", "HOME"].map(OsString::from).to_vec(),
             kill_after: Some(Duration::from_secs(1)),
+            once: false,
+            exit_when_idle: false,
+            clients_max: None,
+            clients_per_ip_max: None,
+            processes_max: 1024,
+            spawn_rate: None,
+            session_timeout: None,
+            idle_timeout: None,
             head_len_max: 8 * 1024,
             headers_max: 64,
             head_timeout: Duration::from_secs(10),
@@ -122,7 +156,17 @@ impl Default for Config {
     }
 }
 
-/// What a client gets.
+impl Config {
+    /// Whether anything that is served is a command.
+    pub fn has_commands(&self) -> bool {
+        let is_command = |route: &Route| route.target != Target::Echo;
+        matches!(self.mode, Mode::Demo | Mode::Command(_))
+            || self.directory.is_some()
+            || self.routes.iter().any(is_command)
+    }
+}
+
+/// What a client gets at every path that no route takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// The console page at `/`, an echo at `/echo`, a shell (`sh`) at `/ws`.
@@ -131,6 +175,26 @@ pub enum Mode {
     Command(Vec<OsString>),
     /// Its own messages, at every path.
     Echo,
+    /// Nothing: there are only routes, a directory, or both.
+    Routes,
+}
+
+/// What is served at a path and below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The path, not percent-encoded and without a final `/`; empty: every path.
+    pub path: String,
+    /// What a client gets there.
+    pub target: Target,
+}
+
+/// What a client gets at a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Its own messages.
+    Echo,
+    /// This command, its name first; never empty.
+    Command(Vec<OsString>),
 }
 
 /// How bytes of a pipe and messages of a WebSocket correspond.

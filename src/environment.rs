@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::http::head::Request;
 use crate::http::host::Name;
+use crate::http::percent;
 use crate::http::session;
 
 /// What the environment says beside the request.
@@ -77,7 +78,7 @@ fn add_request(variables: &mut Variables, request: &Request<'_>, gateway: &Gatew
     };
     set("REQUEST_URI", uri.as_ref());
     set("QUERY_STRING", request.query.unwrap_or("").as_ref());
-    let path = decode_percent(request.path);
+    let path = percent::decode(request.path);
     let path_info = path
         .strip_prefix(gateway.script_name.as_bytes())
         .unwrap_or(&path);
@@ -172,32 +173,6 @@ fn header_variable(name: &str) -> Option<String> {
         "HTTP_{}",
         name.to_ascii_uppercase().replace('-', "_")
     ))
-}
-
-/// Replaces each `%` and two hexadecimal digits by the byte that they stand for. Other signs stay
-/// as they are. No NUL comes out: the request head is refused when it has one.
-fn decode_percent(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| (*byte? as char).to_digit(16);
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        match (
-            bytes[at],
-            digit(bytes.get(at + 1)),
-            digit(bytes.get(at + 2)),
-        ) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((16 * high + low) as u8);
-                at += 3;
-            }
-            (byte, ..) => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 /// Makes values of UNIQUE_ID: letters, digits and `-`, so that one can be part of a file's name.

@@ -50,7 +50,7 @@
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
 //! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
-//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
+//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`directory`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //!
 //! Read them in that order for the parts before the whole, or follow the steps above for the
 //! whole before the parts.
@@ -65,6 +65,7 @@ pub mod client;
 pub mod config;
 pub mod context;
 pub mod deadlines;
+pub mod directory;
 pub mod environment;
 pub mod event_loop;
 pub mod framing;

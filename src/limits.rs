@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::unistd::geteuid;
 
-use crate::config::{CLIENTS_EXPECTED, Config, Mode, RESERVED_DESCRIPTORS, Stderr};
+use crate::config::{CLIENTS_EXPECTED, Config, RESERVED_DESCRIPTORS, Stderr};
 
 /// RLIMIT_NOFILE: how many descriptors a process may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn warnings(config: &Config, descriptors: rlim_t, processes: rlim_t) -> Vec<
         ));
     }
     // The user's other processes count too, so this many is the most, not a promise.
-    if config.mode != Mode::Echo && processes < expected {
+    if config.has_commands() && processes < expected {
         lines.push(format!(
             "{processes} processes are enough for {processes} commands at once, at most: \
              raise the limit (ulimit -u, or LimitNPROC= of systemd)"
@@ -72,10 +72,10 @@ pub fn warnings(config: &Config, descriptors: rlim_t, processes: rlim_t) -> Vec<
 
 /// A client is a socket, and its command a pipe to stdin and one from stdout, perhaps one more.
 fn descriptors_per_client(config: &Config) -> rlim_t {
-    match (&config.mode, config.stderr) {
-        (Mode::Echo, _) => 1,
-        (_, Stderr::Log | Stderr::Json) => 4,
-        (_, Stderr::Merge | Stderr::Drop) => 3,
+    match (config.has_commands(), config.stderr) {
+        (false, _) => 1,
+        (true, Stderr::Log | Stderr::Json) => 4,
+        (true, Stderr::Merge | Stderr::Drop) => 3,
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
         config.stderr = Stderr::Log;
         assert!(warnings(&config, 117, 100)[0].contains("21 clients"));
 
-        config.mode = Mode::Echo;
+        config.mode = crate::config::Mode::Echo;
         let lines = warnings(&config, 117, 100);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].contains("84 clients"));

@@ -13,6 +13,8 @@ use nix::sys::signal::{Signal as NixSignal, kill};
 use nix::unistd::{Pid as NixPid, geteuid};
 
 use crate::config::Config;
+use crate::directory::Directory;
+use crate::http::routes::Entry;
 use crate::ladder::Signal;
 use crate::limits::DescriptorLimit;
 use crate::listener;
@@ -31,6 +33,7 @@ pub struct Linux {
     listeners: Vec<TcpListener>,
     signals: Signals,
     descriptors: DescriptorLimit,
+    directory: Option<Directory>,
 }
 
 impl Linux {
@@ -50,6 +53,7 @@ impl Linux {
         for (index, listener) in (0..).zip(&mut listeners) {
             registry.register(listener, Source::Listener(index).into(), Interest::READABLE)?;
         }
+        let directory = config.directory.as_deref().map(Directory::open);
         let signals = Signals::start()?;
         signals.register(&registry, Source::Signals.into())?;
         Ok(Self {
@@ -57,6 +61,7 @@ impl Linux {
             listeners,
             signals,
             descriptors,
+            directory: directory.transpose()?,
         })
     }
 
@@ -124,6 +129,11 @@ impl System for Linux {
             registry.register(stderr, Source::Stderr(id).into(), Interest::READABLE)?;
         }
         Ok(())
+    }
+
+    fn look_up(&mut self, name: &str) -> Entry {
+        let directory = self.directory.as_ref();
+        directory.map_or(Entry::Nothing, |directory| directory.entry(name))
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {

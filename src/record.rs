@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::log::Escaped;
@@ -24,8 +25,8 @@ pub struct Record {
     /// The close code that ended the connection, the peer's or ours; `None`: it was lost without
     /// one.
     pub code: Option<CloseCode>,
-    /// The command's number, if there is a command.
-    pub pid: Option<Pid>,
+    /// The command's name and number, if there is a command.
+    pub command: Option<(Rc<str>, Pid)>,
     /// How the command ended, once it has.
     pub exit: Option<Exit>,
 }
@@ -49,7 +50,12 @@ impl Tally {
 
 impl Record {
     /// A connection that is open from `now` on.
-    pub fn new(peer: SocketAddr, path: &str, pid: Option<Pid>, now: Instant) -> Self {
+    pub fn new(
+        peer: SocketAddr,
+        path: &str,
+        command: Option<(Rc<str>, Pid)>,
+        now: Instant,
+    ) -> Self {
         Self {
             peer,
             path: path.into(),
@@ -57,24 +63,19 @@ impl Record {
             received: Tally::default(),
             sent: Tally::default(),
             code: None,
-            pid,
+            command,
             exit: None,
         }
     }
 
-    /// The line of the log. `command` is the program's name, for a connection that had one.
-    pub fn line<'a>(&'a self, command: &'a str, now: Instant) -> impl fmt::Display + 'a {
-        Line {
-            record: self,
-            command,
-            now,
-        }
+    /// The line of the log.
+    pub fn line(&self, now: Instant) -> impl fmt::Display {
+        Line { record: self, now }
     }
 }
 
 struct Line<'a> {
     record: &'a Record,
-    command: &'a str,
     now: Instant,
 }
 
@@ -87,7 +88,7 @@ impl fmt::Display for Line<'_> {
             received,
             sent,
             code,
-            pid,
+            command,
             exit,
         } = self.record;
         write!(
@@ -95,10 +96,10 @@ impl fmt::Display for Line<'_> {
             "closed peer={peer} path=\"{}\"",
             Escaped(path.as_bytes())
         )?;
-        match pid {
-            Some(pid) => {
-                let command = Escaped(self.command.as_bytes());
-                write!(f, " service=command command=\"{command}\" pid={pid}")?;
+        match command {
+            Some((name, pid)) => {
+                let name = Escaped(name.as_bytes());
+                write!(f, " service=command command=\"{name}\" pid={pid}")?;
             }
             None => f.write_str(" service=echo")?,
         }
@@ -132,22 +133,20 @@ mod tests {
     fn a_record_is_one_line_of_key_and_value() {
         let now = Instant::now();
         let peer = "127.0.0.1:5555".parse().unwrap();
-        let mut record = Record::new(peer, "/ws", Some(77), now);
+        let mut record = Record::new(peer, "/ws", Some(("sh".into(), 77)), now);
         record.received.count(3, true);
         record.sent.count(10, false);
         record.sent.count(2, true);
         record.code = Some(CloseCode::NORMAL);
         record.exit = Some(Exit::Status(0));
         assert_eq!(
-            record
-                .line("sh", now + Duration::from_millis(1234))
-                .to_string(),
+            record.line(now + Duration::from_millis(1234)).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77 \
              duration=1.234 in=3/1 out=12/1 code=1000 exit=\"exit 0\""
         );
         let record = Record::new(peer, "/a\nb", None, now);
         assert_eq!(
-            record.line("", now).to_string(),
+            record.line(now).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \
              out=0/0 code=1006"
         );

@@ -4,17 +4,20 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Instant;
 
 use nix::unistd::{Uid, gethostname};
 
-use crate::config::{BATCH_LEN, Config, Framing, Mode};
+use crate::config::{BATCH_LEN, Config, Framing, Mode, Target};
 use crate::context::Context;
+use crate::directory::Directory;
 use crate::event_loop::EventLoop;
-use crate::http::answer::{Offer, Site};
+use crate::http::answer::Site;
 use crate::http::policy::Policy;
+use crate::http::routes::{Offer, Route, Routes, Service};
 use crate::limits::{self, DescriptorLimit};
 use crate::linux::Linux;
 use crate::log::Log;
@@ -48,9 +51,10 @@ impl StartError {
 ///
 /// # Errors
 /// Whatever keeps the server from starting, or the loop from going on.
-pub fn serve(config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartError> {
-    let (offer, command) = offer_of(&config);
-    let site = site_of(&config, offer, &command)?;
+pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartError> {
+    config.directory = config.directory.map(found_directory).transpose()?;
+    let (offer, commands) = offer_of(&config);
+    let site = site_of(&config, offer, &commands)?;
 
     let descriptors = DescriptorLimit::raise()
         .map_err(|errno| StartError::System(format!("the limit of open files: {errno}")))?;
@@ -65,7 +69,7 @@ pub fn serve(config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartError>
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
-    for warning in exposure_warnings(&config, offer, &command, &addresses) {
+    for warning in exposure_warnings(&config, &site.offer, &commands, &addresses) {
         say(&format!("warning: {warning}"));
     }
     for address in &addresses {
@@ -74,32 +78,61 @@ pub fn serve(config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartError>
 
     let log = Log::new(config.log_level);
     let cx = Context::new(config, log, Instant::now());
-    let mut server = Server::new(linux, site, command, cx);
+    let mut server = Server::new(linux, site, commands, cx);
     event_loop
         .run(&mut server)
         .map_err(StartError::system("epoll"))?;
     Ok(server.exit_code())
 }
 
-/// What is served, and the command that is started for it.
-fn offer_of(config: &Config) -> (Offer, Vec<OsString>) {
+/// The absolute path of the directory of `--dir`, once it is known to be there.
+fn found_directory(path: PathBuf) -> Result<PathBuf, StartError> {
+    let found = Directory::open(&path).map_err(|error| {
+        let shown = path.to_string_lossy();
+        let shown = shown.escape_debug();
+        StartError::Usage(format!(
+            "--dir={shown}: {error}; name a directory that is there"
+        ))
+    });
+    found.map(|directory| directory.path().to_owned())
+}
+
+/// What is served where, and the commands that it names by their index.
+fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
+    let mut commands = Vec::new();
+    let mut routes = Vec::new();
+    let mut add = |path: &str, target: Option<&[OsString]>| {
+        let service = target.map_or(Service::Echo, |command| {
+            commands.push(command.to_vec());
+            Service::Command(commands.len() - 1)
+        });
+        let path = path.to_owned();
+        routes.push(Route { path, service });
+    };
     match &config.mode {
-        Mode::Echo => (Offer::Echo, Vec::new()),
-        Mode::Command(command) => (Offer::Command, command.clone()),
-        Mode::Demo => (
-            Offer::Demo {
-                shell: is_loopback_only(config),
-            },
-            vec!["sh".into()],
-        ),
+        Mode::Demo => {
+            let shell = is_loopback_only(config);
+            return (Offer::Demo { shell }, vec![vec!["sh".into()]]);
+        }
+        Mode::Command(command) => add("", Some(command)),
+        Mode::Echo => add("", None),
+        Mode::Routes => {}
     }
+    for route in &config.routes {
+        match &route.target {
+            Target::Echo => add(&route.path, None),
+            Target::Command(command) => add(&route.path, Some(command)),
+        }
+    }
+    let routes = Routes::new(routes, config.directory.is_some());
+    (Offer::Routes(routes), commands)
 }
 
 fn is_loopback_only(config: &Config) -> bool {
     config.addresses.iter().all(IpAddr::is_loopback)
 }
 
-fn site_of(config: &Config, offer: Offer, command: &[OsString]) -> Result<Site, StartError> {
+fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<Site, StartError> {
     let host_name = gethostname().map(|name| name.to_string_lossy().into_owned());
     let policy = Policy::new(
         config.origins.clone(),
@@ -111,10 +144,7 @@ fn site_of(config: &Config, offer: Offer, command: &[OsString]) -> Result<Site, 
     .map_err(StartError::Usage)?;
     Ok(Site {
         offer,
-        command_name: command
-            .first()
-            .map(|program| name_of(program))
-            .unwrap_or_default(),
+        command_names: commands.iter().map(|words| name_of(&words[0])).collect(),
         binary: config.framing == Framing::Raw,
         subprotocols: config.subprotocols.clone(),
         policy,
@@ -122,46 +152,53 @@ fn site_of(config: &Config, offer: Offer, command: &[OsString]) -> Result<Site, 
 }
 
 /// The program's name without its folder, which is nobody's business.
-fn name_of(program: &OsStr) -> String {
+fn name_of(program: &OsStr) -> Rc<str> {
     let name = Path::new(program).file_name().unwrap_or(program);
-    name.to_string_lossy().into_owned()
+    name.to_string_lossy().into()
 }
 
 /// What a person should know who lets others reach the server, or whose command is not there.
 fn exposure_warnings(
     config: &Config,
-    offer: Offer,
-    command: &[OsString],
+    offer: &Offer,
+    commands: &[Vec<OsString>],
     addresses: &[SocketAddr],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    if offer == (Offer::Demo { shell: false }) {
+    if *offer == (Offer::Demo { shell: false }) {
         warnings.push(
             "the shell at /ws is not served, because not every address is a loopback one; \
              name it as COMMAND to serve it: wspipe [OPTIONS] sh"
                 .to_owned(),
         );
     }
-    let Some(program) = command.first() else {
-        return warnings;
-    };
-    let shown = program.to_string_lossy();
-    if let Mode::Command(_) = config.mode {
-        let user = user_name(Uid::current());
-        for address in addresses
-            .iter()
-            .filter(|address| !address.ip().is_loopback())
-        {
-            warnings.push(format!(
-                "anyone who can reach {address} runs {shown} as {user}"
-            ));
-        }
+    if config.mode != Mode::Demo {
+        warnings.extend(exposed(config, commands, addresses));
     }
     let path = std::env::var_os("PATH").filter(|_| config.passenv.iter().any(|n| n == "PATH"));
-    if let Err(error) = spawn::look_up(program, path.as_deref()) {
-        warnings.push(format!("{shown} cannot be started yet: {error}"));
+    for program in commands.iter().map(|words| &words[0]) {
+        if let Err(error) = spawn::look_up(program, path.as_deref()) {
+            let shown = program.to_string_lossy();
+            warnings.push(format!("{shown} cannot be started yet: {error}"));
+        }
     }
     warnings
+}
+
+/// A line for each address that others can reach.
+fn exposed(config: &Config, commands: &[Vec<OsString>], addresses: &[SocketAddr]) -> Vec<String> {
+    let programs = commands.iter().map(|words| words[0].to_string_lossy());
+    let directory = config.directory.iter();
+    let in_directory = directory.map(|path| format!("the programs in {}", path.display()).into());
+    let shown: Vec<_> = programs.chain(in_directory).collect();
+    if shown.is_empty() {
+        return Vec::new();
+    }
+    let (shown, user) = (shown.join(", "), user_name(Uid::current()));
+    let addresses = addresses.iter().filter(|it| !it.ip().is_loopback());
+    addresses
+        .map(|address| format!("anyone who can reach {address} runs {shown} as {user}"))
+        .collect()
 }
 
 /// The name of a user, from /etc/passwd. (getpwuid(3) would bring in the name service, which a

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use crate::config::Stderr;
+use crate::http::routes::Entry;
 use crate::ladder::Signal;
 use crate::source::{ClientId, ProcessId};
 
@@ -62,6 +63,10 @@ pub trait System {
     /// # Errors
     /// As `epoll_ctl(2)`.
     fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()>;
+
+    /// What a name below `--dir` stands for: a relative path without `.` and `..`. Nothing, where
+    /// it leads out of the directory.
+    fn look_up(&mut self, name: &str) -> Entry;
 
     /// Starts a command as the leader of its own session and process group.
     ///

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layer of each module, by the first part of its path under `src`. `config` is at the
 /// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 31] = [
+const LAYERS: [(&str, u8); 32] = [
     ("ws", 0),
     ("http", 0),
     ("framing", 0),
@@ -34,6 +34,7 @@ const LAYERS: [(&str, u8); 31] = [
     ("listener", 4),
     ("signals", 4),
     ("spawn", 4),
+    ("directory", 4),
     ("peer_uid", 4),
     ("limits", 4),
     ("cli", 4),

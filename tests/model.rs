@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use wspipe::config::{Config, Framing, Mode};
 use wspipe::context::Context;
 use wspipe::event_loop::{Handler, Next};
-use wspipe::http::answer::{Offer, Site};
+use wspipe::http::answer::Site;
 use wspipe::http::policy::Policy;
+use wspipe::http::routes::{Entry, Offer};
 use wspipe::ladder::Signal;
 use wspipe::log::{Level, Log};
 use wspipe::readiness::Readiness;
@@ -234,6 +235,10 @@ impl System for Sim {
         world.children[child.stdin.1].id = Some(id);
         world.edge(Source::Stdin(id), Readiness::WRITABLE);
         Ok(())
+    }
+
+    fn look_up(&mut self, _name: &str) -> Entry {
+        Entry::Nothing
     }
 
     fn spawn(&mut self, _spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
@@ -584,14 +589,14 @@ impl Run {
         };
         let site = Site {
             offer: Offer::Demo { shell: true },
-            command_name: "sh".to_owned(),
+            command_names: vec!["sh".into()],
             binary: false,
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         };
         let now = Instant::now();
         let cx = Context::new(config, Log::new(Level::Error), now);
-        let server = Server::new(Sim(world.clone()), site, vec!["sh".into()], cx);
+        let server = Server::new(Sim(world.clone()), site, vec![vec!["sh".into()]], cx);
         let trace = std::env::var_os("WSPIPE_MODEL_TRACE").is_some();
         let random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         Self {

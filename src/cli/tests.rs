@@ -1,6 +1,7 @@
 //! Command lines and what becomes of them.
 
 use super::*;
+use crate::config::{Route, Target};
 
 fn parse_words(words: &[&str]) -> Result<Invocation, UsageError> {
     parse(words.iter().map(OsString::from))
@@ -59,14 +60,14 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .into_iter()
         .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
         .collect();
-    assert_eq!(defaults.len(), 23, "{defaults:?}");
+    assert_eq!(defaults.len(), 29, "{defaults:?}");
     let words: Vec<_> = defaults.iter().map(String::as_str).collect();
     assert_eq!(config(&words), Config::default());
 }
 
 #[test]
 fn the_help_fits_a_terminal() {
-    assert!(HELP.lines().count() <= 23, "the 24th line is the prompt's");
+    assert!(HELP.lines().count() <= 40);
     for line in HELP.lines() {
         assert!(line.len() < 80, "{line}");
         assert!(line.is_ascii() && !line.ends_with(' '), "{line}");
@@ -154,6 +155,8 @@ fn every_option_with_a_value_takes_both_forms() {
             "TIME" => "30s",
             "MS" => "100",
             "LEVEL" => "debug",
+            "/PATH=COMMAND" => "/a=cat",
+            "DIR" => ".",
             words => words.rsplit('|').next().unwrap(),
         };
         let joined = config(&[&format!("--{name}={sample}")]);
@@ -177,6 +180,8 @@ fn every_option_with_a_value_takes_both_forms() {
 fn each_option_sets_its_own_field() {
     let words = "--address=::1 --port=1 --backlog=2 --origin=null --allow-host=h \
         --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3 --stderr=drop --passenv=E --kill-after=4 \
+        --exit-when-idle --max-clients=17 --max-clients-per-ip=18 --max-processes=19 \
+        --spawn-rate=20 --session-timeout=21 --idle-timeout=22 \
         --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
         --ping-interval=10 --pong-timeout=11 --write-timeout=12 --close-timeout=13 \
         --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn";
@@ -184,6 +189,8 @@ fn each_option_sets_its_own_field() {
     let secs = Duration::from_secs;
     let expected = Config {
         mode: Mode::Demo,
+        routes: vec![],
+        directory: None,
         addresses: vec!["::1".parse().unwrap()],
         port: 1,
         backlog: 2,
@@ -201,6 +208,14 @@ fn each_option_sets_its_own_field() {
         stderr: Stderr::Drop,
         passenv: vec!["E".into()],
         kill_after: Some(secs(4)),
+        once: false,
+        exit_when_idle: true,
+        clients_max: Some(17),
+        clients_per_ip_max: Some(18),
+        processes_max: 19,
+        spawn_rate: Some(20),
+        session_timeout: Some(secs(21)),
+        idle_timeout: Some(secs(22)),
         head_len_max: 700,
         headers_max: 8,
         head_timeout: secs(14),
@@ -343,7 +358,35 @@ fn any_origin_stands_alone() {
 
 #[test]
 fn an_option_without_effect_is_refused() {
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 24] = [
+        (
+            &["--route=/e=echo:", "--kill-after=1"],
+            "--kill-after would have no effect",
+        ),
+        (
+            &["--route=/a=cat", "--same-user=no"],
+            "--same-user would have no effect",
+        ),
+        (
+            &["--dir=.", "--same-user=no"],
+            "--same-user would have no effect",
+        ),
+        (
+            &["--echo", "--spawn-rate=9"],
+            "--spawn-rate would have no effect",
+        ),
+        (
+            &["--once", "--exit-when-idle"],
+            "--exit-when-idle would have no effect",
+        ),
+        (
+            &["--max-clients=2", "--once", "cat"],
+            "--max-clients would have no effect",
+        ),
+        (
+            &["--once", "--max-clients-per-ip=2"],
+            "--max-clients-per-ip would have no effect",
+        ),
         (&["--echo", "cat"], "--echo takes no COMMAND"),
         (&["--echo", "--binary"], "--binary would have no effect"),
         (&["--flush=9", "--echo"], "--flush would have no effect"),
@@ -388,6 +431,124 @@ fn an_option_without_effect_is_refused() {
         assert!(message.starts_with(start), "{words:?}: {message}");
         assert!(message.contains("leave"), "a remedy: {message}");
     }
+}
+
+fn route(path: &str, words: &[&str]) -> Route {
+    let target = match words {
+        [] => Target::Echo,
+        words => Target::Command(words.iter().map(OsString::from).collect()),
+    };
+    let path = path.to_owned();
+    Route { path, target }
+}
+
+#[test]
+fn routes_add_up_and_take_the_place_of_the_demo() {
+    let several = config(&[
+        "--route=/log=tail -f 'my file'",
+        "--route",
+        "/a/b c=env A=b",
+        "--route=/e=echo:",
+        "--route=/=sh",
+    ]);
+    assert_eq!(several.mode, Mode::Routes);
+    let expected = [
+        route("/log", &["tail", "-f", "my file"]),
+        route("/a/b c", &["env", "A=b"]),
+        route("/e", &[]),
+        route("", &["sh"]),
+    ];
+    assert_eq!(several.routes, expected);
+    assert!(several.has_commands());
+    assert!(!config(&["--route=/e=echo:"]).has_commands());
+    assert_eq!(config(&["--dir=/srv"]).mode, Mode::Routes);
+    assert!(config(&["--dir=/srv", "--passenv=A"]).has_commands());
+}
+
+#[test]
+fn routes_stand_beside_a_command_that_takes_the_other_paths() {
+    let beside = config(&["--route=/e=echo:", "cat"]);
+    assert_eq!(beside.mode, command(&["cat"]));
+    assert_eq!(beside.routes, [route("/e", &[])]);
+    let beside = config(&["--echo", "--route=/sh=sh", "--kill-after=2"]);
+    assert_eq!((beside.mode, beside.routes.len()), (Mode::Echo, 1));
+    let beside = config(&["--dir=.", "--route=/sh=sh"]);
+    assert_eq!((beside.mode, beside.routes.len()), (Mode::Routes, 1));
+}
+
+#[test]
+fn two_that_would_serve_the_same_paths_are_refused() {
+    let cases: [(&[&str], [&str; 2]); 7] = [
+        (&["--route=/=cat", "cat"], ["COMMAND", "--route=/"]),
+        (&["--route=/=echo:", "--echo"], ["--echo", "--route=/"]),
+        (&["--dir=.", "cat"], ["COMMAND", "--dir"]),
+        (&["--dir=.", "--echo"], ["--echo", "--dir"]),
+        (&["--dir=.", "--route=/=cat"], ["--route=/", "--dir"]),
+        (
+            &["--route=/a=x", "--route=/a=y"],
+            ["--route=/a=y", "has a route already"],
+        ),
+        (
+            &["--route=/=x", "--route=/=echo:"],
+            ["--route=/=echo:", "has a route already"],
+        ),
+    ];
+    for (words, parts) in cases {
+        let message = error(words);
+        for part in parts.into_iter().chain(["leave one of the two out"]) {
+            assert!(message.contains(part), "{words:?}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_route_that_cannot_be_reached_or_run_is_refused() {
+    let cases = [
+        ("/a", "write a path and a command"),
+        ("cat", "write a path and a command"),
+        ("a=cat", "a path begins with /"),
+        ("=cat", "a path begins with /"),
+        ("//=cat", "a path begins with /"),
+        ("/a/=cat", "a path begins with /"),
+        ("/a//b=cat", "a path begins with /"),
+        ("/../a=cat", "a path begins with /"),
+        ("/a/.=cat", "a path begins with /"),
+        ("/a?x=cat", "a path begins with /"),
+        ("/a#x=cat", "a path begins with /"),
+        ("/a%20b=cat", "a path begins with /"),
+        ("/a\nb=cat", "a path begins with /"),
+        ("/healthz=cat", "the server's own"),
+        ("/.wspipe/x=cat", "the server's own"),
+        ("/a=", "name a program"),
+        ("/a=  ", "name a program"),
+        ("/a='' x", "name a program"),
+        ("/a='x", "is not closed"),
+    ];
+    for (text, says) in cases {
+        let message = error(&[&format!("--route={text}")]);
+        assert!(
+            message.starts_with("--route=") && message.contains(says),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn limits_on_clients_can_be_lifted() {
+    for name in [
+        "max-clients",
+        "max-clients-per-ip",
+        "spawn-rate",
+        "session-timeout",
+        "idle-timeout",
+    ] {
+        let words = [format!("--{name}=7"), format!("--{name}=none")];
+        assert_eq!(config(&[&words[0], &words[1]]), Config::default(), "{name}");
+        let message = error(&[&format!("--{name}=0")]);
+        assert!(message.contains("or none"), "{message}");
+    }
+    assert!(error(&["--max-processes=0"]).contains("from 1 to"));
+    assert!(config(&["--once", "cat"]).once);
 }
 
 #[test]

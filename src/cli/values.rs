@@ -7,7 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::{DURATION_MAX, SIZE_MAX};
+use super::words;
+use crate::config::{DURATION_MAX, Route, SIZE_MAX, Target};
+use crate::http::pages::is_reserved;
 
 /// A number between `min` and `max`, both included.
 pub(super) fn number<N>(text: &str, min: N, max: N) -> Result<N, String>
@@ -156,6 +158,48 @@ pub(super) fn token(text: &str) -> Result<(), String> {
 pub(super) fn variable(text: &str) -> Result<(), String> {
     let fits = !text.contains(['=', '\0']);
     must(fits, "write names of variables alone, such as PATH,TERM")
+}
+
+/// A route: `/path=COMMAND` with the words of COMMAND as [`words::split`] divides them, or
+/// `/path=echo:`. The first `=` ends the path.
+pub(super) fn route(text: &str) -> Result<Route, String> {
+    let Some((path, target)) = text.split_once('=') else {
+        return Err("write a path and a command: --route=/log='tail -f log.txt'".to_owned());
+    };
+    let path = route_path(path)?;
+    let target = match target {
+        "echo:" => Target::Echo,
+        command => {
+            let words = words::split(command)?;
+            if words.first().is_none_or(String::is_empty) {
+                return Err("name a program behind the path, or echo:".to_owned());
+            }
+            Target::Command(words.into_iter().map(Into::into).collect())
+        }
+    };
+    Ok(Route { path, target })
+}
+
+/// The path of a route, its final `/` left out where it is the whole path. A browser takes `.`
+/// and `..` out of a path, so nobody could reach one with them.
+fn route_path(path: &str) -> Result<String, String> {
+    if path == "/" {
+        return Ok(String::new());
+    }
+    let mut segments = path.split('/').skip(1);
+    let fits = path.starts_with('/')
+        && segments.all(|segment| !matches!(segment, "" | "." | ".."))
+        && !path.contains(|c: char| c.is_control() || "?#%".contains(c));
+    must(
+        fits,
+        "a path begins with / and does not end with one: /log or /a/b, \
+         without . and .., and not percent-encoded",
+    )?;
+    must(
+        !is_reserved(path),
+        "/healthz and /.wspipe are the server's own: choose another path",
+    )?;
+    Ok(path.to_owned())
 }
 
 fn must(fits: bool, otherwise: &str) -> Result<(), String> {

@@ -1,48 +1,28 @@
 //! What a request gets: the order of the checks, in one place.
 
+use std::rc::Rc;
+
 use super::handshake::{self, AcceptKey};
 use super::head::Request;
 use super::pages;
 use super::policy::Policy;
 use super::refusal::Refusal;
 use super::response::{Response, Status};
+use super::routes::{Endpoint, LookUp, Offer};
 
 /// What is served, and to whom.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Which services there are, and where.
     pub offer: Offer,
-    /// The command's name, for the page to show.
-    pub command_name: String,
-    /// Whether the command's messages are binary, for the page to know.
+    /// The names of the commands, by their index, for the page and the log to show.
+    pub command_names: Vec<Rc<str>>,
+    /// Whether the commands' messages are binary, for the page to know.
     pub binary: bool,
     /// The sub-protocols that `--subprotocol` lists.
     pub subprotocols: Vec<String>,
     /// Who may connect.
     pub policy: Policy,
-}
-
-/// Which services there are, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// Echo at `/echo` and a shell at `/ws`.
-    Demo {
-        /// Whether there is the shell: not if an address is listened on that is not loopback.
-        shell: bool,
-    },
-    /// The command, at every path.
-    Command,
-    /// Echo, at every path.
-    Echo,
-}
-
-/// What is behind a WebSocket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// Each message comes back.
-    Echo,
-    /// A command of this index in the server's list.
-    Command(usize),
 }
 
 /// What a request gets, if it is not refused.
@@ -56,7 +36,7 @@ pub enum Answer {
     /// A WebSocket, once the caller has it ready and writes [`handshake::write_accept`].
     Upgrade {
         /// What is behind it.
-        service: Service,
+        endpoint: Endpoint,
         /// What to accept it with.
         key: AcceptKey,
         /// The sub-protocol that was chosen.
@@ -65,39 +45,50 @@ pub enum Answer {
 }
 
 /// Answers a request: a page is appended to `out`, a WebSocket is for the caller to open.
+/// `look_up` is asked what there is below `--dir`.
 ///
 /// # Errors
 ///
 /// Whatever forbids it, fit to be written as the answer to this request. Of several reasons the
 /// first of these is given: the method, the name by which the server is called, the path, the
 /// handshake, the origin.
-pub fn answer(request: &Request, site: &Site, out: &mut Vec<u8>) -> Result<Answer, Refusal> {
+pub fn answer(
+    request: &Request,
+    site: &Site,
+    look_up: LookUp<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Answer, Refusal> {
     let upgrade = handshake::is_upgrade(request);
     let answer = if upgrade {
-        open(request, site)
+        open(request, site, look_up)
     } else {
-        fetch(request, site, out)
+        fetch(request, site, look_up, out)
     };
     answer.map_err(|refusal| refusal.answering(request))
 }
 
 /// Answers an opening handshake.
-fn open(request: &Request, site: &Site) -> Result<Answer, Refusal> {
+fn open(request: &Request, site: &Site, look_up: LookUp<'_>) -> Result<Answer, Refusal> {
     check_method(request)?;
     site.policy.check_host(request)?;
-    let service = site.offer.service_at(request.path)?;
+    let endpoint = site.offer.find(request.path, look_up)?;
     let key = handshake::check(request)?;
     site.policy.check_origin(request)?;
     let subprotocol = handshake::choose_subprotocol(request, &site.subprotocols);
     Ok(Answer::Upgrade {
-        service,
+        endpoint,
         key,
         subprotocol: subprotocol.map(str::to_owned),
     })
 }
 
 /// Answers a plain request.
-fn fetch(request: &Request, site: &Site, out: &mut Vec<u8>) -> Result<Answer, Refusal> {
+fn fetch(
+    request: &Request,
+    site: &Site,
+    look_up: LookUp<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Answer, Refusal> {
     /// Who watches over servers calls them by addresses and names of all kinds: no check of those.
     const HEALTHY: Response = Response {
         status: Status::Ok,
@@ -107,7 +98,7 @@ fn fetch(request: &Request, site: &Site, out: &mut Vec<u8>) -> Result<Answer, Re
     };
     check_method(request)?;
     let json;
-    let response = if request.path == "/healthz" {
+    let response = if request.path == pages::HEALTH_PATH {
         HEALTHY
     } else {
         site.policy.check_host(request)?;
@@ -115,7 +106,8 @@ fn fetch(request: &Request, site: &Site, out: &mut Vec<u8>) -> Result<Answer, Re
             json = pages::config_json(site);
             pages::config(&json)
         } else {
-            pages::find(request.path).ok_or_else(|| site.offer.no_page_at(request.path))?
+            let page = pages::find(request.path);
+            page.ok_or_else(|| site.offer.no_page_at(request.path, look_up))?
         }
     };
     response.write(out, request.method == "HEAD", request.keep_alive());
@@ -131,69 +123,33 @@ fn check_method(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-impl Offer {
-    /// The path below which the command is, without a final `/`; empty: it is at every path.
-    pub fn script_name(self) -> &'static str {
-        match self {
-            Offer::Demo { .. } => "/ws",
-            Offer::Command | Offer::Echo => "",
-        }
-    }
-
-    /// The service at a path, which for the demo is compared as it came, without decoding.
-    fn service_at(self, path: &str) -> Result<Service, Refusal> {
-        match (self, path) {
-            (Offer::Echo, _) | (Offer::Demo { .. }, "/echo") => Ok(Service::Echo),
-            (Offer::Command, _) | (Offer::Demo { shell: true }, "/ws") => Ok(Service::Command(0)),
-            (Offer::Demo { shell: false }, "/ws") => Err(no_shell()),
-            (Offer::Demo { .. }, _) => Err(Refusal::not_found(
-                "no WebSocket is served at this path: the demo has /echo and /ws",
-            )),
-        }
-    }
-
-    /// The refusal of a plain request for a path at which there is no page.
-    fn no_page_at(self, path: &str) -> Refusal {
-        match (self, path) {
-            (Offer::Demo { .. }, "/echo") | (Offer::Demo { shell: true }, "/ws") => {
-                Refusal::upgrade_required()
-            }
-            (Offer::Demo { shell: false }, "/ws") => no_shell(),
-            (Offer::Demo { .. }, _) => {
-                Refusal::not_found("there is nothing at this path; the console page is at /")
-            }
-            (Offer::Command | Offer::Echo, _) => Refusal::not_found(
-                "there is no page at this path, only a WebSocket; the console page is at /",
-            ),
-        }
-    }
-}
-
-fn no_shell() -> Refusal {
-    Refusal::not_found(
-        "the demo has a shell only while every address is a loopback one; \
-         to serve one elsewhere name it as the command: wspipe [OPTIONS] sh",
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::routes::{Entry, Routes, Service};
     use super::*;
 
     fn site(offer: Offer, loopback_only: bool) -> Site {
         Site {
             offer,
-            command_name: "sh".to_owned(),
+            command_names: vec!["sh".into()],
             binary: false,
             subprotocols: vec!["chat".to_owned()],
             policy: Policy::new(vec![], false, vec![], "box".to_owned(), loopback_only).unwrap(),
         }
     }
 
+    fn command() -> Offer {
+        Offer::Routes(Routes::everywhere(Service::Command(0)))
+    }
+
+    fn echo() -> Offer {
+        Offer::Routes(Routes::everywhere(Service::Echo))
+    }
+
     fn answered(site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
         let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
         let mut out = Vec::new();
-        let answer = answer(&request, site, &mut out);
+        let answer = answer(&request, site, &mut |_| Entry::Nothing, &mut out);
         if let Err(refusal) = &answer {
             assert!(out.is_empty(), "a refused request has no other answer");
             refusal.write(&mut out);
@@ -214,8 +170,8 @@ mod tests {
         let cases = [
             ("the page", DEMO, "GET / HTTP/1.1", HOST, 200, true),
             ("the page with a query", DEMO, "GET /?lang=zh HTTP/1.1", HOST, 200, true),
-            ("the page with a command", Offer::Command, "GET / HTTP/1.1", HOST, 200, true),
-            ("the page with echo", Offer::Echo, "GET / HTTP/1.1", HOST, 200, true),
+            ("the page with a command", command(), "GET / HTTP/1.1", HOST, 200, true),
+            ("the page with echo", echo(), "GET / HTTP/1.1", HOST, 200, true),
             ("the page for HTTP/1.0", DEMO, "GET / HTTP/1.0", "", 200, false),
             ("a file of the page", DEMO, "GET /.wspipe/console.js HTTP/1.1", HOST, 200, true),
             ("the configuration", DEMO, "GET /.wspipe/config.json HTTP/1.1", HOST, 200, true),
@@ -234,8 +190,8 @@ mod tests {
             ("the shell without upgrade", DEMO, "GET /ws HTTP/1.1", HOST, 426, true),
             ("no shell", NO_SHELL, "GET /ws HTTP/1.1", HOST, 404, true),
             ("nothing there", DEMO, "GET /favicon.ico HTTP/1.1", HOST, 404, true),
-            ("nothing there with a command", Offer::Command, "GET /x HTTP/1.1", HOST, 404, true),
-            ("nothing there with echo", Offer::Echo, "GET /echo HTTP/1.1", HOST, 404, true),
+            ("nothing there with a command", command(), "GET /x HTTP/1.1", HOST, 404, true),
+            ("nothing there with echo", echo(), "GET /echo HTTP/1.1", HOST, 404, true),
             ("POST", DEMO, "POST / HTTP/1.1", HOST, 405, true),
             ("POST with a body", DEMO, "POST / HTTP/1.1", "Host: localhost\r\nContent-Length: 5\r\n", 405, false),
             ("OPTIONS *", DEMO, "OPTIONS * HTTP/1.1", HOST, 405, true),
@@ -298,21 +254,21 @@ mod tests {
 
     #[test]
     fn handshakes_are_answered() {
-        let echo = Ok(Service::Echo);
-        let command = Ok(Service::Command(0));
+        let echoes = || Ok(Service::Echo);
+        let runs = || Ok(Service::Command(0));
         #[rustfmt::skip]
         let cases = [
-            ("echo", DEMO, "GET /echo", UPGRADE, echo),
-            ("echo with a query", DEMO, "GET /echo?x", UPGRADE, echo),
-            ("the shell", DEMO, "GET /ws", UPGRADE, command),
+            ("echo", DEMO, "GET /echo", UPGRADE, echoes()),
+            ("echo with a query", DEMO, "GET /echo?x", UPGRADE, echoes()),
+            ("the shell", DEMO, "GET /ws", UPGRADE, runs()),
             ("no shell", NO_SHELL, "GET /ws", UPGRADE, Err(404)),
-            ("echo without a shell", NO_SHELL, "GET /echo", UPGRADE, echo),
+            ("echo without a shell", NO_SHELL, "GET /echo", UPGRADE, echoes()),
             ("the demo's page", DEMO, "GET /", UPGRADE, Err(404)),
             ("below echo", DEMO, "GET /echo/", UPGRADE, Err(404)),
-            ("a command", Offer::Command, "GET /", UPGRADE, command),
-            ("a command at any path", Offer::Command, "GET /a/b", UPGRADE, command),
-            ("a command at our own paths", Offer::Command, "GET /healthz", UPGRADE, command),
-            ("echo at any path", Offer::Echo, "GET /ws", UPGRADE, echo),
+            ("a command", command(), "GET /", UPGRADE, runs()),
+            ("a command at any path", command(), "GET /a/b", UPGRADE, runs()),
+            ("a command at our own paths", command(), "GET /healthz", UPGRADE, runs()),
+            ("echo at any path", echo(), "GET /ws", UPGRADE, echoes()),
             ("POST", DEMO, "POST /echo", UPGRADE, Err(405)),
             ("HEAD", DEMO, "HEAD /echo", UPGRADE, Err(400)),
             ("half a handshake", DEMO, "GET /echo", "Host: localhost\r\nUpgrade: websocket\r\n", Err(400)),
@@ -322,8 +278,8 @@ mod tests {
             let head = format!("{line} HTTP/1.1\r\n{fields}\r\n");
             let (answer, text) = answered(&site(offer, true), &head);
             match (answer, expected) {
-                (Ok(Answer::Upgrade { service, .. }), Ok(expected)) => {
-                    assert_eq!(service, expected, "{name}");
+                (Ok(Answer::Upgrade { endpoint, .. }), Ok(expected)) => {
+                    assert_eq!(endpoint.service, expected, "{name}");
                     assert_eq!(text, "", "{name}: the 101 is the caller's to write");
                 }
                 (Err(refusal), Err(code)) => {
@@ -375,7 +331,7 @@ mod tests {
             ("another name, elsewhere", rebound.clone(), false, true),
         ] {
             let head = format!("GET /x HTTP/1.1\r\n{fields}\r\n");
-            let (answer, text) = answered(&site(Offer::Command, loopback_only), &head);
+            let (answer, text) = answered(&site(command(), loopback_only), &head);
             assert_eq!(answer.is_ok(), allowed, "{name}: {text}");
             assert_eq!(
                 text.contains("--allow-host=evil.example"),

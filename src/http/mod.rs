@@ -6,8 +6,9 @@
 //! 1. [`head::HeadScan`] finds where a request head ends, however its bytes dribble in;
 //! 2. [`head::Request`] says what the head means, with [`host::Host`] for the authority in it;
 //! 3. [`answer::answer`] decides what the request gets, in one place: a page of [`pages`], a
-//!    WebSocket after [`handshake::check`], or a [`refusal::Refusal`]; [`policy::Policy`] holds
-//!    the rules about `Origin` and `Host`;
+//!    WebSocket after [`handshake::check`], or a [`refusal::Refusal`]; [`routes::Offer`] knows
+//!    what is served at which path, and [`policy::Policy`] holds the rules about `Origin` and
+//!    `Host`;
 //! 4. [`response::Response`] writes the bytes.
 
 pub mod answer;
@@ -15,7 +16,9 @@ pub mod handshake;
 pub mod head;
 pub mod host;
 pub mod pages;
+pub mod percent;
 pub mod policy;
 pub mod refusal;
 pub mod response;
+pub mod routes;
 pub mod session;

@@ -1,7 +1,8 @@
 //! The console page and its files, compiled in, and what the page must know about the server.
 
-use super::answer::{Offer, Site};
+use super::answer::Site;
 use super::response::{Fields, Response, Status};
+use super::routes::{Offer, Route, Routes, Service};
 
 /// Whence the page may load and where it may connect: nowhere but here. No other page may frame
 /// it, so that none can have a shell typed into under a false picture.
@@ -28,6 +29,9 @@ const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js" "
 const PAGE_NAME: &str = "index.html";
 const FILES_PATH: &str = "/.wspipe/";
 
+/// Where whoever watches over servers asks whether this one is well.
+pub const HEALTH_PATH: &str = "/healthz";
+
 /// Where [`config_json`] is found.
 pub const CONFIG_PATH: &str = "/.wspipe/config.json";
 
@@ -41,6 +45,12 @@ pub fn find(path: &str) -> Option<Response<'static>> {
     };
     let (name, body) = FILES.iter().find(|(name, _)| *name == wanted)?;
     Some(page(media_type(name), body))
+}
+
+/// Whether a path is the server's own, at which no route may be.
+pub fn is_reserved(path: &str) -> bool {
+    let below = path.strip_prefix(FILES_PATH.trim_end_matches('/'));
+    path == HEALTH_PATH || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The media type that a file's name stands for. With `nosniff` a browser takes no other's word.
@@ -68,26 +78,71 @@ fn page<'a>(content_type: &'a str, body: &'a [u8]) -> Response<'a> {
     }
 }
 
-/// What the page must know to offer what the server does: its version, and where echo and the
-/// command are found, as paths relative to the page (so that a proxy may put it below any path).
-/// `null` stands for what is not served.
+/// What the page must know to offer what the server does: its version, whether it is the demo, and
+/// what is found where: every endpoint with its command or `null` for an echo, and the first of
+/// each kind, which the page shows. Paths are relative to the page (so that a proxy may put it
+/// below any path). `null` stands for what is not served. The programs of `--dir` are not listed,
+/// as a directory may be large and change at any time.
 pub fn config_json(site: &Site) -> String {
-    let (echo, shell_path) = match site.offer {
-        Offer::Demo { shell } => (Some("echo"), shell.then_some("ws")),
-        Offer::Command => (None, Some("")),
-        Offer::Echo => (Some(""), None),
+    let routes = match &site.offer {
+        Offer::Demo { shell } => demo_routes(*shell),
+        Offer::Routes(routes) => routes.clone(),
     };
-    let echo = echo.map_or("null".to_owned(), json_string);
-    let shell = shell_path.map_or("null".to_owned(), |path| {
-        format!(
+    let echo = routes.iter().find(|route| route.service == Service::Echo);
+    let shell = routes.iter().find(|route| command(route, site).is_some());
+    let endpoints: Vec<String> = routes
+        .iter()
+        .map(|route| {
+            let command = command(route, site).map_or("null".to_owned(), json_string);
+            format!(r#"{{"path":{},"command":{command}}}"#, relative(route))
+        })
+        .collect();
+    format!(
+        r#"{{"version":{},"demo":{},"echo":{},"shell":{},"endpoints":[{}]}}"#,
+        json_string(env!("CARGO_PKG_VERSION")),
+        matches!(site.offer, Offer::Demo { .. }),
+        echo.map_or("null".to_owned(), relative),
+        shell.map_or("null".to_owned(), |route| format!(
             r#"{{"path":{},"command":{},"binary":{}}}"#,
-            json_string(path),
-            json_string(&site.command_name),
+            relative(route),
+            json_string(command(route, site).unwrap_or_default()),
             site.binary,
-        )
-    });
-    let version = json_string(env!("CARGO_PKG_VERSION"));
-    format!(r#"{{"version":{version},"echo":{echo},"shell":{shell}}}"#)
+        )),
+        endpoints.join(","),
+    )
+}
+
+fn demo_routes(shell: bool) -> Routes {
+    let route = |path: &str, service| Route {
+        path: path.to_owned(),
+        service,
+    };
+    let echo = route("/echo", Service::Echo);
+    let shell = shell.then(|| route("/ws", Service::Command(0)));
+    Routes::new([echo].into_iter().chain(shell).collect(), false)
+}
+
+/// The name of the command behind a route.
+fn command<'a>(route: &Route, site: &'a Site) -> Option<&'a str> {
+    match route.service {
+        Service::Command(index) => Some(&site.command_names[index]),
+        Service::Echo | Service::Program(_) => None,
+    }
+}
+
+/// The path of a route as a reference that is relative to the page, in JSON. What would end a path
+/// in a reference, or be taken for an encoding or a scheme, is encoded.
+fn relative(route: &Route) -> String {
+    let mut reference = String::new();
+    for character in route.path.trim_start_matches('/').chars() {
+        match character {
+            '%' | '?' | '#' | ':' | '\\' => {
+                reference.push_str(&format!("%{:02X}", character as u8))
+            }
+            character => reference.push(character),
+        }
+    }
+    json_string(&reference)
 }
 
 /// A string in JSON (RFC 8259 section 7).
@@ -113,7 +168,7 @@ mod tests {
     fn site(offer: Offer, command_name: &str, binary: bool) -> Site {
         Site {
             offer,
-            command_name: command_name.to_owned(),
+            command_names: vec![command_name.into()],
             binary,
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
@@ -123,18 +178,45 @@ mod tests {
     #[test]
     fn the_page_is_told_what_is_served() {
         let version = env!("CARGO_PKG_VERSION");
+        let everywhere = |service| Offer::Routes(Routes::everywhere(service));
+        let several = Offer::Routes(Routes::new(
+            [
+                ("/a b:?%", Service::Command(0)),
+                ("/e", Service::Echo),
+                ("/f", Service::Echo),
+            ]
+            .map(|(path, service)| Route {
+                path: path.to_owned(),
+                service,
+            })
+            .into(),
+            false,
+        ));
+        let directory = Offer::Routes(Routes::new(vec![], true));
         #[rustfmt::skip]
         let cases = [
-            (site(Offer::Demo { shell: true }, "sh", false), r#""echo":"echo","shell":{"path":"ws","command":"sh","binary":false}"#),
-            (site(Offer::Demo { shell: false }, "sh", false), r#""echo":"echo","shell":null"#),
-            (site(Offer::Command, "a \"b\"\\\n\u{fc}", true), r#""echo":null,"shell":{"path":"","command":"a \"b\"\\\u000aü","binary":true}"#),
-            (site(Offer::Echo, "", false), r#""echo":"","shell":null"#),
+            (site(Offer::Demo { shell: true }, "sh", false), r#""demo":true,"echo":"echo","shell":{"path":"ws","command":"sh","binary":false},"endpoints":[{"path":"echo","command":null},{"path":"ws","command":"sh"}]"#),
+            (site(Offer::Demo { shell: false }, "sh", false), r#""demo":true,"echo":"echo","shell":null,"endpoints":[{"path":"echo","command":null}]"#),
+            (site(everywhere(Service::Command(0)), "a \"b\"\\\n\u{fc}", true), r#""demo":false,"echo":null,"shell":{"path":"","command":"a \"b\"\\\u000aü","binary":true},"endpoints":[{"path":"","command":"a \"b\"\\\u000aü"}]"#),
+            (site(everywhere(Service::Echo), "", false), r#""demo":false,"echo":"","shell":null,"endpoints":[{"path":"","command":null}]"#),
+            (site(several, "x", false), r#""demo":false,"echo":"e","shell":{"path":"a b%3A%3F%25","command":"x","binary":false},"endpoints":[{"path":"a b%3A%3F%25","command":"x"},{"path":"e","command":null},{"path":"f","command":null}]"#),
+            (site(directory, "", false), r#""demo":false,"echo":null,"shell":null,"endpoints":[]"#),
         ];
         for (site, rest) in cases {
             assert_eq!(
                 config_json(&site),
                 format!(r#"{{"version":"{version}",{rest}}}"#)
             );
+        }
+    }
+
+    #[test]
+    fn the_servers_own_paths_are_reserved() {
+        for path in ["/healthz", "/.wspipe", "/.wspipe/", "/.wspipe/x"] {
+            assert!(is_reserved(path), "{path}");
+        }
+        for path in ["/", "/healthz/", "/.wspipes", "/x/healthz", ""] {
+            assert!(!is_reserved(path), "{path}");
         }
     }
 

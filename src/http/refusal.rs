@@ -209,9 +209,11 @@ impl Refusal {
         .for_operator()
     }
 
-    /// 429: this address has as many connections as one may have.
+    /// 429: this address has as many clients as one may have.
     pub fn too_many_from_address(clients_max: usize) -> Refusal {
-        let reason = format!("this address has {clients_max} connections, as many as one may have");
+        let reason = format!(
+            "this address has {clients_max} clients, as many as --max-clients-per-ip allows"
+        );
         Refusal::new(Status::TooManyRequests, reason)
             .with(RETRY_AFTER)
             .closing()
@@ -263,7 +265,7 @@ mod tests {
             (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
             (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
             (Refusal::unavailable("descriptors"), 503, "for now: descriptors", true),
-            (Refusal::too_many_from_address(10), 429, "10 connections", true),
+            (Refusal::too_many_from_address(10), 429, "10 clients, as many as --max-clients-per-ip", true),
         ];
         for (refusal, code, says, close) in cases {
             assert_eq!(refusal.status.code(), code, "{refusal:?}");

@@ -1,14 +1,17 @@
 //! Answering a request: a page, a refusal, or a WebSocket with what is behind it.
 
+use std::ffi::OsString;
 use std::io;
+use std::rc::Rc;
 
 use super::Server;
 use crate::config::Mode;
 use crate::environment::{self, Gateway};
-use crate::http::answer::{Answer, Service, answer};
+use crate::http::answer::{Answer, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
+use crate::http::routes::Service;
 use crate::ladder::Signal;
 use crate::process::Process;
 use crate::record::Record;
@@ -25,8 +28,15 @@ enum Then {
     Open {
         key: AcceptKey,
         subprotocol: Option<String>,
-        process: Option<ProcessId>,
+        /// The command's name and number.
+        command: Option<(Rc<str>, ProcessId)>,
     },
+}
+
+/// What is started for a client.
+struct Command {
+    name: Rc<str>,
+    words: Rc<[OsString]>,
 }
 
 impl<S: System> Server<S> {
@@ -54,7 +64,7 @@ impl<S: System> Server<S> {
                 Then::Open {
                     key,
                     subprotocol,
-                    process,
+                    command,
                 },
                 path,
             )) => {
@@ -63,12 +73,14 @@ impl<S: System> Server<S> {
                     &key,
                     subprotocol.as_deref(),
                 );
-                let process_ref = process.and_then(|process| self.processes.get_mut(process));
-                let pid = process_ref.as_ref().map(|process| process.pid());
-                let record = Record::new(client.peer(), path, pid, self.cx.now);
-                client.open(process, record, self.cx.now);
+                let (name, id) = command.unzip();
+                let process = id.and_then(|id| self.processes.get_mut(id));
+                let pid = process.as_ref().map(|process| process.pid());
+                let record = Record::new(client.peer(), path, name.zip(pid), self.cx.now);
+                self.admission.enter(record.peer.ip(), &self.cx.config);
+                client.open(id, record, self.cx.now);
                 // Frames may have come right behind the head.
-                let stdin = process_ref.map(|process| &mut process.stdin);
+                let stdin = process.map(|process| &mut process.stdin);
                 client.on_early_frames(&mut rest, stdin, &mut self.cx);
             }
             Err(refusal) => {
@@ -85,33 +97,63 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return Ok(Then::End);
         };
+        let peer = client.peer();
         let out = client.response(&mut self.cx.pool);
-        match answer(request, &self.site, out)? {
+        let system = &mut self.system;
+        match answer(request, &self.site, &mut |name| system.look_up(name), out)? {
             Answer::Response { close: false } => Ok(Then::Request),
             Answer::Response { close: true } => Ok(Then::End),
             Answer::Upgrade {
-                service,
+                endpoint,
                 key,
                 subprotocol,
             } => {
-                let process = match service {
-                    Service::Echo => None,
-                    Service::Command(_) => {
-                        let started = self.start_command(id, request);
-                        Some(started.map_err(|refusal| refusal.answering(request))?)
+                let fit = |refusal: Refusal| refusal.answering(request);
+                let admitted = self.admission.check(peer.ip(), &self.cx.config);
+                admitted.map_err(fit)?;
+                let command = match self.command_of(endpoint.service) {
+                    None => None,
+                    Some(command) => {
+                        let started =
+                            self.start_command(id, request, &command, &endpoint.script_name);
+                        Some((command.name, started.map_err(fit)?))
                     }
                 };
                 Ok(Then::Open {
                     key,
                     subprotocol,
-                    process,
+                    command,
                 })
             }
         }
     }
 
-    /// Starts the command for a client and links the two.
-    fn start_command(&mut self, id: ClientId, request: &Request<'_>) -> Result<ProcessId, Refusal> {
+    /// The command of a service, if it is one.
+    fn command_of(&self, service: Service) -> Option<Command> {
+        match service {
+            Service::Echo => None,
+            Service::Command(index) => Some(Command {
+                name: Rc::clone(&self.site.command_names[index]),
+                words: Rc::clone(&self.commands[index]),
+            }),
+            Service::Program(name) => {
+                let directory = self.cx.config.directory.as_ref()?;
+                Some(Command {
+                    words: [directory.join(&name).into_os_string()].into(),
+                    name: name.into(),
+                })
+            }
+        }
+    }
+
+    /// Starts a command for a client and links the two.
+    fn start_command(
+        &mut self,
+        id: ClientId,
+        request: &Request<'_>,
+        command: &Command,
+        script_name: &str,
+    ) -> Result<ProcessId, Refusal> {
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Refusal::unavailable(""));
         };
@@ -125,9 +167,11 @@ impl<S: System> Server<S> {
                 return Err(Refusal::other_user(peer_uid, own_uid));
             }
         }
+        self.admission
+            .check_spawn(self.processes.len(), self.cx.now, &self.cx.config)?;
         let unique_id = self.unique_ids.make();
         let gateway = Gateway {
-            script_name: self.site.offer.script_name(),
+            script_name,
             peer,
             local,
             unique_id: &unique_id,
@@ -137,14 +181,14 @@ impl<S: System> Server<S> {
         let environment =
             environment::of(request, &gateway, passenv, |name| std::env::var_os(name));
         let spawn = Spawn {
-            command: &self.command,
+            command: &command.words,
             environment,
             stderr: self.cx.config.stderr,
         };
         let child = self
             .system
             .spawn(&spawn)
-            .map_err(|error| self.not_started(&error))?;
+            .map_err(|error| not_started(&command.name, &error))?;
         self.adopt(id, child)
     }
 
@@ -170,18 +214,18 @@ impl<S: System> Server<S> {
         });
         adopted.map_err(|error: io::Error| {
             self.system.signal_group(pid, Signal::Kill);
-            self.not_started(&SpawnError::Exhausted(error))
+            Refusal::unavailable(&error.to_string())
         })
     }
+}
 
-    fn not_started(&self, error: &SpawnError) -> Refusal {
-        let name = &self.site.command_name;
-        match error {
-            SpawnError::NotFound => Refusal::command_not_found(name),
-            SpawnError::Exhausted(error) => Refusal::unavailable(&error.to_string()),
-            SpawnError::NotExecutable(error) | SpawnError::Failed(error) => {
-                Refusal::command_failed(name, &error.to_string())
-            }
+/// The refusal for a command that could not be started.
+fn not_started(name: &str, error: &SpawnError) -> Refusal {
+    match error {
+        SpawnError::NotFound => Refusal::command_not_found(name),
+        SpawnError::Exhausted(error) => Refusal::unavailable(&error.to_string()),
+        SpawnError::NotExecutable(error) | SpawnError::Failed(error) => {
+            Refusal::command_failed(name, &error.to_string())
         }
     }
 }

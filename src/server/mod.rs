@@ -7,6 +7,7 @@
 //! other side is told what it has to know, the next wake-up call is armed, and whatever has ended
 //! is put down to be freed when the batch is over.
 
+mod admission;
 mod answer;
 mod shutdown;
 
@@ -15,11 +16,13 @@ use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use mio::Token;
 use nix::errno::Errno;
 
+use self::admission::Admission;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
@@ -33,14 +36,15 @@ use crate::process::Process;
 use crate::readiness::Readiness;
 use crate::record::Record;
 use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
-use crate::system::{Group, Notice, System};
+use crate::system::{Exit, Group, Notice, System};
 
 /// All that lives in the loop, over a real or a simulated [`System`].
 pub struct Server<S: System> {
     system: S,
     site: Site,
-    /// What is started for a client: a program's name or path, and its arguments.
-    command: Vec<OsString>,
+    /// What can be started for a client: each a program's name or path, and its arguments.
+    commands: Vec<Rc<[OsString]>>,
+    admission: Admission,
     unique_ids: UniqueIds,
     cx: Context,
     clients: Arena<ClientTag, Client<S::Socket>>,
@@ -57,6 +61,8 @@ pub struct Server<S: System> {
     starved: Vec<u32>,
     /// When accepting is tried again on those.
     accept_at: Option<Instant>,
+    /// How the last command ended that is gone.
+    last_exit: Option<Exit>,
     shutdown: Shutdown,
 }
 
@@ -154,6 +160,11 @@ impl<S: System> Handler for Server<S> {
             self.visit_hot();
         }
         self.free_gone();
+        if self.has_served_all() {
+            self.end_served();
+            self.visit_hot();
+            self.free_gone();
+        }
         if self.is_over() {
             Next::Stop
         } else if !self.later.is_empty() {
@@ -165,12 +176,13 @@ impl<S: System> Handler for Server<S> {
 }
 
 impl<S: System> Server<S> {
-    /// A server without clients.
-    pub fn new(system: S, site: Site, command: Vec<OsString>, cx: Context) -> Self {
+    /// A server without clients. `commands` has a command for each index that the site names.
+    pub fn new(system: S, site: Site, commands: Vec<Vec<OsString>>, cx: Context) -> Self {
         Self {
             system,
             site,
-            command,
+            commands: commands.into_iter().map(Rc::from).collect(),
+            admission: Admission::default(),
             unique_ids: UniqueIds::new(SystemTime::now(), std::process::id()),
             clients: Arena::new(),
             processes: Arena::new(),
@@ -180,6 +192,7 @@ impl<S: System> Server<S> {
             gone: Vec::new(),
             starved: Vec::new(),
             accept_at: None,
+            last_exit: None,
             shutdown: Shutdown::No,
             cx,
         }
@@ -635,11 +648,14 @@ impl<S: System> Server<S> {
         let process = client
             .process()
             .and_then(|process| self.processes.get_mut(process));
-        match (client.into_record(), process) {
+        let Some(record) = client.into_record() else {
+            return;
+        };
+        self.admission.leave(record.peer.ip());
+        match process {
             // How the command ends is part of the line, so it is written then.
-            (Some(record), Some(process)) if record.exit.is_none() => process.record = Some(record),
-            (Some(record), _) => self.log_record(&record),
-            (None, _) => {}
+            Some(process) if record.exit.is_none() => process.record = Some(record),
+            _ => self.log_record(&record),
         }
     }
 
@@ -649,6 +665,7 @@ impl<S: System> Server<S> {
         };
         self.deadlines
             .disarm(Owner::Process(id), &mut process.wake_at);
+        self.last_exit = process.exit();
         if let Some(mut record) = process.record.take() {
             record.exit = process.exit();
             self.log_record(&record);
@@ -658,10 +675,9 @@ impl<S: System> Server<S> {
     }
 
     fn log_record(&self, record: &Record) {
-        self.cx.log.info(format_args!(
-            "{}",
-            record.line(&self.site.command_name, self.cx.now)
-        ));
+        self.cx
+            .log
+            .info(format_args!("{}", record.line(self.cx.now)));
     }
 }
 

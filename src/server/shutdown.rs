@@ -1,11 +1,12 @@
-//! How the server ends: it drains, and who will not end is killed.
+//! How the server ends, by a signal or because all are served: it drains, and who will not end is
+//! killed.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use super::{Owner, Server};
 use crate::ladder::Signal;
-use crate::system::System;
+use crate::system::{Exit, System};
 use crate::ws::close::CloseCode;
 
 /// Whether the server is ending.
@@ -13,10 +14,10 @@ use crate::ws::close::CloseCode;
 pub(super) enum Shutdown {
     /// It is not.
     No,
-    /// It was asked to. Ends when everything is gone, or at the deadline.
-    Draining { until: Instant },
-    /// Its time was up: every process group was sent SIGKILL.
-    TimedOut,
+    /// It is to end, with this exit status: when everything is gone, or at the deadline.
+    Draining { until: Instant, status: u8 },
+    /// Its time was up: every process group was sent SIGKILL. The exit status is the same.
+    TimedOut { status: u8 },
     /// It was asked a second time: the same.
     Forced,
 }
@@ -24,7 +25,8 @@ pub(super) enum Shutdown {
 impl Shutdown {
     pub(super) fn exit_code(self) -> ExitCode {
         match self {
-            Shutdown::No | Shutdown::Draining { .. } | Shutdown::TimedOut => ExitCode::SUCCESS,
+            Shutdown::No => ExitCode::SUCCESS,
+            Shutdown::Draining { status, .. } | Shutdown::TimedOut { status } => status.into(),
             Shutdown::Forced => ExitCode::FAILURE,
         }
     }
@@ -42,14 +44,41 @@ impl<S: System> Server<S> {
             self.shutdown = Shutdown::Forced;
             return;
         }
-        let until = self.cx.now + self.cx.config.drain_timeout;
-        self.shutdown = Shutdown::Draining { until };
-        self.deadlines.arm(Owner::Shutdown, Some(until), &mut None);
         self.cx.log.info(format_args!(
             "{signal}: ending; connections={} commands={}",
             self.clients.len(),
             self.processes.len(),
         ));
+        self.drain(0);
+    }
+
+    /// Whether the last client has left that `--once` or `--exit-when-idle` wait for, and nothing
+    /// is left of its command. (`--kill-after=never` may have it go on for long.)
+    pub(super) fn has_served_all(&self) -> bool {
+        let config = &self.cx.config;
+        (config.once || config.exit_when_idle)
+            && self.shutdown == Shutdown::No
+            && self.admission.is_deserted()
+            && self.processes.is_empty()
+    }
+
+    /// The last client has left.
+    pub(super) fn end_served(&mut self) {
+        let (option, status) = match self.cx.config.once {
+            true => ("--once", self.last_exit.map_or(0, exit_status)),
+            false => ("--exit-when-idle", 0),
+        };
+        self.cx
+            .log
+            .info(format_args!("{option}: the last client has left; ending"));
+        self.drain(status);
+    }
+
+    /// Ends every client and every command. The server ends when they are gone.
+    fn drain(&mut self, status: u8) {
+        let until = self.cx.now + self.cx.config.drain_timeout;
+        self.shutdown = Shutdown::Draining { until, status };
+        self.deadlines.arm(Owner::Shutdown, Some(until), &mut None);
         self.system.stop_listening();
         for (id, client) in self.clients.iter_mut() {
             client.close(
@@ -67,14 +96,14 @@ impl<S: System> Server<S> {
 
     /// The end of the drain.
     pub(super) fn force_shutdown(&mut self) {
-        if let Shutdown::Draining { until } = self.shutdown
+        if let Shutdown::Draining { until, status } = self.shutdown
             && until <= self.cx.now
         {
             self.cx
                 .log
                 .warn(format_args!("the drain is over: ending what is left"));
             self.kill_all();
-            self.shutdown = Shutdown::TimedOut;
+            self.shutdown = Shutdown::TimedOut { status };
         }
     }
 
@@ -83,7 +112,7 @@ impl<S: System> Server<S> {
         match self.shutdown {
             Shutdown::No => false,
             Shutdown::Draining { .. } => self.clients.is_empty() && self.processes.is_empty(),
-            Shutdown::TimedOut | Shutdown::Forced => true,
+            Shutdown::TimedOut { .. } | Shutdown::Forced => true,
         }
     }
 
@@ -93,5 +122,13 @@ impl<S: System> Server<S> {
                 self.system.signal_group(process.pid(), Signal::Kill);
             }
         }
+    }
+}
+
+/// The exit status that says how a command ended, as in a shell.
+fn exit_status(exit: Exit) -> u8 {
+    match exit {
+        Exit::Status(status) => status,
+        Exit::Signal(signal) => signal.saturating_add(128),
     }
 }

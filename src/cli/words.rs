@@ -1,0 +1,115 @@
+//! The words of a command that is written in one text, as in `--route=/log=tail -f "my file"`.
+
+/// Divides a text into words as a shell does, with its quotes and nothing else of it:
+///
+/// - blanks, tabs and line ends separate words;
+/// - between single quotes every character stands for itself;
+/// - between double quotes too, but a backslash makes a `"`, `\`, `$` or `` ` `` behind it stand
+///   for itself, and a line end behind it is left out;
+/// - elsewhere a backslash makes whatever is behind it stand for itself, and a line end behind it
+///   is left out;
+/// - quotes with nothing between them are an empty word, or nothing within a longer one.
+///
+/// Nothing is expanded: `$HOME`, `*`, `~`, `|` and `#` are the characters that they are. A command
+/// that needs a shell names one: `sh -c '...'`.
+pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        match character {
+            ' ' | '\t' | '\n' => words.extend(word.take()),
+            '\'' => single_quoted(&mut rest, word.get_or_insert_default())?,
+            '"' => double_quoted(&mut rest, word.get_or_insert_default())?,
+            '\\' => match rest.next() {
+                Some('\n') => {}
+                Some(escaped) => word.get_or_insert_default().push(escaped),
+                None => return Err("nothing follows the last backslash: write \\\\ for one".into()),
+            },
+            plain => word.get_or_insert_default().push(plain),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+fn single_quoted(rest: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), String> {
+    let (quoted, behind) = rest
+        .as_str()
+        .split_once('\'')
+        .ok_or_else(|| unclosed('\''))?;
+    word.push_str(quoted);
+    *rest = behind.chars();
+    Ok(())
+}
+
+fn double_quoted(rest: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), String> {
+    loop {
+        match rest.next().ok_or_else(|| unclosed('"'))? {
+            '"' => return Ok(()),
+            '\\' => match rest.next().ok_or_else(|| unclosed('"'))? {
+                '\n' => {}
+                escaped @ ('"' | '\\' | '$' | '`') => word.push(escaped),
+                plain => word.extend(['\\', plain]),
+            },
+            plain => word.push(plain),
+        }
+    }
+}
+
+fn unclosed(quote: char) -> String {
+    format!("a {quote} is not closed: write its second one, or \\{quote} for the character alone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_divided_and_quotes_removed() {
+        let cases: [(&str, &[&str]); 22] = [
+            ("", &[]),
+            (" \t\n", &[]),
+            ("cat", &["cat"]),
+            ("  tail  -f\tx\ny ", &["tail", "-f", "x", "y"]),
+            ("'a b' c", &["a b", "c"]),
+            ("\"a b\" c", &["a b", "c"]),
+            ("a' b'\"c d\"e", &["a bc de"]),
+            ("'' \"\" a''", &["", "", "a"]),
+            (r#"'a\b"c'"#, &[r#"a\b"c"#]),
+            (r#""a\"b\\c\$d\`e""#, &[r#"a"b\c$d`e"#]),
+            (r#""a\nb\'c""#, &[r"a\nb\'c"]),
+            ("\"a\\\nb\"", &["ab"]),
+            ("a\\\nb", &["ab"]),
+            ("\\\n a", &["a"]),
+            (r"a\ b\'c\\", &[r"a b'c\"]),
+            (r"\n", &["n"]),
+            ("it\"'\"s", &["it's"]),
+            (
+                "$HOME ~ * a|b;c&d #x",
+                &["$HOME", "~", "*", "a|b;c&d", "#x"],
+            ),
+            ("sh -c 'echo \"$1\"'", &["sh", "-c", "echo \"$1\""]),
+            ("é\u{a0}ü 中 文", &["é\u{a0}ü", "中", "文"]),
+            ("a=b --c=d", &["a=b", "--c=d"]),
+            ("\r", &["\r"]),
+        ];
+        for (text, words) in cases {
+            assert_eq!(split(text).unwrap(), words, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_closed_is_refused() {
+        for (text, says) in [
+            ("'a", "a ' is not closed"),
+            ("\"a", "a \" is not closed"),
+            ("\"a\\", "a \" is not closed"),
+            ("it's", "a ' is not closed"),
+            ("a\\", "the last backslash"),
+        ] {
+            let message = split(text).unwrap_err();
+            assert!(message.contains(says), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Percent-encoding (RFC 3986 section 2.1).
+
+/// Replaces each `%` and two hexadecimal digits by the byte that they stand for. Other signs stay
+/// as they are. No NUL comes out: the request head is refused when it has one.
+pub fn decode(text: &str) -> Vec<u8> {
+    let digit = |byte: Option<&u8>| (*byte? as char).to_digit(16);
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (
+            bytes[at],
+            digit(bytes.get(at + 1)),
+            digit(bytes.get(at + 2)),
+        ) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((16 * high + low) as u8);
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_decoded_and_all_else_stays() {
+        let cases: [(&str, &[u8]); 7] = [
+            ("", b""),
+            ("/a%20b", b"/a b"),
+            ("%e2%82%AC", "€".as_bytes()),
+            ("%2525", b"%25"),
+            ("100%", b"100%"),
+            ("%zz%4", b"%zz%4"),
+            ("%ff+", b"\xff+"),
+        ];
+        for (text, decoded) in cases {
+            assert_eq!(decode(text), decoded, "{text}");
+        }
+    }
+}
