@@ -125,18 +125,31 @@ fn a_prompt_of_records_is_sent_too() {
     client.leave();
 }
 
-/// A read nearly always ends inside a line. What counts is how long that line has waited, not when
-/// the first one did, and not while its end is in the pipe because the client does not read.
+/// What counts is how long a line has waited, not when the first one did that waited.
 #[test]
-fn flush_cuts_no_line_of_a_steady_stream() {
-    let server = Server::start(&["--flush=1s", "seq", "1000000", "1300000"]);
+fn flush_cuts_no_line_that_ends_in_time() {
+    let script = "for i in $(seq 30); do printf 'in two parts\\nwritten '; sleep 0.05; done";
+    let mut texts = texts_of(&["--flush=1s"], script);
+    assert_eq!(texts.pop().as_deref(), Some("written "));
+    assert_eq!(texts[0], "in two parts");
+    let others: Vec<_> = texts[1..]
+        .iter()
+        .filter(|it| *it != "written in two parts")
+        .collect();
+    assert!(texts.len() == 30 && others.is_empty(), "{others:?}");
+}
+
+/// A read ends inside a line, and its end stays in the pipe while the client does not read.
+#[test]
+fn flush_cuts_no_line_whose_end_is_in_the_pipe() {
+    // Unlike `yes` it does not write whole lines.
+    let server = Server::start(&["--flush=200ms", "seq", "-f", "%01000.0f", "20000"]);
     let mut client = server.open("/");
-    for number in 1_000_000..=1_300_000 {
-        assert_eq!(client.text(), number.to_string());
-        if number % 100_000 == 50_000 {
-            std::thread::sleep(Duration::from_millis(1500));
-        }
-    }
+    let mut expect = |number: usize| assert_eq!(client.text(), format!("{number:01000}"));
+    expect(1);
+    server.only_child().await_standstill();
+    std::thread::sleep(Duration::from_millis(500));
+    (2..=20_000).for_each(&mut expect);
     assert_eq!(client.close().0, 1000);
 }
 
