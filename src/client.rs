@@ -12,13 +12,14 @@ use std::time::Instant;
 use crate::assembly::Assembly;
 use crate::config::{Config, Framing, READ_BUDGET};
 use crate::context::Context;
+use crate::farewell::{self, Farewell};
 use crate::framing::{Fault, Piece};
 use crate::http::head::HeadScan;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::outbox::{Outbox, Pool};
 use crate::readiness::Readiness;
-use crate::record::Record;
+use crate::record::{Loss, Record};
 use crate::source::ProcessId;
 use crate::stdin::Stdin;
 use crate::system::{Exit, Socket};
@@ -55,12 +56,12 @@ enum Phase {
     Open(Open),
     /// Our Close is sent and the peer's is awaited (RFC 6455, section 7.1.2): data is dropped.
     /// Ends with the peer's Close, or at the deadline.
-    Closing { ws: Connection, until: Instant },
+    Closing { ws: Connection, farewell: Farewell },
     /// Everything is said: what is queued leaves, then our half of TCP is closed, then the other
     /// half is read to its end, because closing a socket with unread bytes would send a reset
     /// that destroys our last ones on their way (RFC 6455, section 7.1.1). Ends with the peer's
     /// half, or at the deadline.
-    Lingering { until: Instant, shut: bool },
+    Lingering { farewell: Farewell, shut: bool },
     /// Nothing is left to do but to free the entry.
     Gone,
 }
@@ -212,7 +213,7 @@ impl<S: Socket> Client<S> {
                     self.readiness.read_blocked();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => self.lost(format_args!("{error}"), cx),
+                Err(error) => self.lost(Loss::Failed(error.kind()), cx),
             }
         }
     }
@@ -491,10 +492,15 @@ impl<S: Socket> Client<S> {
                 if let Some(record) = &mut self.record {
                     record.code = Some(code);
                 }
-                let until = cx.now + cx.config.close_timeout;
-                self.phase = Phase::Closing { ws: open.ws, until };
+                let farewell = self.farewell(cx);
+                self.phase = Phase::Closing {
+                    ws: open.ws,
+                    farewell,
+                };
                 self.flush(cx);
             }
+            // Nobody waits for anything.
+            Phase::Http(http) if http.bytes.is_empty() && self.outbox.is_empty() => {}
             Phase::Http(_) => self.linger(cx),
             closing => self.phase = closing,
         }
@@ -521,9 +527,17 @@ impl<S: Socket> Client<S> {
         if let Phase::Open(open) = &mut self.phase {
             open.assembly.clear(&mut cx.pool);
         }
-        let until = cx.now + cx.config.close_timeout;
-        self.phase = Phase::Lingering { until, shut: false };
+        self.phase = Phase::Lingering {
+            farewell: self.farewell(cx),
+            shut: false,
+        };
         self.flush(cx);
+    }
+
+    /// The time for what is queued now, as the last that is said.
+    fn farewell(&self, cx: &Context) -> Farewell {
+        let said = self.written + self.outbox.len() as u64;
+        Farewell::new(said, cx.now, &farewell_limits(&cx.config))
     }
 
     /// The peer's half of TCP is at its end.
@@ -538,14 +552,17 @@ impl<S: Socket> Client<S> {
             }
             Phase::Lingering { shut: false, .. } => {}
             Phase::Lingering { .. } => self.phase = Phase::Gone,
-            _ => self.lost(format_args!("the peer hung up"), cx),
+            _ => self.lost(Loss::HungUp, cx),
         }
     }
 
     /// The connection is of no more use: nothing can be said, or nobody listens.
-    fn lost(&mut self, why: std::fmt::Arguments<'_>, cx: &mut Context) {
+    fn lost(&mut self, loss: Loss, cx: &mut Context) {
         cx.log
-            .debug(format_args!("lost peer={} why=\"{why}\"", self.peer));
+            .debug(format_args!("lost peer={} why=\"{loss}\"", self.peer));
+        if let Some(record) = &mut self.record {
+            record.loss = Some(loss);
+        }
         self.outbox.clear(&mut cx.pool);
         self.phase = Phase::Gone;
     }
@@ -576,15 +593,14 @@ impl<S: Socket> Client<S> {
                         self.on_written(flushed.written, cx);
                     }
                 }
-                Err(error) => return self.lost(format_args!("{error}"), cx),
+                Err(error) => return self.lost(Loss::Failed(error.kind()), cx),
             }
         }
-        if let Phase::Lingering { shut, until } = &mut self.phase
+        if let Phase::Lingering { shut, .. } = &mut self.phase
             && !*shut
             && self.outbox.is_empty()
         {
             *shut = true;
-            *until = cx.now + cx.config.close_timeout;
             // The peer may be gone already, and then there is nobody to tell.
             let _ = self.socket.shutdown_write();
             if self.readiness.hung_up() {
@@ -600,10 +616,7 @@ impl<S: Socket> Client<S> {
         match &mut self.phase {
             Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
             Phase::Open(open) => open.keepalive.wrote(cx.now),
-            Phase::Closing { until, .. } | Phase::Lingering { until, .. } => {
-                *until = cx.now + cx.config.close_timeout;
-            }
-            Phase::Http(_) | Phase::Gone => {}
+            Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
         }
     }
 
@@ -627,7 +640,9 @@ impl<S: Socket> Client<S> {
                 let term = open.terms(&cx.config).map(|(at, _)| at).min();
                 Some(term.map_or(silence, |at| at.min(silence)))
             }
-            Phase::Closing { until, .. } | Phase::Lingering { until, .. } => Some(*until),
+            Phase::Closing { farewell, .. } | Phase::Lingering { farewell, .. } => {
+                Some(farewell.deadline())
+            }
             Phase::Gone => None,
         }
     }
@@ -638,18 +653,18 @@ impl<S: Socket> Client<S> {
             return;
         }
         let unsent = !self.outbox.is_empty();
+        let unacknowledged = self.socket.unacknowledged() as u64;
+        let acked = self.written.saturating_sub(unacknowledged);
         match &mut self.phase {
             Phase::Http(http) => match http.awaits() {
                 Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
-                Awaits::Request | Awaits::Room => self.lost(format_args!("idle"), cx),
+                Awaits::Request if !unsent => self.lost(Loss::Idle, cx),
+                Awaits::Request | Awaits::Room => self.lost(Loss::NotTaking, cx),
             },
             Phase::Open(open) => {
                 if let Some((_, why)) = open.terms(&cx.config).find(|(at, _)| *at <= cx.now) {
                     return self.close(CloseCode::POLICY_VIOLATION, why, cx);
                 }
-                let acked = self
-                    .written
-                    .saturating_sub(self.socket.unacknowledged() as u64);
                 match open
                     .keepalive
                     .on_deadline(cx.now, &limits(&cx.config), unsent, acked)
@@ -660,16 +675,15 @@ impl<S: Socket> Client<S> {
                         open.ws.ping(self.outbox.writer(&mut cx.pool));
                         self.flush(cx);
                     }
-                    Verdict::GiveUp(Silence::NotHeard) => {
-                        self.lost(format_args!("nothing was heard for --pong-timeout"), cx);
-                    }
-                    Verdict::GiveUp(Silence::NotWriting) => {
-                        self.lost(format_args!("nothing was taken for --write-timeout"), cx);
-                    }
+                    Verdict::GiveUp(Silence::NotHeard) => self.lost(Loss::NotHeard, cx),
+                    Verdict::GiveUp(Silence::NotWriting) => self.lost(Loss::NotTaking, cx),
                 }
             }
-            Phase::Closing { .. } => self.lost(format_args!("no Close came back"), cx),
-            Phase::Lingering { .. } => self.lost(format_args!("TCP was not closed"), cx),
+            Phase::Closing { farewell, .. } | Phase::Lingering { farewell, .. } => {
+                if farewell.on_deadline(cx.now, acked, &farewell_limits(&cx.config)) {
+                    self.lost(Loss::NotClosing, cx);
+                }
+            }
             Phase::Gone => {}
         }
     }
@@ -737,6 +751,13 @@ enum Awaits {
 fn note_first_unsent(outbox: &Outbox, keepalive: &mut Keepalive, now: Instant) {
     if outbox.is_empty() {
         keepalive.wrote(now);
+    }
+}
+
+fn farewell_limits(config: &Config) -> farewell::Limits {
+    farewell::Limits {
+        close_timeout: config.close_timeout,
+        write_timeout: config.write_timeout,
     }
 }
 

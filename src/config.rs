@@ -289,6 +289,20 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// the waiting connection is spent, so nothing but the clock asks again.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// The longest pipe that a command can have made without privileges (`fs.pipe-max-size`, pipe(7)).
+pub const PIPE_LEN_MAX: usize = 1024 * 1024;
+
+/// How often it is looked whether a process group is gone that is not signalled
+/// (`--kill-after=never`).
+pub const GROUP_PROBE: Duration = Duration::from_secs(1);
+
+/// How many commands may be started in a turn, before the others have theirs: a fork takes the
+/// time of hundreds of messages.
+pub const SPAWNS_PER_TURN: usize = 8;
+
+/// How many pipelined requests of one connection are answered in a turn.
+pub const REQUESTS_PER_TURN: usize = 64;
+
 /// How many events one `epoll_wait` returns at most: the batch of a turn.
 pub const BATCH_LEN: usize = 1024;
 
@@ -320,9 +334,6 @@ pub const CLIENTS_EXPECTED: u32 = 200;
 /// The descriptors that serve no client: the standard three, the loop's, those that are open for a
 /// moment while a command starts, and some to spare.
 pub const RESERVED_DESCRIPTORS: u32 = 32;
-
-/// The seconds named in the `Retry-After` of a 503 or a 429.
-pub const RETRY_AFTER_SECS: u32 = 1;
 
 // A read that fills the scratch buffer must not outrun the budget of its turn, and an escaped
 // peer's text (four bytes for one, at worst) must leave room in its log line.

@@ -63,6 +63,16 @@ impl<Owner: Copy + Into<u64> + From<u64>> Deadlines<Owner> {
         self.calls.pop_first().map(|(_, owner)| Owner::from(owner))
     }
 
+    /// How many calls there are, due or not.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether nobody has a call.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
     /// When the earliest call is due.
     pub fn next(&self) -> Option<Instant> {
         let &(at, _) = self.calls.first()?;

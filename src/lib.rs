@@ -46,7 +46,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
+//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`farewell`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
 //! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
@@ -68,6 +68,7 @@ pub mod deadlines;
 pub mod directory;
 pub mod environment;
 pub mod event_loop;
+pub mod farewell;
 pub mod framing;
 pub mod history;
 pub mod http;

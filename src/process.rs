@@ -7,7 +7,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Stderr};
+use crate::config::{Config, GROUP_PROBE, PIPE_LEN_MAX, Stderr};
 use crate::context::Context;
 use crate::framing::{Fault, Piece, Splitter, Stream};
 use crate::ladder::{Ladder, Signal};
@@ -106,6 +106,9 @@ impl<W: Write, R: Read> Process<W, R> {
     /// command that still prints is not stuck.
     pub fn client_left(&mut self, now: Instant, pool: &mut Pool) {
         self.wanted = false;
+        for output in self.outputs_for_client() {
+            output.prompt_since = None;
+        }
         self.stdin.close_when_drained(pool);
         self.end(now);
     }
@@ -129,10 +132,13 @@ impl<W: Write, R: Read> Process<W, R> {
         }
         self.life = Life::Exited(exit, ladder);
         self.stdin.close(pool);
-        // What it printed last may be in the pipes without an edge having told of it.
-        self.stdout.readiness.merge(Readiness::READABLE);
-        if let Some(stderr) = &mut self.stderr {
-            stderr.readiness.merge(Readiness::READABLE);
+        for output in [Some(&mut self.stdout), self.stderr.as_deref_mut()]
+            .into_iter()
+            .flatten()
+        {
+            // What it printed last may be in the pipe without an edge having told of it.
+            output.readiness.merge(Readiness::READABLE);
+            output.read_since_exit = 0;
         }
     }
 
@@ -143,25 +149,28 @@ impl<W: Write, R: Read> Process<W, R> {
             self.exit().is_some(),
             "the number of a child is free once it is reaped"
         );
-        self.ladder_mut().finish();
+        self.group_gone();
     }
 
     /// Whether everything that the command printed has been read. After its exit that is so at
-    /// the end of the pipe, or when the pipe is empty and nothing is left that could fill it.
+    /// the end of the pipe, or when the pipe is empty and nothing is left that could fill it. Who
+    /// has left the process group on purpose may hold the pipe and print for ever: more than the
+    /// command itself can have left in it is not waited for.
     pub fn output_is_over(&self, kill_after: Option<Duration>) -> bool {
         let Life::Exited(_, ladder) = &self.life else {
             return false;
         };
         let over = |output: &Output<R>| {
-            output.pipe.is_none() || !output.readiness.readable() && ladder.is_done(kill_after)
+            let silent = !output.readiness.readable() || output.read_since_exit >= PIPE_LEN_MAX;
+            output.pipe.is_none() || silent && ladder.is_done(kill_after)
         };
         over(&self.stdout) && self.stderr.as_deref().is_none_or(over)
     }
 
     /// Whether nothing of the command is left, and nobody waits for its output.
-    pub fn is_gone(&self, kill_after: Option<Duration>) -> bool {
+    pub fn is_gone(&self) -> bool {
         match &self.life {
-            Life::Exited(_, ladder) => !self.wanted && ladder.is_done(kill_after),
+            Life::Exited(_, ladder) => !self.wanted && ladder.is_finished(),
             Life::Running | Life::Ending(_) => false,
         }
     }
@@ -170,12 +179,22 @@ impl<W: Write, R: Read> Process<W, R> {
     pub fn deadline(&self, cx: &Context) -> Option<Instant> {
         let rung = match &self.life {
             Life::Running => None,
+            // With `--kill-after=never` it is only looked whether its group is gone.
+            Life::Exited(_, ladder) if self.waits_for_group(cx.config.kill_after) => {
+                debug_assert!(!ladder.is_finished());
+                Some(cx.now + GROUP_PROBE)
+            }
             Life::Ending(ladder) | Life::Exited(_, ladder) => ladder.deadline(cx.config.kill_after),
         };
         let stderr = self.stderr.as_deref().filter(|output| output.for_client);
         let prompts = [Some(&self.stdout), stderr].into_iter().flatten();
         let prompts = prompts.filter_map(|output| output.prompt_due(cx.config.flush));
         rung.into_iter().chain(prompts).min()
+    }
+
+    /// Whether the command has ended and its process group is left to end by itself.
+    pub fn waits_for_group(&self, kill_after: Option<Duration>) -> bool {
+        kill_after.is_none() && self.exit().is_some() && !self.group_is_gone()
     }
 
     /// The signal that is due to the process group, if one is.
@@ -234,15 +253,8 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// Nothing that a signal could reach is left. (Its leader, until it is reaped, is.)
     pub fn group_gone(&mut self) {
-        if self.exit().is_some() {
-            self.ladder_mut().finish();
-        }
-    }
-
-    fn ladder_mut(&mut self) -> &mut Ladder {
-        match &mut self.life {
-            Life::Ending(ladder) | Life::Exited(_, ladder) => ladder,
-            Life::Running => unreachable!("a running process is on no ladder"),
+        if let Life::Exited(_, ladder) = &mut self.life {
+            ladder.finish();
         }
     }
 }
@@ -258,6 +270,8 @@ pub struct Output<R> {
     splitter: Splitter,
     /// Since when the beginning of a line has waited for its end.
     prompt_since: Option<Instant>,
+    /// Bytes read since the command's exit.
+    read_since_exit: usize,
 }
 
 impl<R: Read> Output<R> {
@@ -268,6 +282,7 @@ impl<R: Read> Output<R> {
             for_client: stream == Stream::Stdout || config.stderr == Stderr::Json,
             splitter: Splitter::new(stream, config),
             prompt_since: None,
+            read_since_exit: 0,
         }
     }
 
@@ -289,6 +304,7 @@ impl<R: Read> Output<R> {
         while self.readiness.readable() {
             match pipe.read(scratch) {
                 Ok(n) if n > 0 => {
+                    self.read_since_exit = self.read_since_exit.saturating_add(n);
                     self.readiness.read_some(n, scratch.len());
                     return Some(n);
                 }

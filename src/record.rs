@@ -1,6 +1,7 @@
 //! What the log says of one WebSocket connection at its end: [`Record`].
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -25,10 +26,42 @@ pub struct Record {
     /// The close code that ended the connection, the peer's or ours; `None`: it was lost without
     /// one.
     pub code: Option<CloseCode>,
+    /// Why it was lost, if it did not end by the closing handshake.
+    pub loss: Option<Loss>,
     /// The command's name and number, if there is a command.
     pub command: Option<(Rc<str>, Pid)>,
     /// How the command ended, once it has.
     pub exit: Option<Exit>,
+}
+
+/// Why a connection was lost. A time-out is named by its option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The peer closed TCP, or its half of it.
+    HungUp,
+    /// No request came.
+    Idle,
+    /// Nothing was heard of the peer.
+    NotHeard,
+    /// The peer took nothing of what was queued for it.
+    NotTaking,
+    /// The peer left out its part of the end.
+    NotClosing,
+    /// The system said so.
+    Failed(ErrorKind),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::HungUp => f.write_str("the peer hung up"),
+            Loss::Idle => f.write_str("no request came for --idle-http"),
+            Loss::NotHeard => f.write_str("nothing was heard for --pong-timeout"),
+            Loss::NotTaking => f.write_str("nothing was taken for --write-timeout"),
+            Loss::NotClosing => f.write_str("it was not closed within --close-timeout"),
+            Loss::Failed(kind) => kind.fmt(f),
+        }
+    }
 }
 
 /// Messages, and the bytes of their payloads.
@@ -63,6 +96,7 @@ impl Record {
             received: Tally::default(),
             sent: Tally::default(),
             code: None,
+            loss: None,
             command,
             exit: None,
         }
@@ -88,6 +122,7 @@ impl fmt::Display for Line<'_> {
             received,
             sent,
             code,
+            loss,
             command,
             exit,
         } = self.record;
@@ -115,6 +150,9 @@ impl fmt::Display for Line<'_> {
         match code {
             Some(code) => write!(f, " code={code}")?,
             None => f.write_str(" code=1006")?,
+        }
+        if let Some(loss) = loss {
+            write!(f, " lost=\"{loss}\"")?;
         }
         match exit {
             Some(exit) => write!(f, " exit=\"{exit}\""),

@@ -18,18 +18,20 @@ pub struct Signals {
 
 impl Signals {
     /// Blocks the signals in this thread, which is to be the only one, and opens the descriptor.
-    /// SIGHUP is left alone if the server was started with it ignored, as `nohup` does. SIGPIPE is
+    /// SIGHUP and SIGINT are left alone if the server was started with them ignored, as `nohup` does
+    /// with the one, and a shell with the other for what a script puts into the background. SIGPIPE is
     /// ignored already: the Rust runtime sees to that.
     ///
     /// # Errors
     /// As `pthread_sigmask(3)` and `signalfd(2)`.
     pub fn start() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
-            set.add(signal);
-        }
-        if !is_ignored(Signal::SIGHUP)? {
-            set.add(Signal::SIGHUP);
+        set.add(Signal::SIGCHLD);
+        set.add(Signal::SIGTERM);
+        for signal in [Signal::SIGINT, Signal::SIGHUP] {
+            if !is_ignored(signal)? {
+                set.add(signal);
+            }
         }
         // Were SIGCHLD ignored, which the server may have inherited, the kernel would throw away how
         // children ended (wait(2)).

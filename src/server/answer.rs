@@ -155,13 +155,14 @@ impl<S: System> Server<S> {
         script_name: &str,
     ) -> Result<ProcessId, Refusal> {
         let Some(client) = self.clients.get_mut(id) else {
-            return Err(Refusal::unavailable(""));
+            return Err(Refusal::unavailable("the client has left"));
         };
         let peer = client.peer();
         let local = client.socket_mut().local_addr();
         let local = local.map_err(|error| Refusal::unavailable(&error.to_string()))?;
         if self.cx.config.mode == Mode::Demo && self.cx.config.same_user {
-            let peer_uid = self.system.peer_uid(peer, local).unwrap_or(None);
+            let peer_uid = self.system.peer_uid(peer, local);
+            let peer_uid = peer_uid.map_err(|error| Refusal::unavailable(&error.to_string()))?;
             let own_uid = self.system.own_uid();
             if peer_uid != Some(own_uid) {
                 return Err(Refusal::other_user(peer_uid, own_uid));
@@ -185,6 +186,7 @@ impl<S: System> Server<S> {
             environment,
             stderr: self.cx.config.stderr,
         };
+        self.spawned += 1;
         let child = self
             .system
             .spawn(&spawn)

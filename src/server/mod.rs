@@ -26,7 +26,9 @@ use self::admission::Admission;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
-use crate::config::{ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET};
+use crate::config::{
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET, REQUESTS_PER_TURN, SPAWNS_PER_TURN,
+};
 use crate::context::Context;
 use crate::deadlines::Deadlines;
 use crate::environment::UniqueIds;
@@ -54,6 +56,8 @@ pub struct Server<S: System> {
     hot: Vec<Owner>,
     /// The ready queue: entries whose budget is spent wait here while the others have their turn.
     later: VecDeque<Owner>,
+    /// How many commands were started in this turn.
+    spawned: usize,
     /// Entries that have ended. Their slots are freed when the batch is over, so that no later
     /// event of it can meet a stranger in one.
     gone: Vec<Owner>,
@@ -114,6 +118,7 @@ impl From<u64> for Owner {
 impl<S: System> Handler for Server<S> {
     fn begin_turn(&mut self, now: Instant) {
         self.cx.now = now;
+        self.spawned = 0;
     }
 
     fn on_ready(&mut self, token: Token, readiness: Readiness) {
@@ -146,7 +151,12 @@ impl<S: System> Handler for Server<S> {
     }
 
     fn end_turn(&mut self) -> Next {
-        while let Some(owner) = self.deadlines.pop_due(self.cx.now) {
+        // Whoever wants to be called again at once is called in the next turn: no deadline, and be
+        // it a mistake, holds the loop.
+        for _ in 0..self.deadlines.len() {
+            let Some(owner) = self.deadlines.pop_due(self.cx.now) else {
+                break;
+            };
             self.on_deadline(owner);
             self.visit_hot();
         }
@@ -166,6 +176,7 @@ impl<S: System> Handler for Server<S> {
             self.free_gone();
         }
         if self.is_over() {
+            self.free_all();
             Next::Stop
         } else if !self.later.is_empty() {
             Next::Poll
@@ -189,6 +200,7 @@ impl<S: System> Server<S> {
             deadlines: Deadlines::new(cx.now),
             hot: Vec::new(),
             later: VecDeque::new(),
+            spawned: 0,
             gone: Vec::new(),
             starved: Vec::new(),
             accept_at: None,
@@ -238,7 +250,10 @@ impl<S: System> Server<S> {
                 Err(error) => return self.starve(index, &error),
             }
         }
-        self.later.push_back(Owner::Listener(index));
+        let queued = Owner::Listener(index);
+        if !self.later.contains(&queued) {
+            self.later.push_back(queued);
+        }
     }
 
     fn admit(&mut self, mut socket: S::Socket, peer: SocketAddr) {
@@ -325,7 +340,9 @@ impl<S: System> Server<S> {
                 .and_then(|process| self.processes.get_mut(process));
             match client.pump(process.map(|process| &mut process.stdin), &mut self.cx) {
                 Pumped::Idle => break,
-                Pumped::Request if requests < REQUESTS_PER_TURN => {
+                Pumped::Request
+                    if requests < REQUESTS_PER_TURN && self.spawned < SPAWNS_PER_TURN =>
+                {
                     requests += 1;
                     self.answer(id);
                 }
@@ -363,9 +380,12 @@ impl<S: System> Server<S> {
                 if process.has_output() && client.has_room(&self.cx.config) && !process.queued {
                     self.hot.push(Owner::Process(process_id));
                 }
+                // With what the flush above made room for. In the next turn: this visit has had
+                // its budget.
                 let stdin_full = process.stdin.is_full(self.cx.config.high_water);
                 if client.has_work(stdin_full, &self.cx.config) && !client.queued {
-                    self.hot.push(Owner::Client(id));
+                    client.queued = true;
+                    self.later.push_back(Owner::Client(id));
                 }
             }
         }
@@ -507,15 +527,17 @@ impl<S: System> Server<S> {
             && let Some(client) = self.clients.get_mut(client_id)
         {
             let stdin_full = process.stdin.is_full(self.cx.config.high_water);
-            if !client.is_open() || client.has_work(stdin_full, &self.cx.config) && !client.queued {
+            if !client.is_open() {
                 self.hot.push(Owner::Client(client_id));
-            } else {
-                let deadline = client.deadline(&self.cx);
-                let owner = Owner::Client(client_id);
-                self.deadlines.arm(owner, deadline, &mut client.wake_at);
+            } else if client.has_work(stdin_full, &self.cx.config) && !client.queued {
+                client.queued = true;
+                self.later.push_back(Owner::Client(client_id));
             }
+            let deadline = client.deadline(&self.cx);
+            let owner = Owner::Client(client_id);
+            self.deadlines.arm(owner, deadline, &mut client.wake_at);
         }
-        if process.is_gone(self.cx.config.kill_after) {
+        if process.is_gone() {
             self.gone.push(Owner::Process(id));
         }
         let deadline = process.deadline(&self.cx);
@@ -576,6 +598,11 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
+        if process.waits_for_group(self.cx.config.kill_after)
+            && self.system.probe_group(process.pid()) == Group::Gone
+        {
+            process.group_gone();
+        }
         while let Some(signal) = process.due_signal(self.cx.now, self.cx.config.kill_after) {
             if self.system.signal_group(process.pid(), signal) == Group::Gone {
                 process.group_gone();
@@ -639,6 +666,14 @@ impl<S: System> Server<S> {
         }
     }
 
+    /// The server ends before all of them have: each still has its line in the log.
+    fn free_all(&mut self) {
+        let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
+        clients.into_iter().for_each(|id| self.free_client(id));
+        let processes: Vec<_> = self.processes.iter().map(|(id, _)| id).collect();
+        processes.into_iter().for_each(|id| self.free_process(id));
+    }
+
     fn free_client(&mut self, id: ClientId) {
         let Some(mut client) = self.clients.remove(id) else {
             return;
@@ -700,9 +735,6 @@ enum Forwarded {
     /// The budget of this turn: there is more.
     Spent,
 }
-
-/// How many pipelined requests of one connection are answered in a turn.
-const REQUESTS_PER_TURN: usize = 64;
 
 /// Whether an error of accept(2) is one of the connection that waited, which is gone with it. Any
 /// other may stay for long: what the machine lacks, or what a security module forbids.
