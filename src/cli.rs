@@ -39,7 +39,7 @@ Command  --framing=lines|raw|null|length [lines]   --binary: raw   --null: null
          --stderr=merge|log|drop|json [merge]   log, where there are no lines
          --passenv=LIST [PATH,LANG,TZ,HOME]  variables that it inherits
          --kill-after=TIME|never [1s]     when its client has left
-Clients  --once                           end after the first, as it did
+Clients  --once                           end after one, as its command did
          --exit-when-idle                 end when the last one has left
          --max-clients=N [none]           --max-clients-per-ip=N [none]
          --max-processes=N [1024]         --spawn-rate=N [none]  a second

@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Every option of the contract.
-const OPTIONS: [&str; 32] = [
+const OPTIONS: [&str; 42] = [
     "--address",
     "--port",
     "--backlog",
@@ -51,6 +51,16 @@ const OPTIONS: [&str; 32] = [
     "--close-timeout",
     "--drain",
     "--log-level",
+    "--route",
+    "--dir",
+    "--once",
+    "--exit-when-idle",
+    "--max-clients",
+    "--max-clients-per-ip",
+    "--max-processes",
+    "--spawn-rate",
+    "--session-timeout",
+    "--idle-timeout",
     "--echo",
     "--help",
     "--version",

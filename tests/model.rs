@@ -450,7 +450,8 @@ impl Peer {
             };
             let head = String::from_utf8(self.received.drain(..end + 4).collect()).unwrap();
             if !head.starts_with("HTTP/1.1 101 ") {
-                assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+                let lacking = ["503", "429"].map(|code| format!("HTTP/1.1 {code} "));
+                assert!(lacking.iter().any(|it| head.starts_with(it)), "{head}");
                 self.refused = true;
                 return;
             }
@@ -568,7 +569,14 @@ struct Run {
     next: Next,
     framing: Framing,
     trace: bool,
+    processes_max: usize,
 }
+
+/// How many commands there may be where there is a limit.
+const LIMITED_PROCESSES: usize = 4;
+
+/// The code with which `--session-timeout` and `--idle-timeout` close.
+const POLICY_VIOLATION: u16 = 1008;
 
 const HIGH_WATER: usize = 2000;
 const MESSAGE_MAX: usize = 5000;
@@ -587,6 +595,20 @@ impl Run {
             log_level: Level::Error,
             ..Config::default()
         };
+        // Half of the schedules of each framing meet limits.
+        let config = match seed / 4 % 2 {
+            0 => config,
+            _ => Config {
+                clients_max: Some(12),
+                clients_per_ip_max: Some(10),
+                processes_max: LIMITED_PROCESSES,
+                spawn_rate: Some(2),
+                session_timeout: Some(Duration::from_secs(20)),
+                idle_timeout: Some(Duration::from_secs(3)),
+                ..config
+            },
+        };
+        let processes_max = config.processes_max;
         let site = Site {
             offer: Offer::Demo { shell: true },
             command_names: vec!["sh".into()],
@@ -608,6 +630,7 @@ impl Run {
             next: Next::Wait(None),
             framing,
             trace,
+            processes_max,
         }
     }
 
@@ -628,6 +651,7 @@ impl Run {
         }
         self.next = self.server.end_turn();
         let census = self.server.census();
+        assert!(census.processes <= self.processes_max, "{census:?}");
         let bound = HIGH_WATER + 3 * wspipe::config::SCRATCH_LEN + MESSAGE_MAX;
         assert!(
             census.queued_max <= bound,
@@ -886,7 +910,9 @@ impl Run {
                 .children
                 .iter()
                 .find(|child| child.peer == Some(peer.wire));
-            if let (Some(child), Some((code, _)), false) = (child, &peer.close, peer.left_first) {
+            let ended_by_itself = |close: &&(u16, String)| close.0 != POLICY_VIOLATION;
+            let close = peer.close.as_ref().filter(ended_by_itself);
+            if let (Some(child), Some((code, _)), false) = (child, close, peer.left_first) {
                 let (printed, got) = (child.printed, peer.got);
                 let right = match self.framing {
                     // The last line may have come without its end.
