@@ -105,7 +105,13 @@ impl Wire {
         self.taken = 0;
         let len = self.bytes.len();
         self.bytes.resize(len + 64 * 1024, 0);
-        let result = self.stream.read(&mut self.bytes[len..]);
+        let result = loop {
+            match self.stream.read(&mut self.bytes[len..]) {
+                // A read with a time-out is not begun again by itself (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
         self.bytes.truncate(len + *result.as_ref().unwrap_or(&0));
         result
     }
