@@ -77,16 +77,14 @@ fn each_route_has_its_command() {
         "/say=sh -c 'echo \"$0\"; cat' \"two words\"",
         "--route=/e=echo:",
     ]);
-    server.open("/cat").round_trip("x");
-    server.open("/e").round_trip("x");
+    let (mut cat, mut echo) = (server.open("/cat"), server.open("/e"));
+    cat.round_trip("x");
+    echo.round_trip("x");
+    assert_eq!(server.children().len(), 1, "none for the echo");
     let mut client = server.open("/say");
     assert_eq!(client.text(), "two words");
     client.leave();
-    assert_eq!(
-        server.children().len(),
-        1,
-        "one for /cat, none for the echo"
-    );
+    echo.leave();
     for path in ["/", "/ws", "/echo", "/catx", "/CAT", "/x/cat"] {
         refusal(&server, path, 404);
     }

@@ -300,7 +300,13 @@ fn messages_either_way_keep_a_client_from_being_idle() {
         std::thread::sleep(Duration::from_millis(300));
         client.send_text("nothing comes back");
     }
+    let start = Instant::now();
     client.expect_close("idle at last", 1008);
+    assert!(
+        start.elapsed() >= Duration::from_millis(900),
+        "{:?}",
+        start.elapsed()
+    );
     let server = Server::start(&["--echo", "--idle-timeout=300ms"]);
     let mut client = server.open("/");
     client.round_trip("x");
