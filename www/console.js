@@ -17,7 +17,7 @@ const SHELL_NAME = /(^|\/)(ash|bash|csh|dash|fish|ksh|mksh|sh|tcsh|zsh)$/;
 async function main() {
   document.documentElement.lang = language === "zh" ? "zh-Hans" : language;
   const config = await readConfig();
-  const { echo = null, shell = null, version = "" } = config ?? {};
+  const { demo = false, echo = null, shell = null, version = "" } = config ?? {};
   translate(document, { command: shell?.command ?? "" });
   if (!config) {
     notify(word("noConfig"));
@@ -28,10 +28,15 @@ async function main() {
   if (echo !== null) startEcho(document.getElementById("echo"), socketUrl(echo));
   if (shell !== null) showShell(shell, echo === null);
   // The demo has both halves; without the shell it is served where anyone might reach it.
-  if (echo && shell === null) notify(word("shellElsewhere"));
+  if (demo && shell === null) notify(word("shellElsewhere"));
+  // With --dir alone what there is depends on the path, and the page has none to offer.
+  if (echo === null && shell === null) notify(word("atOtherPaths"));
 }
 
-/** What this server serves, or null: { version, echo: path or null, shell: { path, command, binary } or null }. */
+/**
+ * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary } or null,
+ * endpoints: [{ path, command or null }] }. `echo` and `shell` are the first of their kind.
+ */
 async function readConfig() {
   try {
     const response = await fetch(".wspipe/config.json", { cache: "no-store" });

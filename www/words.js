@@ -61,6 +61,7 @@ export const WORDS = {
     code1011: "The server met an error",
     code1013: "The server is too busy; try again later",
     noConfig: "The page could not read its settings from the server. Reload it to try again.",
+    atOtherPaths: "This server has its programs at paths of their own. Connect to one of them with a WebSocket.",
     shellElsewhere: "The demo serves its shell on a loopback address only. To serve one here on purpose, name it as the command: wspipe -- sh",
   },
   zh: {
@@ -121,6 +122,7 @@ export const WORDS = {
     code1011: "服务器出错",
     code1013: "服务器繁忙，请稍后再试",
     noConfig: "页面无法从服务器读取设置，请重新加载。",
+    atOtherPaths: "此服务器的程序各有自己的路径，请用 WebSocket 连接其中之一。",
     shellElsewhere: "演示用的命令行只在回环地址上提供。如需在此提供，请把它写成命令：wspipe -- sh",
   },
 };
