@@ -584,6 +584,7 @@ fn a_failed_start_hurts_no_one_else() {
     support::write_file(&path, "#!/bin/sh\nexec cat\n", 0o755);
     let server = Server::start(&[path.to_str().expect("UTF-8")]);
     let mut client = server.open("/");
+    client.round_trip("the shell has read its script");
     std::fs::remove_file(&path).expect("removed");
     refused(&server, "removed", 404);
     client.round_trip("still served");
