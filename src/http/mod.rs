@@ -18,6 +18,7 @@ pub mod host;
 pub mod pages;
 pub mod percent;
 pub mod policy;
+pub mod proxy;
 pub mod refusal;
 pub mod response;
 pub mod routes;

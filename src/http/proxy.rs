@@ -1,0 +1,545 @@
+//! For whom a proxy speaks: `Forwarded` (RFC 7239), and `X-Forwarded-For` with
+//! `X-Forwarded-Proto`, which did the same before it.
+//!
+//! Anybody can write these headers, so only a proxy that the operator has listed is believed, and
+//! of what arrives from it only what it wrote itself: each proxy adds the address of its own peer
+//! at the right end, so the first address from the right that is not a listed proxy's is that of
+//! the client, and what stands left of it came from there.
+//!
+//! Most proxies write one of the two kinds and hand the other on as their client sent it. When
+//! both are there, they must agree: what they do not agree on is not believed.
+
+use core::fmt;
+// The address types without the sockets: this layer does no I/O.
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::head::Request;
+
+/// The addresses that begin with the same bits: `10.0.0.0/8`, or a single one, `::1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    first: IpAddr,
+    /// The bits that differ from one address to the next, as a number.
+    host_mask: u128,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8`, `192.168.1.2`, `2001:db8::/32` or `[::1]`.
+    ///
+    /// # Errors
+    /// What should have been written.
+    pub fn parse(text: &str) -> Result<Network, String> {
+        let usage = || "an address is 10.0.0.1 or ::1, a network 10.0.0.0/8 or fd00::/8".to_owned();
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address = parse_ip(address).ok_or_else(usage)?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_len = match prefix {
+            None => bits,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits
+                .parse()
+                .ok()
+                .filter(|len| *len <= bits)
+                .ok_or_else(usage)?,
+            Some(_) => return Err(usage()),
+        };
+        let host_mask = u128::MAX.checked_shr(128 - bits + prefix_len).unwrap_or(0);
+        let first = with_number(address, number(address) & !host_mask);
+        if first != address {
+            return Err(format!(
+                "{address} is inside of that network, whose name is {first}/{prefix_len}"
+            ));
+        }
+        Ok(Network { first, host_mask })
+    }
+
+    /// Whether an address, not an IPv4 one in the form of IPv6, is one of these.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.first.is_ipv4()
+            && number(address) & !self.host_mask == number(self.first)
+    }
+}
+
+/// Where a client is, as far as that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Its address, IPv4 as IPv4.
+    pub ip: IpAddr,
+    /// Its port. Proxies seldom say it.
+    pub port: Option<u16>,
+}
+
+impl From<SocketAddr> for Remote {
+    fn from(address: SocketAddr) -> Self {
+        Remote {
+            ip: address.ip().to_canonical(),
+            port: Some(address.port()),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+/// What the proxies say of a client; nothing, where there is none, or none that is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// Where it is.
+    pub client: Option<Remote>,
+    /// Whether it speaks TLS.
+    pub https: Option<bool>,
+}
+
+impl Claim {
+    /// What a request says of the client that it comes from by way of `peer`, which is believed
+    /// if it is one of `trusted`.
+    pub fn read(request: &Request<'_>, peer: IpAddr, trusted: &[Network]) -> Claim {
+        if !is_trusted(peer, trusted) {
+            return Claim::default();
+        }
+        match (
+            read_forwarded(request, trusted),
+            read_x_forwarded(request, trusted),
+        ) {
+            (Some(claim), None) | (None, Some(claim)) => claim,
+            (Some(one), Some(other)) => one.agreed(other),
+            (None, None) => Claim::default(),
+        }
+    }
+
+    fn agreed(self, other: Claim) -> Claim {
+        let ip = |claim: Claim| claim.client.map(|client| client.ip);
+        let port = |claim: Claim| claim.client.and_then(|client| client.port);
+        let client = self.client.filter(|_| ip(self) == ip(other));
+        Claim {
+            client: client.map(|client| Remote {
+                port: client.port.or(port(other)),
+                ..client
+            }),
+            https: self.https.filter(|_| self.https == other.https),
+        }
+    }
+}
+
+/// Whether an address belongs to one of these networks.
+pub fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
+/// Finds the client among the hops, the nearest of which is last: the first from there that is no
+/// trusted proxy. Where all of them are, it is the farthest. `None`: a hop on the way does not
+/// say where it is.
+fn find_client(hops: &[Option<Remote>], trusted: &[Network]) -> Option<usize> {
+    let mut found = None;
+    for (index, hop) in hops.iter().enumerate().rev() {
+        let hop = (*hop)?;
+        found = Some(index);
+        if !is_trusted(hop.ip, trusted) {
+            break;
+        }
+    }
+    found
+}
+
+/// `None`: no such header is there.
+fn read_x_forwarded(request: &Request<'_>, trusted: &[Network]) -> Option<Claim> {
+    let hops: Vec<_> = request.list("X-Forwarded-For").map(parse_node).collect();
+    let schemes: Vec<_> = request
+        .list("X-Forwarded-Proto")
+        .map(parse_scheme)
+        .collect();
+    if hops.is_empty() && schemes.is_empty() {
+        return None;
+    }
+    let index = find_client(&hops, trusted);
+    let https = match (&schemes[..], index) {
+        // The proxy that ends TLS sets it, and those behind hand it on.
+        ([scheme], _) => *scheme,
+        // Each proxy adds one.
+        (schemes, Some(index)) if schemes.len() == hops.len() => schemes[index],
+        _ => None,
+    };
+    Some(Claim {
+        client: index.and_then(|index| hops[index]),
+        https,
+    })
+}
+
+/// `None`: the header is not there.
+fn read_forwarded(request: &Request<'_>, trusted: &[Network]) -> Option<Claim> {
+    let mut elements = Vec::new();
+    for line in request.headers_named("Forwarded") {
+        match parse_elements(line) {
+            Some(more) => elements.extend(more),
+            // Nothing up to here can be told apart from what a client made up.
+            None => elements = vec![Element::default()],
+        }
+    }
+    let nearest = elements.last()?;
+    let hops: Vec<_> = elements.iter().map(|element| element.node).collect();
+    let client = find_client(&hops, trusted).map(|index| &elements[index]);
+    Some(Claim {
+        client: client.and_then(|client| client.node),
+        https: client.unwrap_or(nearest).https,
+    })
+}
+
+/// What one proxy says of its peer: a forwarded-element of RFC 7239, section 4.
+#[derive(Clone, Copy, Default)]
+struct Element {
+    node: Option<Remote>,
+    https: Option<bool>,
+}
+
+/// Reads the elements of one header line. `None`: it does not follow the grammar, as when a client
+/// has left a quoted string open for the proxy's words to vanish in.
+fn parse_elements(line: &[u8]) -> Option<Vec<Element>> {
+    let mut rest = std::str::from_utf8(line).ok()?.trim_ascii();
+    let mut elements = Vec::new();
+    let mut pairs = Pairs::default();
+    loop {
+        if let Some(name_len) = rest.find('=').filter(|_| !rest.starts_with([',', ';'])) {
+            let name = &rest[..name_len];
+            let (value, behind) = parse_value(&rest[name_len + 1..])?;
+            pairs.add(name, value)?;
+            rest = behind.trim_ascii_start();
+        }
+        let separator = rest.chars().next();
+        // Empty members of a list do not count (RFC 9110, section 5.6.1).
+        if matches!(separator, None | Some(',')) && pairs.any {
+            elements.push(std::mem::take(&mut pairs).element());
+        }
+        match separator {
+            None => return Some(elements),
+            Some(',' | ';') => rest = rest[1..].trim_ascii_start(),
+            Some(_) => return None,
+        }
+    }
+}
+
+/// The pairs of one element that say something to us.
+#[derive(Default)]
+struct Pairs {
+    any: bool,
+    node: Option<String>,
+    scheme: Option<String>,
+}
+
+impl Pairs {
+    /// `None`: no name of a parameter, or one for the second time (RFC 7239, section 4).
+    fn add(&mut self, name: &str, value: String) -> Option<()> {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return None;
+        }
+        self.any = true;
+        let known = if name.eq_ignore_ascii_case("for") {
+            &mut self.node
+        } else if name.eq_ignore_ascii_case("proto") {
+            &mut self.scheme
+        } else {
+            return Some(());
+        };
+        match known.replace(value) {
+            None => Some(()),
+            Some(_) => None,
+        }
+    }
+
+    fn element(self) -> Element {
+        Element {
+            node: self.node.and_then(|node| parse_node(node.as_bytes())),
+            https: self
+                .scheme
+                .and_then(|scheme| parse_scheme(scheme.as_bytes())),
+        }
+    }
+}
+
+/// Takes a value off the front: a quoted string without its quotes, or a plain one up to its end.
+/// Plain ones may have signs that no token has, since proxies write `for=10.0.0.1:80` too.
+fn parse_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let len = text.find([',', ';', ' ', '\t']).unwrap_or(text.len());
+        let (value, rest) = text.split_at(len);
+        return (!value.contains('"')).then(|| (value.to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((index, char)) = chars.next() {
+        match char {
+            '"' => return Some((value, &quoted[index + 1..])),
+            '\\' => value.push(chars.next()?.1),
+            char => value.push(char),
+        }
+    }
+    None
+}
+
+/// Where a hop is: an address, with brackets or without, and perhaps a port. `None` for `unknown`
+/// and `_hidden` (RFC 7239, section 6), and for what is no address.
+fn parse_node(text: &[u8]) -> Option<Remote> {
+    let text = std::str::from_utf8(text).ok()?;
+    let without_port = |ip| Remote { ip, port: None };
+    if let Some(ip) = parse_ip(text) {
+        return Some(without_port(ip));
+    }
+    let (address, port) = text.rsplit_once(':')?;
+    // A port may be hidden as well.
+    if port.starts_with('_') {
+        return parse_ip(address).map(without_port);
+    }
+    text.parse::<SocketAddr>().ok().map(Remote::from)
+}
+
+fn parse_ip(text: &str) -> Option<IpAddr> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let ip = match bare {
+        Some(bare) => bare.parse::<Ipv6Addr>().ok()?.into(),
+        None => text.parse::<IpAddr>().ok()?,
+    };
+    Some(ip.to_canonical())
+}
+
+/// Whether a scheme means TLS. A WebSocket's own schemes are let pass.
+fn parse_scheme(text: &[u8]) -> Option<bool> {
+    let is = |scheme: &str| text.eq_ignore_ascii_case(scheme.as_bytes());
+    if is("https") || is("wss") {
+        Some(true)
+    } else if is("http") || is("ws") {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The address of that number, of the same version as `like`.
+fn with_number(like: IpAddr, number: u128) -> IpAddr {
+    match like {
+        // The number is that of an IPv4 address, some bits cleared.
+        IpAddr::V4(_) => IpAddr::V4((number as u32).into()),
+        IpAddr::V6(_) => IpAddr::V6(number.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(text: &str) -> Vec<Network> {
+        let networks = text.split_ascii_whitespace();
+        networks.map(|text| Network::parse(text).unwrap()).collect()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// What is believed of these header lines, from a peer at 10.0.0.1 that is trusted, as is all
+    /// of 10.0.0.0/8.
+    fn claim(lines: &[&str]) -> (String, Option<bool>) {
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n",
+            lines.join("\r\n")
+        );
+        let request = Request::parse(head.as_bytes(), 64).unwrap();
+        let claim = Claim::read(&request, ip("10.0.0.1"), &networks("10.0.0.0/8 fd00::/8"));
+        let client = claim.client.map(|client| client.to_string());
+        (client.unwrap_or("-".to_owned()), claim.https)
+    }
+
+    #[test]
+    fn networks_are_read() {
+        let cases = [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.1"),
+            ("10.0.0.1", "10.0.0.1", "10.0.0.2"),
+            ("10.0.0.1/32", "10.0.0.1", "10.0.0.0"),
+            ("0.0.0.0/0", "255.1.2.3", "::"),
+            ("192.168.1.128/25", "192.168.1.255", "192.168.1.127"),
+            ("::1", "::1", "::2"),
+            ("[::1]", "::1", "0.0.0.1"),
+            ("::/0", "ffff::1", "1.2.3.4"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"),
+            ("::ffff:10.0.0.1", "10.0.0.1", "::ffff:10.0.0.1"),
+        ];
+        for (text, inside, outside) in cases {
+            let network = Network::parse(text).unwrap();
+            assert!(network.contains(ip(inside)), "{text} {inside}");
+            assert!(!network.contains(ip(outside)), "{text} {outside}");
+        }
+        let bad = [
+            "",
+            "/8",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/+8",
+            "10.0.0.0/-1",
+            "10/8",
+            "localhost",
+            "10.0.0.0/8/8",
+            "[10.0.0.1]",
+            "fe80::1%eth0",
+            "10.0.0.1:80",
+            "10.0.0.0/255.0.0.0",
+            "::/99999999999",
+        ];
+        for text in bad {
+            let message = Network::parse(text).unwrap_err();
+            assert!(message.contains("10.0.0.0/8"), "{text}: {message}");
+        }
+        assert_eq!(
+            Network::parse("10.1.2.3/8").unwrap_err(),
+            "10.1.2.3 is inside of that network, whose name is 10.0.0.0/8"
+        );
+    }
+
+    #[test]
+    fn only_a_trusted_peer_is_believed() {
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n";
+        let request = Request::parse(head, 64).unwrap();
+        for (trusted, believed) in [("", false), ("10.0.0.2", false), ("10.0.0.1 ::1", true)] {
+            let claim = Claim::read(&request, ip("10.0.0.1"), &networks(trusted));
+            assert_eq!(claim.client.is_some(), believed, "{trusted}");
+        }
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_that_is_no_proxy() {
+        let none = "-";
+        #[rustfmt::skip]
+        let cases: &[(&str, &str)] = &[
+            ("X-Forwarded-For: 9.9.9.9", "9.9.9.9"),
+            ("X-Forwarded-For: 8.8.8.8, 9.9.9.9", "9.9.9.9"),
+            ("X-Forwarded-For: 8.8.8.8, 9.9.9.9, 10.0.0.7", "9.9.9.9"),
+            ("X-Forwarded-For: 8.8.8.8\r\nX-Forwarded-For: 9.9.9.9,10.0.0.7", "9.9.9.9"),
+            ("X-Forwarded-For: 10.0.0.9, 10.0.0.7", "10.0.0.9"),
+            ("X-Forwarded-For: 9.9.9.9:1234", "9.9.9.9:1234"),
+            ("X-Forwarded-For: 2001:db8::9", "2001:db8::9"),
+            ("X-Forwarded-For: [2001:db8::9]", "2001:db8::9"),
+            ("X-Forwarded-For: [2001:db8::9]:80", "[2001:db8::9]:80"),
+            ("X-Forwarded-For: ::ffff:9.9.9.9", "9.9.9.9"),
+            ("X-Forwarded-For: 8.8.8.8, fd00::7", "8.8.8.8"),
+            ("X-Forwarded-For: nonsense, 9.9.9.9", "9.9.9.9"),
+            ("X-Forwarded-For: 9.9.9.9, nonsense", none),
+            ("X-Forwarded-For: 9.9.9.9, nonsense, 10.0.0.7", none),
+            ("X-Forwarded-For: unknown", none),
+            ("X-Forwarded-For: 9.9.9.9;", none),
+            ("X-Forwarded-For: \u{fc}", none),
+            ("X-Forwarded-For:", none),
+            ("Forwarded: for=9.9.9.9", "9.9.9.9"),
+            ("Forwarded: For=\"9.9.9.9\"", "9.9.9.9"),
+            ("Forwarded: for=9.9.9.9:81", "9.9.9.9:81"),
+            ("Forwarded: for=\"[2001:db8::9]:4711\"", "[2001:db8::9]:4711"),
+            ("Forwarded: for=\"[2001:db8::9]\"", "2001:db8::9"),
+            ("Forwarded: for=\"9.9.9.9:_port\"", "9.9.9.9"),
+            ("Forwarded: for=8.8.8.8, for=9.9.9.9;by=10.0.0.7, for=10.0.0.7", "9.9.9.9"),
+            ("Forwarded: for=8.8.8.8\r\nForwarded: for=9.9.9.9", "9.9.9.9"),
+            ("Forwarded: by=\"a,b;c\\\"d\" ; for=9.9.9.9 ,, ", "9.9.9.9"),
+            ("Forwarded: for=unknown", none),
+            ("Forwarded: for=_hidden", none),
+            ("Forwarded: for=9.9.9.9, by=10.0.0.7", none),
+            ("Forwarded: for=9.9.9.9;for=8.8.8.8", none),
+            ("Forwarded: for = 9.9.9.9", none),
+            ("Forwarded: for=9.9.9.9 x", none),
+            ("Forwarded: 9.9.9.9", none),
+            ("Forwarded: =9.9.9.9", none),
+            ("Forwarded: for=\"9.9.9.9", none),
+            ("Forwarded: for=\"9.9.9.9\\", none),
+            ("Forwarded: for=9.9\"9.9", none),
+            ("Forwarded: for=8.8.8.8;x=\", for=9.9.9.9", none),
+            ("Forwarded: for=8.8.8.8;x=\", for=\"[2001:db8::9]\"", none),
+            ("Forwarded: for=8.8.8.8;x=\"\r\nForwarded: for=9.9.9.9", "9.9.9.9"),
+            ("Forwarded: for=8.8.8.8\r\nForwarded: for=\"9.9.9.9", none),
+            ("Forwarded: ,;,", none),
+            ("Forwarded:", none),
+            ("X-Real-IP: 9.9.9.9", none),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(claim(&[lines]).0, *expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_the_one_that_the_client_used() {
+        #[rustfmt::skip]
+        let cases: &[(&[&str], Option<bool>)] = &[
+            (&["X-Forwarded-Proto: https"], Some(true)),
+            (&["X-Forwarded-Proto: HTTP"], Some(false)),
+            (&["X-Forwarded-Proto: wss"], Some(true)),
+            (&["X-Forwarded-Proto: ftp"], None),
+            (&["X-Forwarded-Proto: https, http"], None),
+            (&["X-Forwarded-For: 8.8.8.8, 9.9.9.9", "X-Forwarded-Proto: https"], Some(true)),
+            (&["X-Forwarded-For: 9.9.9.9, 10.0.0.7", "X-Forwarded-Proto: https, http"], Some(true)),
+            (&["X-Forwarded-For: 8.8.8.8, 9.9.9.9", "X-Forwarded-Proto: https, http"], Some(false)),
+            (&["X-Forwarded-For: 1.1.1.1, 8.8.8.8, 9.9.9.9", "X-Forwarded-Proto: https, http"], None),
+            (&["Forwarded: for=9.9.9.9;proto=https"], Some(true)),
+            (&["Forwarded: for=9.9.9.9;proto=https, for=10.0.0.7;proto=http"], Some(true)),
+            (&["Forwarded: for=8.8.8.8;proto=https, for=9.9.9.9;proto=http"], Some(false)),
+            (&["Forwarded: proto=https"], Some(true)),
+            (&["Forwarded: proto=https;proto=https"], None),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(claim(lines).1, *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn two_kinds_of_headers_must_agree() {
+        let agree = [
+            "Forwarded: for=\"9.9.9.9:80\";proto=https",
+            "X-Forwarded-For: 9.9.9.9",
+            "X-Forwarded-Proto: https",
+        ];
+        assert_eq!(claim(&agree), ("9.9.9.9:80".to_owned(), Some(true)));
+        // A proxy that writes the one hands the other on as the client made it up.
+        let forged = [
+            "Forwarded: for=8.8.8.8;proto=https",
+            "X-Forwarded-For: 9.9.9.9",
+        ];
+        assert_eq!(claim(&forged), ("-".to_owned(), None));
+        let forged = ["Forwarded: for=9.9.9.9", "X-Forwarded-Proto: https"];
+        assert_eq!(claim(&forged), ("-".to_owned(), None));
+        let forged = ["Forwarded: for=\"", "X-Forwarded-For: 9.9.9.9"];
+        assert_eq!(claim(&forged), ("-".to_owned(), None));
+    }
+
+    #[test]
+    fn nothing_that_is_sent_panics() {
+        let pieces = [
+            "for", "=", "\"", "\\", ",", ";", " ", "[", "::1", "]", ":", "é", "9.9.9.9",
+        ];
+        let mut seed = 88_172_645_463_325_252_u64;
+        for _ in 0..20_000 {
+            let mut line = String::new();
+            for _ in 0..seed % 9 {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                line.push_str(pieces[(seed % pieces.len() as u64) as usize]);
+            }
+            seed = seed.wrapping_add(1);
+            parse_elements(line.as_bytes());
+            parse_node(line.as_bytes());
+            let _ = Network::parse(&line);
+        }
+    }
+}
