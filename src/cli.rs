@@ -12,15 +12,18 @@ use std::time::Duration;
 use lexopt::{Arg, Parser};
 
 use crate::config::{Config, Crlf, Framing, Mode, Stderr};
+use crate::http::proxy::Network;
 use crate::log::Level;
 
+mod surroundings;
 mod values;
 mod words;
+use surroundings::{account, assignment, directory, nice, rlimit, signal, umask};
 use values::{
     address, duration, host_name, list, number, origin, route, size, token, variable, yes_or_no,
 };
 
-/// What `wspipe --help` prints: 80 columns, and 40 lines at most.
+/// What `wspipe --help` prints: 80 columns, and 50 lines at most.
 pub const HELP: &str = "\
 Usage: wspipe [OPTIONS]                         a demo: page, echo and shell
        wspipe [OPTIONS] [--] COMMAND [ARGS...]  COMMAND for every client
@@ -38,12 +41,21 @@ Command  --framing=lines|raw|null|length [lines]   --binary: raw   --null: null
          --flush=MS [off]                 send a line unfinished for so long
          --stderr=merge|log|drop|json [merge]   log, where there are no lines
          --passenv=LIST [PATH,LANG,TZ,HOME]  variables that it inherits
-         --kill-after=TIME|never [1s]     when its client has left
+         --setenv=NAME=VALUE              repeatable; a variable of its own
+         --cwd=DIR      --umask=OCTAL     where it starts, and with what mask
+         --nice=N       --no-new-privs    -20 to 19; it gains no rights by sudo
+         --rlimit=NAME:VALUE              as, core, cpu, data, fsize, nofile,
+                                          nproc, stack; repeatable
+         --signal=NAME [INT]              the first, when its client has left
+         --kill-after=TIME|never [1s]     the last, when its client has left
 Clients  --once                           end after one, as its command did
          --exit-when-idle                 end when the last one has left
          --max-clients=N [none]           --max-clients-per-ip=N [none]
          --max-processes=N [1024]         --spawn-rate=N [none]  a second
          --session-timeout=TIME [none]    --idle-timeout=TIME [none]
+Server   --user=NAME|UID                  becomes this user once it listens
+         --group=NAME|GID                 in place of the user's own
+         --trust-proxy=LIST               proxies that may name their clients
 Sizes    --max-message=SIZE [1M]          --high-water=SIZE [64k]
          --max-head=SIZE [8k]             --max-headers=N [64]
 Times    --ping-interval=TIME [25s]       --pong-timeout=TIME [60s]
@@ -256,6 +268,44 @@ const OPTIONS: &[Opt] = &[
     value("kill-after", "TIME", Scope::Command, |draft, text| {
         let kill_after = unless("never", text, |text| duration(text, SECOND, Duration::ZERO));
         set(&mut draft.config.kill_after, kill_after)
+    }),
+    value("signal", "NAME", Scope::Command, |draft, text| {
+        set(&mut draft.config.first_signal, signal(text))
+    }),
+    value("setenv", "NAME=VALUE", Scope::Command, |draft, text| {
+        draft.config.setenv.push(assignment(text)?);
+        Ok(())
+    }),
+    value("cwd", "DIR", Scope::Command, |draft, text| {
+        set(&mut draft.config.cwd, directory(text).map(Some))
+    }),
+    value("umask", "OCTAL", Scope::Command, |draft, text| {
+        set(&mut draft.config.umask, umask(text).map(Some))
+    }),
+    value("nice", "N", Scope::Command, |draft, text| {
+        set(&mut draft.config.nice, nice(text).map(Some))
+    }),
+    value("rlimit", "NAME:VALUE", Scope::Command, |draft, text| {
+        let (resource, limit) = rlimit(text)?;
+        let rlimits = &mut draft.config.rlimits;
+        rlimits.retain(|(earlier, _)| *earlier != resource);
+        rlimits.push((resource, limit));
+        Ok(())
+    }),
+    flag("no-new-privs", Scope::Command, |draft| {
+        draft.config.no_new_privs = true
+    }),
+    value("user", "NAME|UID", Scope::Always, |draft, text| {
+        set(&mut draft.config.user, account(text).map(Some))
+    }),
+    value("group", "NAME|GID", Scope::Always, |draft, text| {
+        set(&mut draft.config.group, account(text).map(Some))
+    }),
+    value("trust-proxy", "LIST", Scope::Always, |draft, text| {
+        for item in list(text, |item| Network::parse(item).map(drop))? {
+            draft.config.trusted_proxies.push(Network::parse(item)?);
+        }
+        Ok(())
     }),
     flag("once", Scope::Always, |draft| draft.config.once = true),
     flag("exit-when-idle", Scope::Several, |draft| {

@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::http::proxy::Network;
+use crate::ladder::Signal;
+
 /// What the server serves, on which addresses, and within which limits.
 ///
 /// Sizes are in bytes. Every time-out is longer than zero, unless its text says otherwise, and at
@@ -66,6 +69,35 @@ pub struct Config {
     /// fractions of it; 0: killed at once; `None`: never, its stdin is closed and the server
     /// waits. Default: 1 s.
     pub kill_after: Option<Duration>,
+    /// The first of those signals. Default: SIGINT.
+    pub first_signal: Signal,
+    /// Variables that a command gets beside those that it inherits, the later of two with the same
+    /// name. Default: none.
+    pub setenv: Vec<(OsString, OsString)>,
+    /// The directory in which a command starts, and from which a relative name of its file
+    /// counts; `None`: the server's own. Default: `None`.
+    pub cwd: Option<PathBuf>,
+    /// The permission bits that are taken from the files that a command makes (umask(2)), at most
+    /// 0o777; `None`: as the server was started with. Default: `None`.
+    pub umask: Option<u32>,
+    /// The nice value of a command, -20 to 19 (setpriority(2)); `None`: that of the server. A
+    /// command is a session, and where the kernel shares the processor out by sessions
+    /// (autogroups, sched(7)) it counts among the command's own processes only. Default: `None`.
+    pub nice: Option<i32>,
+    /// The resource limits of a command, soft and hard, each resource at most once. Default: those
+    /// that the server was started with.
+    pub rlimits: Vec<(Resource, Limit)>,
+    /// Whether a command, and whatever it starts, can gain no privileges by exec (prctl(2),
+    /// PR_SET_NO_NEW_PRIVS): set-user-ID programs such as sudo then have no effect. Default: no.
+    pub no_new_privs: bool,
+
+    /// The user, by name or number, that the server becomes once it listens. Default: none.
+    pub user: Option<String>,
+    /// The group, by name or number, that it becomes then; `None`: the user's own. Default:
+    /// `None`.
+    pub group: Option<String>,
+    /// The peers that are proxies, and believed when they say whom they speak for. Default: none.
+    pub trusted_proxies: Vec<Network>,
 
     /// Whether the server ends after its first client. Default: no.
     pub once: bool,
@@ -134,6 +166,16 @@ impl Default for Config {
             stderr: Stderr::Merge,
             passenv: ["PATH", "LANG", "TZ", "HOME"].map(OsString::from).to_vec(),
             kill_after: Some(Duration::from_secs(1)),
+            first_signal: Signal::Interrupt,
+            setenv: Vec::new(),
+            cwd: None,
+            umask: None,
+            nice: None,
+            rlimits: Vec::new(),
+            no_new_privs: false,
+            user: None,
+            group: None,
+            trusted_proxies: Vec::new(),
             once: false,
             exit_when_idle: false,
             clients_max: None,
@@ -243,6 +285,50 @@ pub enum Stderr {
     /// To the client, as stdout: each line is a JSON message that says which of the two it is from.
     Json,
 }
+
+/// What a process may use only so much of (getrlimit(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Its address space, in bytes.
+    As,
+    /// The size of a core dump, in bytes.
+    Core,
+    /// Processor time, in seconds.
+    Cpu,
+    /// Its data segment, heap and private mappings, in bytes.
+    Data,
+    /// The size of a file that it writes, in bytes.
+    Fsize,
+    /// Open descriptors, and one more.
+    Nofile,
+    /// Processes of its user, those of others' starting too.
+    Nproc,
+    /// Its stack, in bytes.
+    Stack,
+}
+
+impl Resource {
+    /// Every resource with its name, as `--rlimit` takes it.
+    pub const NAMES: [(&str, Resource); 8] = [
+        ("as", Resource::As),
+        ("core", Resource::Core),
+        ("cpu", Resource::Cpu),
+        ("data", Resource::Data),
+        ("fsize", Resource::Fsize),
+        ("nofile", Resource::Nofile),
+        ("nproc", Resource::Nproc),
+        ("stack", Resource::Stack),
+    ];
+
+    /// Its name, as `--rlimit` takes it.
+    pub fn name(self) -> &'static str {
+        let entry = Self::NAMES.iter().find(|(_, resource)| *resource == self);
+        entry.map_or("", |(name, _)| name)
+    }
+}
+
+/// How much of a [`Resource`] there may be: so many bytes, seconds or pieces, or `None`, any.
+pub type Limit = Option<u64>;
 
 /// How important a log line is; the most important is the least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::http::head::Request;
 use crate::http::host::Name;
 use crate::http::percent;
+use crate::http::proxy::Remote;
 use crate::http::session;
 
 /// What the environment says beside the request.
@@ -22,19 +23,53 @@ pub struct Gateway<'a> {
     /// The path, decoded and without a final `/`, below which the command is mounted. Empty: it
     /// is at every path.
     pub script_name: &'a str,
-    /// The client's address.
-    pub peer: SocketAddr,
-    /// The address that it connected to.
+    /// Where the client is.
+    pub client: Remote,
+    /// Our own address on the connection, to a proxy if there is one.
     pub local: SocketAddr,
     /// What tells this connection from every other; see [`UniqueIds`].
     pub unique_id: &'a str,
-    /// Whether the client speaks TLS to us.
-    pub https: bool,
+    /// Whether the client speaks TLS, to the proxy that says so; `None`: nobody says.
+    pub https: Option<bool>,
+}
+
+/// What the request says, in variables: all of CGI/1.1 (RFC 3875 section 4.1) and those that
+/// servers commonly add. What comes from headers is not among them.
+const NAMES: [&str; 22] = [
+    "AUTH_TYPE",
+    "CONTENT_LENGTH",
+    "CONTENT_TYPE",
+    "GATEWAY_INTERFACE",
+    "HTTPS",
+    "HTTP_HOST",
+    "PATH_INFO",
+    "PATH_TRANSLATED",
+    "QUERY_STRING",
+    "REMOTE_ADDR",
+    "REMOTE_HOST",
+    "REMOTE_IDENT",
+    "REMOTE_PORT",
+    "REMOTE_USER",
+    "REQUEST_METHOD",
+    "REQUEST_URI",
+    "SCRIPT_NAME",
+    "SERVER_NAME",
+    "SERVER_PORT",
+    "SERVER_PROTOCOL",
+    "SERVER_SOFTWARE",
+    "UNIQUE_ID",
+];
+
+/// Whether a variable says something of the request, and so cannot have a value of its own.
+/// HTTP_PROXY can: no header becomes that.
+pub fn is_of_request(name: &str) -> bool {
+    NAMES.contains(&name) || name.starts_with("HTTP_") && name != "HTTP_PROXY"
 }
 
 /// The environment of the command that a request starts, each name once, sorted.
 ///
-/// `passenv` names the variables that `own` (`std::env::var_os`) is asked for.
+/// `passenv` names the variables that `own` (`std::env::var_os`) is asked for. Those of `setenv`
+/// come in their place, and those of the request in the place of either.
 ///
 /// The path of the request is SCRIPT_NAME and PATH_INFO together (RFC 3875 section 3.3), both
 /// decoded (4.1.5, 4.1.13). A command at every path has no name of its own: SCRIPT_NAME is empty
@@ -43,6 +78,7 @@ pub fn of(
     request: &Request<'_>,
     gateway: &Gateway<'_>,
     passenv: &[OsString],
+    setenv: &[(OsString, OsString)],
     own: impl Fn(&OsStr) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
     let mut variables = BTreeMap::new();
@@ -51,6 +87,7 @@ pub fn of(
             variables.insert(name.clone(), value);
         }
     }
+    variables.extend(setenv.iter().cloned());
     add_headers(&mut variables, request);
     add_request(&mut variables, request, gateway);
     variables.into_iter().collect()
@@ -69,7 +106,8 @@ fn add_request(variables: &mut Variables, request: &Request<'_>, gateway: &Gatew
     // Only HTTP/1.1 can be upgraded (RFC 6455 section 4.1).
     set("SERVER_PROTOCOL", "HTTP/1.1".as_ref());
     set("SERVER_NAME", server_name(request, gateway).as_ref());
-    set("SERVER_PORT", gateway.local.port().to_string().as_ref());
+    let port = server_port(request, gateway).to_string();
+    set("SERVER_PORT", port.as_ref());
 
     set("REQUEST_METHOD", request.method.as_ref());
     let uri = match request.query {
@@ -88,13 +126,15 @@ fn add_request(variables: &mut Variables, request: &Request<'_>, gateway: &Gatew
     // There is no document root that the path would be relative to.
     set("PATH_TRANSLATED", path_info);
 
-    let remote = gateway.peer.ip().to_canonical().to_string();
+    let remote = gateway.client.ip.to_string();
     set("REMOTE_ADDR", remote.as_ref());
     // The address in place of the name, which would have to be asked for (section 4.1.9).
     set("REMOTE_HOST", remote.as_ref());
-    set("REMOTE_PORT", gateway.peer.port().to_string().as_ref());
+    // Empty where a proxy does not say it: its own would be another connection's.
+    let port = gateway.client.port.map(|port| port.to_string());
+    set("REMOTE_PORT", port.unwrap_or_default().as_ref());
     set("UNIQUE_ID", gateway.unique_id.as_ref());
-    if gateway.https {
+    if gateway.https == Some(true) {
         set("HTTPS", "on".as_ref());
     }
     // There is no body, and nobody was asked who they are. Set all the same, so that none of them
@@ -121,6 +161,15 @@ fn server_name(request: &Request<'_>, gateway: &Gateway<'_>) -> String {
         Name::Registered(name) => name.to_owned(),
         Name::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
         Name::Ip(ip) => ip.to_string(),
+    }
+}
+
+/// The port at which the client called the server. Behind a proxy that is the proxy's, in `Host` if
+/// it is not the usual one.
+fn server_port(request: &Request<'_>, gateway: &Gateway<'_>) -> u16 {
+    match gateway.https {
+        None => gateway.local.port(),
+        Some(https) => request.host.port.unwrap_or(if https { 443 } else { 80 }),
     }
 }
 
@@ -176,6 +225,8 @@ fn header_variable(name: &str) -> Option<String> {
 }
 
 /// Makes values of UNIQUE_ID: letters, digits and `-`, so that one can be part of a file's name.
+///
+/// One can be told from those of every other server and time, but it is no secret.
 #[derive(Debug)]
 pub struct UniqueIds {
     prefix: String,
@@ -183,12 +234,12 @@ pub struct UniqueIds {
 }
 
 impl UniqueIds {
-    /// Ids of a server with this process number that started at this time: no other of the same
-    /// machine makes the same.
-    pub fn new(started: SystemTime, pid: u32) -> Self {
+    /// Ids of a server that started at this time. `salt` is a random number: a device without a
+    /// clock starts at the same time again and again, with the same process number.
+    pub fn new(started: SystemTime, salt: u64) -> Self {
         let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            prefix: format!("{:x}-{pid:x}", since.as_nanos()),
+            prefix: format!("{:x}-{salt:x}", since.as_nanos()),
             count: 0,
         }
     }
@@ -203,22 +254,26 @@ impl UniqueIds {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
     use super::*;
 
     const LOOPBACK: Gateway<'static> = Gateway {
         script_name: "",
-        peer: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_000),
-        local: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080),
+        client: Remote {
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: Some(50_000),
+        },
+        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
         unique_id: "1-2-3",
-        https: false,
+        https: None,
     };
 
     fn variables(head: &str, gateway: &Gateway<'_>) -> BTreeMap<String, String> {
         let request = Request::parse(head.as_bytes(), 64).unwrap();
         let text = |text: OsString| text.into_string().unwrap();
-        let variables = of(&request, gateway, &[], |_| None);
+        let variables = of(&request, gateway, &[], &[], |_| None);
         let names: HashSet<_> = variables.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(names.len(), variables.len(), "each name once");
         variables
@@ -333,7 +388,7 @@ mod tests {
     fn the_client_is_named_by_its_plain_address() {
         for (peer, shown) in [("[::1]:1", "::1"), ("[::ffff:10.0.0.1]:1", "10.0.0.1")] {
             let gateway = Gateway {
-                peer: peer.parse().unwrap(),
+                client: peer.parse::<SocketAddr>().unwrap().into(),
                 ..LOOPBACK
             };
             let variables = variables("GET / HTTP/1.1\r\nHost: a\r\n\r\n", &gateway);
@@ -349,7 +404,7 @@ mod tests {
         let variables = variables(
             head,
             &Gateway {
-                https: true,
+                https: Some(true),
                 ..LOOPBACK
             },
         );
@@ -378,8 +433,9 @@ mod tests {
     fn bytes_of_headers_pass_as_they_are() {
         let head = b"GET /%ff HTTP/1.1\r\nHost: a\r\nX: \xff\ty\r\n\r\n";
         let request = Request::parse(head, 64).unwrap();
-        let variables: BTreeMap<_, _> =
-            of(&request, &LOOPBACK, &[], |_| None).into_iter().collect();
+        let variables: BTreeMap<_, _> = of(&request, &LOOPBACK, &[], &[], |_| None)
+            .into_iter()
+            .collect();
         assert_eq!(variables[OsStr::new("HTTP_X")].as_bytes(), b"\xff\ty");
         assert_eq!(variables[OsStr::new("PATH_INFO")].as_bytes(), b"/\xff");
     }
@@ -394,12 +450,85 @@ mod tests {
             _ => None,
         };
         let passenv = ["PATH", "MISSING", "REMOTE_USER"].map(OsString::from);
-        let variables: BTreeMap<_, _> =
-            of(&request, &LOOPBACK, &passenv, own).into_iter().collect();
+        let variables: BTreeMap<_, _> = of(&request, &LOOPBACK, &passenv, &[], own)
+            .into_iter()
+            .collect();
         assert_eq!(variables[OsStr::new("PATH")], "/bin");
         assert_eq!(variables[OsStr::new("REMOTE_USER")], "");
         assert!(!variables.contains_key(OsStr::new("MISSING")));
         assert!(!variables.contains_key(OsStr::new("SECRET")));
+    }
+
+    #[test]
+    fn variables_of_the_operator_come_before_inherited_ones_and_after_the_requests() {
+        let request = Request::parse(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 64).unwrap();
+        let setenv = [
+            ("A", "first"),
+            ("A", "last"),
+            ("PATH", "/opt"),
+            ("SERVER_NAME", "b"),
+        ];
+        let setenv = setenv.map(|(name, value)| (name.into(), value.into()));
+        let own = |_: &OsStr| Some("inherited".into());
+        let passenv = ["PATH", "LANG"].map(OsString::from);
+        let variables: BTreeMap<_, _> = of(&request, &LOOPBACK, &passenv, &setenv, own)
+            .into_iter()
+            .collect();
+        for (name, value) in [
+            ("A", "last"),
+            ("PATH", "/opt"),
+            ("LANG", "inherited"),
+            ("SERVER_NAME", "a"),
+        ] {
+            assert_eq!(variables[OsStr::new(name)], value, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_variable_of_a_request_is_known_as_one() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nCookie: a\r\n\r\n";
+        let gateway = Gateway {
+            https: Some(true),
+            ..LOOPBACK
+        };
+        let variables = variables(head, &gateway);
+        for name in variables.keys() {
+            assert!(is_of_request(name), "{name}");
+        }
+        for name in NAMES {
+            assert!(variables.contains_key(name), "{name}");
+        }
+        for name in ["PATH", "HOME", "HTTP_PROXY", "https", "HTTPS_PROXY", "HTTP"] {
+            assert!(!is_of_request(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_the_port_is_the_one_that_the_client_called() {
+        let cases = [
+            ("a", None, "8080"),
+            ("a:81", None, "8080"),
+            ("a", Some(true), "443"),
+            ("a", Some(false), "80"),
+            ("a:8443", Some(true), "8443"),
+        ];
+        for (host, https, port) in cases {
+            let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let client = Remote {
+                ip: IpAddr::V4(Ipv4Addr::new(9, 9, 9, 9)),
+                port: None,
+            };
+            let gateway = Gateway {
+                https,
+                client,
+                ..LOOPBACK
+            };
+            let variables = variables(&head, &gateway);
+            assert_eq!(variables["SERVER_PORT"], port, "{host} {https:?}");
+            assert_eq!(variables["REMOTE_ADDR"], "9.9.9.9");
+            assert_eq!(variables["REMOTE_PORT"], "");
+            assert_eq!(variables.contains_key("HTTPS"), https == Some(true));
+        }
     }
 
     #[test]

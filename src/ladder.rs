@@ -5,23 +5,54 @@
 
 use std::time::{Duration, Instant};
 
-/// A signal of the ladder, by the names of POSIX.
+/// A signal of the ladder: those by which programs are commonly asked to end (signal(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// SIGHUP: the terminal is gone. Some programs read their configuration anew instead.
+    Hangup,
     /// SIGINT: as if somebody had typed Ctrl-C.
     Interrupt,
+    /// SIGQUIT: to some servers, an end after the work in hand; to others, one with a core dump.
+    Quit,
+    /// SIGABRT: an end with a core dump.
+    Abort,
+    /// SIGUSR1: what the program makes of it.
+    User1,
+    /// SIGUSR2: what the program makes of it.
+    User2,
+    /// SIGALRM: its time is up.
+    Alarm,
     /// SIGTERM: please end.
     Terminate,
+    /// SIGWINCH: to Apache, an end after the work in hand.
+    Winch,
     /// SIGKILL: cannot be ignored.
     Kill,
 }
 
-/// The rungs: each signal, and when it is due, in thousandths of `--kill-after`.
-const RUNGS: [(Signal, u32); 3] = [
-    (Signal::Interrupt, 100),
-    (Signal::Terminate, 350),
-    (Signal::Kill, 1000),
-];
+impl Signal {
+    /// Every signal with its name, as `--signal` takes it.
+    pub const NAMES: [(&str, Signal); 10] = [
+        ("HUP", Signal::Hangup),
+        ("INT", Signal::Interrupt),
+        ("QUIT", Signal::Quit),
+        ("ABRT", Signal::Abort),
+        ("USR1", Signal::User1),
+        ("USR2", Signal::User2),
+        ("ALRM", Signal::Alarm),
+        ("TERM", Signal::Terminate),
+        ("WINCH", Signal::Winch),
+        ("KILL", Signal::Kill),
+    ];
+}
+
+/// When each rung is due, in thousandths of `--kill-after`.
+const RUNGS: [u32; 3] = [100, 350, 1000];
+
+/// The signal of each rung, if the first is `first`.
+fn signals(first: Signal) -> [Signal; RUNGS.len()] {
+    [first, Signal::Terminate, Signal::Kill]
+}
 
 /// How far down the ladder one process group is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,17 +73,22 @@ impl Ladder {
     /// When the next rung is due; `None` when none is left, or none was wanted (`kill_after` is
     /// `None`: `--kill-after=never`).
     pub fn deadline(&self, kill_after: Option<Duration>) -> Option<Instant> {
-        let (_, thousandths) = RUNGS.get(usize::from(self.rung))?;
+        let thousandths = RUNGS.get(usize::from(self.rung))?;
         Some(self.began + kill_after? * *thousandths / 1000)
     }
 
     /// The signal that is due by `now`, if one is, and steps past it. Where several are due
-    /// (the machine slept), each call gives the next.
-    pub fn step(&mut self, now: Instant, kill_after: Option<Duration>) -> Option<Signal> {
+    /// (the machine slept), each call gives the next. `first` is the one on the first rung.
+    pub fn step(
+        &mut self,
+        now: Instant,
+        kill_after: Option<Duration>,
+        first: Signal,
+    ) -> Option<Signal> {
         if self.deadline(kill_after)? > now {
             return None;
         }
-        let (signal, _) = RUNGS[usize::from(self.rung)];
+        let signal = signals(first)[usize::from(self.rung)];
         self.rung += 1;
         Some(signal)
     }
@@ -83,18 +119,16 @@ mod tests {
         let start = Instant::now();
         let second = Some(Duration::from_secs(1));
         let at = |ms| start + Duration::from_millis(ms);
-        let mut ladder = Ladder::begin(start);
-        for (due, signal) in [
-            (100, Signal::Interrupt),
-            (350, Signal::Terminate),
-            (1000, Signal::Kill),
-        ] {
-            assert_eq!(ladder.deadline(second), Some(at(due)));
-            assert_eq!(ladder.step(at(due - 1), second), None);
-            assert_eq!(ladder.step(at(due), second), Some(signal));
+        for first in [Signal::Interrupt, Signal::User1] {
+            let mut ladder = Ladder::begin(start);
+            for (due, signal) in [(100, first), (350, Signal::Terminate), (1000, Signal::Kill)] {
+                assert_eq!(ladder.deadline(second), Some(at(due)));
+                assert_eq!(ladder.step(at(due - 1), second, first), None);
+                assert_eq!(ladder.step(at(due), second, first), Some(signal));
+            }
+            assert!(ladder.is_done(second));
+            assert_eq!(ladder.step(at(9999), second, first), None);
         }
-        assert!(ladder.is_done(second));
-        assert_eq!(ladder.step(at(9999), second), None);
     }
 
     #[test]

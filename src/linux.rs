@@ -150,8 +150,15 @@ impl System for Linux {
         kill_group(
             leader,
             Some(match signal {
+                Signal::Hangup => NixSignal::SIGHUP,
                 Signal::Interrupt => NixSignal::SIGINT,
+                Signal::Quit => NixSignal::SIGQUIT,
+                Signal::Abort => NixSignal::SIGABRT,
+                Signal::User1 => NixSignal::SIGUSR1,
+                Signal::User2 => NixSignal::SIGUSR2,
+                Signal::Alarm => NixSignal::SIGALRM,
                 Signal::Terminate => NixSignal::SIGTERM,
+                Signal::Winch => NixSignal::SIGWINCH,
                 Signal::Kill => NixSignal::SIGKILL,
             }),
         )

@@ -198,10 +198,12 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// The signal that is due to the process group, if one is.
-    pub fn due_signal(&mut self, now: Instant, kill_after: Option<Duration>) -> Option<Signal> {
+    pub fn due_signal(&mut self, now: Instant, config: &Config) -> Option<Signal> {
         match &mut self.life {
             Life::Running => None,
-            Life::Ending(ladder) | Life::Exited(_, ladder) => ladder.step(now, kill_after),
+            Life::Ending(ladder) | Life::Exited(_, ladder) => {
+                ladder.step(now, config.kill_after, config.first_signal)
+            }
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::http::proxy::Remote;
 use crate::log::Escaped;
 use crate::system::{Exit, Pid};
 use crate::ws::close::CloseCode;
@@ -13,8 +14,10 @@ use crate::ws::close::CloseCode;
 /// The facts of one connection, gathered while it lasts.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The client's address.
+    /// The address of the peer: the client's, or that of a proxy in front of it.
     pub peer: SocketAddr,
+    /// Where the client is, as the proxy says that is the peer; `None`: it is the peer itself.
+    pub client: Option<Remote>,
     /// The path it asked for, as it came, without the query: that may hold a secret.
     pub path: Box<str>,
     /// When the opening handshake was done.
@@ -91,6 +94,7 @@ impl Record {
     ) -> Self {
         Self {
             peer,
+            client: None,
             path: path.into(),
             opened_at: now,
             received: Tally::default(),
@@ -100,6 +104,11 @@ impl Record {
             command,
             exit: None,
         }
+    }
+
+    /// The address that counts as the client's own.
+    pub fn ip(&self) -> IpAddr {
+        self.client.map_or(self.peer.ip(), |client| client.ip)
     }
 
     /// The line of the log.
@@ -117,6 +126,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record {
             peer,
+            client,
             path,
             opened_at,
             received,
@@ -126,11 +136,11 @@ impl fmt::Display for Line<'_> {
             command,
             exit,
         } = self.record;
-        write!(
-            f,
-            "closed peer={peer} path=\"{}\"",
-            Escaped(path.as_bytes())
-        )?;
+        match client {
+            Some(client) => write!(f, "closed peer={client} proxy={peer}")?,
+            None => write!(f, "closed peer={peer}")?,
+        }
+        write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
         match command {
             Some((name, pid)) => {
                 let name = Escaped(name.as_bytes());
@@ -181,6 +191,14 @@ mod tests {
             record.line(now + Duration::from_millis(1234)).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77 \
              duration=1.234 in=3/1 out=12/1 code=1000 exit=\"exit 0\""
+        );
+        record.client = Some(Remote {
+            ip: "2001:db8::9".parse().unwrap(),
+            port: None,
+        });
+        assert!(
+            (record.line(now).to_string())
+                .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
         );
         let record = Record::new(peer, "/a\nb", None, now);
         assert_eq!(

@@ -1,7 +1,8 @@
 //! Command lines and what becomes of them.
 
 use super::*;
-use crate::config::{Route, Target};
+use crate::config::{Resource, Route, Target};
+use crate::ladder::Signal;
 
 fn parse_words(words: &[&str]) -> Result<Invocation, UsageError> {
     parse(words.iter().map(OsString::from))
@@ -60,14 +61,14 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .into_iter()
         .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
         .collect();
-    assert_eq!(defaults.len(), 29, "{defaults:?}");
+    assert_eq!(defaults.len(), 30, "{defaults:?}");
     let words: Vec<_> = defaults.iter().map(String::as_str).collect();
     assert_eq!(config(&words), Config::default());
 }
 
 #[test]
 fn the_help_fits_a_terminal() {
-    assert!(HELP.lines().count() <= 40);
+    assert!(HELP.lines().count() <= 50);
     for line in HELP.lines() {
         assert!(line.len() < 80, "{line}");
         assert!(line.is_ascii() && !line.ends_with(' '), "{line}");
@@ -148,6 +149,11 @@ fn every_option_with_a_value_takes_both_forms() {
             continue;
         };
         let sample = match word {
+            "LIST" if name == "trust-proxy" => "10.0.0.0/8",
+            "NAME" => "HUP",
+            "NAME=VALUE" => "A=b",
+            "NAME:VALUE" => "core:0",
+            "OCTAL" => "077",
             "ADDR" => "::1",
             "LIST" => "a",
             "N" => "7",
@@ -184,7 +190,10 @@ fn each_option_sets_its_own_field() {
         --spawn-rate=20 --session-timeout=21 --idle-timeout=22 \
         --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
         --ping-interval=10 --pong-timeout=11 --write-timeout=12 --close-timeout=13 \
-        --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn";
+        --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn --signal=SIGUSR1 \
+        --setenv=A=b=c --setenv=A= --cwd=/tmp --umask=27 --nice=-5 --rlimit=as:1G \
+        --rlimit=nofile:64 --rlimit=as:unlimited --no-new-privs --user=u --group=7 \
+        --trust-proxy=10.0.0.0/8,::1";
     let words: Vec<_> = words.split_ascii_whitespace().collect();
     let secs = Duration::from_secs;
     let expected = Config {
@@ -208,6 +217,18 @@ fn each_option_sets_its_own_field() {
         stderr: Stderr::Drop,
         passenv: vec!["E".into()],
         kill_after: Some(secs(4)),
+        first_signal: Signal::User1,
+        setenv: vec![("A".into(), "b=c".into()), ("A".into(), "".into())],
+        cwd: Some("/tmp".into()),
+        umask: Some(0o27),
+        nice: Some(-5),
+        rlimits: vec![(Resource::Nofile, Some(64)), (Resource::As, None)],
+        no_new_privs: true,
+        user: Some("u".to_owned()),
+        group: Some("7".to_owned()),
+        trusted_proxies: ["10.0.0.0/8", "::1"]
+            .map(|it| Network::parse(it).unwrap())
+            .to_vec(),
         once: false,
         exit_when_idle: true,
         clients_max: Some(17),
@@ -358,7 +379,7 @@ fn any_origin_stands_alone() {
 
 #[test]
 fn an_option_without_effect_is_refused() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 26] = [
         (
             &["--route=/e=echo:", "--kill-after=1"],
             "--kill-after would have no effect",
@@ -395,6 +416,11 @@ fn an_option_without_effect_is_refused() {
         (
             &["--echo", "--kill-after=1"],
             "--kill-after would have no effect",
+        ),
+        (&["--echo", "--cwd=/"], "--cwd would have no effect"),
+        (
+            &["--no-new-privs", "--echo"],
+            "--no-new-privs would have no effect",
         ),
         (&["--binary", "--flush=9"], "--flush would have no effect"),
         (
@@ -584,6 +610,14 @@ fn a_wrong_value_is_shown_with_the_remedy() {
         (
             "--kill-after=soon",
             "--kill-after=soon: write a time such as 250ms, 10s or 2m, at most 24h, or never",
+        ),
+        (
+            "--trust-proxy=10.1.2.3/8",
+            "--trust-proxy=10.1.2.3/8: 10.1.2.3 is inside of that network, whose name is 10.0.0.0/8",
+        ),
+        (
+            "--signal=9",
+            "--signal=9: write HUP, INT, QUIT, ABRT, USR1, USR2, ALRM, TERM, WINCH or KILL",
         ),
         (
             "--binary=yes",

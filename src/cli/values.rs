@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::words;
 use crate::config::{DURATION_MAX, Route, SIZE_MAX, Target};
+use crate::environment;
 use crate::http::pages::is_reserved;
 
 /// A number between `min` and `max`, both included.
@@ -153,11 +154,16 @@ pub(super) fn token(text: &str) -> Result<(), String> {
     )
 }
 
-/// Checks the name of an environment variable; an empty one is let through, since an empty list
-/// is meant so.
+/// Checks the name of an environment variable that is no request's; an empty one is let through,
+/// since an empty list is meant so.
 pub(super) fn variable(text: &str) -> Result<(), String> {
     let fits = !text.contains(['=', '\0']);
-    must(fits, "write names of variables alone, such as PATH,TERM")
+    must(fits, "write names of variables alone, such as PATH,TERM")?;
+    let free = !environment::is_of_request(text);
+    must(
+        free,
+        "variables that are set for each request cannot be inherited",
+    )
 }
 
 /// A route: `/path=COMMAND` with the words of COMMAND as [`words::split`] divides them, or
@@ -400,7 +406,11 @@ mod tests {
                 &["chat", "v2.example.com", "a!b"],
                 &["", "a b", "a/b", "é", "\"a\""],
             ),
-            (variable, &["PATH", "my var", "é", ""], &["A=b"]),
+            (
+                variable,
+                &["PATH", "my var", "é", "", "HTTP_PROXY"],
+                &["A=b", "HTTPS", "HTTP_X"],
+            ),
         ];
         for (check, good, bad) in cases {
             for text in good {

@@ -142,6 +142,14 @@ impl Refusal {
         ))
     }
 
+    /// 403: the demo's shell is asked for by way of a proxy.
+    pub fn user_behind_proxy() -> Refusal {
+        Refusal::forbidden(
+            "the peer is a proxy of --trust-proxy, behind which nobody can say whose user asks; \
+             --same-user=no lets everyone whom it lets through have the shell",
+        )
+    }
+
     /// 404: there is nothing at that path.
     pub fn not_found(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::NotFound, reason)
@@ -262,6 +270,7 @@ mod tests {
             (Refusal::version_not_supported(), 505, "HTTP/1.1", true),
             (Refusal::other_user(Some(7), 0), 403, "uid 7, the server runs as uid 0; --same-user=no", false),
             (Refusal::other_user(None, 0), 403, "no known user", false),
+            (Refusal::user_behind_proxy(), 403, "--same-user=no", false),
             (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
             (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
             (Refusal::unavailable("descriptors"), 503, "for now: descriptors", true),

@@ -1,15 +1,16 @@
 //! Answering a request: a page, a refusal, or a WebSocket with what is behind it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::rc::Rc;
 
 use super::Server;
-use crate::config::Mode;
+use crate::config::{Config, Mode};
 use crate::environment::{self, Gateway};
 use crate::http::answer::{Answer, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
 use crate::http::head::Request;
+use crate::http::proxy::{Claim, Remote, is_trusted};
 use crate::http::refusal::Refusal;
 use crate::http::routes::Service;
 use crate::ladder::Signal;
@@ -30,6 +31,8 @@ enum Then {
         subprotocol: Option<String>,
         /// The command's name and number.
         command: Option<(Rc<str>, ProcessId)>,
+        /// Where the client is, as a proxy says.
+        client: Option<Remote>,
     },
 }
 
@@ -65,6 +68,7 @@ impl<S: System> Server<S> {
                     key,
                     subprotocol,
                     command,
+                    client: remote,
                 },
                 path,
             )) => {
@@ -76,8 +80,9 @@ impl<S: System> Server<S> {
                 let (name, id) = command.unzip();
                 let process = id.and_then(|id| self.processes.get_mut(id));
                 let pid = process.as_ref().map(|process| process.pid());
-                let record = Record::new(client.peer(), path, name.zip(pid), self.cx.now);
-                self.admission.enter(record.peer.ip(), &self.cx.config);
+                let mut record = Record::new(client.peer(), path, name.zip(pid), self.cx.now);
+                record.client = remote;
+                self.admission.enter(record.ip(), &self.cx.config);
                 client.open(id, record, self.cx.now);
                 // Frames may have come right behind the head.
                 let stdin = process.map(|process| &mut process.stdin);
@@ -108,14 +113,16 @@ impl<S: System> Server<S> {
                 key,
                 subprotocol,
             } => {
+                let claim = Claim::read(request, peer.ip(), &self.cx.config.trusted_proxies);
+                let client = claim.client.unwrap_or(peer.into());
                 let fit = |refusal: Refusal| refusal.answering(request);
-                let admitted = self.admission.check(peer.ip(), &self.cx.config);
+                let admitted = self.admission.check(client.ip, &self.cx.config);
                 admitted.map_err(fit)?;
                 let command = match self.command_of(endpoint.service) {
                     None => None,
                     Some(command) => {
                         let started =
-                            self.start_command(id, request, &command, &endpoint.script_name);
+                            self.start_command(id, request, &command, &endpoint.script_name, claim);
                         Some((command.name, started.map_err(fit)?))
                     }
                 };
@@ -123,6 +130,7 @@ impl<S: System> Server<S> {
                     key,
                     subprotocol,
                     command,
+                    client: claim.client,
                 })
             }
         }
@@ -153,6 +161,7 @@ impl<S: System> Server<S> {
         request: &Request<'_>,
         command: &Command,
         script_name: &str,
+        claim: Claim,
     ) -> Result<ProcessId, Refusal> {
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Refusal::unavailable("the client has left"));
@@ -161,6 +170,10 @@ impl<S: System> Server<S> {
         let local = client.socket_mut().local_addr();
         let local = local.map_err(|error| Refusal::unavailable(&error.to_string()))?;
         if self.cx.config.mode == Mode::Demo && self.cx.config.same_user {
+            // Whose socket it is says something of a client only where there is no proxy between.
+            if is_trusted(peer.ip(), &self.cx.config.trusted_proxies) {
+                return Err(Refusal::user_behind_proxy());
+            }
             let peer_uid = self.system.peer_uid(peer, local);
             let peer_uid = peer_uid.map_err(|error| Refusal::unavailable(&error.to_string()))?;
             let own_uid = self.system.own_uid();
@@ -173,14 +186,16 @@ impl<S: System> Server<S> {
         let unique_id = self.unique_ids.make();
         let gateway = Gateway {
             script_name,
-            peer,
+            client: claim.client.unwrap_or(peer.into()),
             local,
             unique_id: &unique_id,
-            https: false,
+            https: claim.https,
         };
-        let passenv = &self.cx.config.passenv;
-        let environment =
-            environment::of(request, &gateway, passenv, |name| std::env::var_os(name));
+        let Config {
+            passenv, setenv, ..
+        } = &self.cx.config;
+        let own = |name: &OsStr| std::env::var_os(name);
+        let environment = environment::of(request, &gateway, passenv, setenv, own);
         let spawn = Spawn {
             command: &command.words,
             environment,

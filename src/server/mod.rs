@@ -13,6 +13,7 @@ mod shutdown;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -194,7 +195,7 @@ impl<S: System> Server<S> {
             site,
             commands: commands.into_iter().map(Rc::from).collect(),
             admission: Admission::default(),
-            unique_ids: UniqueIds::new(SystemTime::now(), std::process::id()),
+            unique_ids: UniqueIds::new(SystemTime::now(), RandomState::new().hash_one(0)),
             clients: Arena::new(),
             processes: Arena::new(),
             deadlines: Deadlines::new(cx.now),
@@ -603,7 +604,7 @@ impl<S: System> Server<S> {
         {
             process.group_gone();
         }
-        while let Some(signal) = process.due_signal(self.cx.now, self.cx.config.kill_after) {
+        while let Some(signal) = process.due_signal(self.cx.now, &self.cx.config) {
             if self.system.signal_group(process.pid(), signal) == Group::Gone {
                 process.group_gone();
             }
@@ -686,7 +687,7 @@ impl<S: System> Server<S> {
         let Some(record) = client.into_record() else {
             return;
         };
-        self.admission.leave(record.peer.ip());
+        self.admission.leave(record.ip());
         match process {
             // How the command ends is part of the line, so it is written then.
             Some(process) if record.exit.is_none() => process.record = Some(record),
