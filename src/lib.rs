@@ -51,6 +51,7 @@
 //! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
 //! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`directory`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
+//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`before_exec`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //!
 //! Read them in that order for the parts before the whole, or follow the steps above for the
 //! whole before the parts.
@@ -60,6 +61,7 @@ compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
 
 pub mod arena;
 pub mod assembly;
+pub mod before_exec;
 pub mod cli;
 pub mod client;
 pub mod config;

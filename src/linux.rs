@@ -21,7 +21,7 @@ use crate::listener;
 use crate::peer_uid::peer_uid;
 use crate::signals::Signals;
 use crate::source::{ClientId, ProcessId, Source};
-use crate::spawn;
+use crate::spawn::{self, Surroundings};
 use crate::system::{Child, Exit, Group, Notice, Pid, Socket, Spawn, SpawnError, System};
 
 /// What `waitpid(2)` calls "any child".
@@ -32,7 +32,7 @@ pub struct Linux {
     registry: Registry,
     listeners: Vec<TcpListener>,
     signals: Signals,
-    descriptors: DescriptorLimit,
+    surroundings: Surroundings,
     directory: Option<Directory>,
 }
 
@@ -60,7 +60,7 @@ impl Linux {
             registry,
             listeners,
             signals,
-            descriptors,
+            surroundings: Surroundings::new(config, descriptors),
             directory: directory.transpose()?,
         })
     }
@@ -137,7 +137,7 @@ impl System for Linux {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
-        let started = spawn::start(spawn, &self.descriptors)?;
+        let started = spawn::start(spawn, &self.surroundings)?;
         Ok(Child {
             pid: started.pid,
             stdin: started.stdin,

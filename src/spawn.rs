@@ -1,8 +1,7 @@
-//! Starting a command: its pipes, its descriptors, and what it does between fork and exec.
+//! Starting a command: its pipes, its descriptors, and what is wrong when it does not start.
 //!
-//! A command must not notice that a server started it. It leads a session and process group of
-//! its own, has no controlling terminal, no signal blocked or ignored, the descriptor limit that
-//! the server was started with, and no descriptors but the three it knows.
+//! Of the server's descriptors it has none but the three that it knows. What else it finds is
+//! set between fork and exec, in `before_exec.rs`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,17 +10,15 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mio::unix::pipe::{Receiver, Sender};
 use nix::errno::Errno;
-use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{AccessFlags, Pid as NixPid, eaccess, getpid, getppid, setsid};
+use nix::unistd::{AccessFlags, eaccess};
 
-use crate::config::Stderr;
+use crate::before_exec::BeforeExec;
+use crate::config::{Config, Stderr};
 use crate::limits::DescriptorLimit;
 use crate::system::{Pid, Spawn, SpawnError};
 
@@ -43,28 +40,52 @@ pub struct Started {
     pub stderr: Option<Receiver>,
 }
 
+/// What every command starts in, whatever it is.
+pub struct Surroundings {
+    /// Its directory (`--cwd`); `None`: the server's own.
+    cwd: Option<PathBuf>,
+    before_exec: BeforeExec,
+}
+
+impl Surroundings {
+    /// As the configuration says. `descriptors` is what a command gets its limit back from.
+    pub fn new(config: &Config, descriptors: DescriptorLimit) -> Self {
+        Self {
+            cwd: config.cwd.clone(),
+            before_exec: BeforeExec::new(config, descriptors),
+        }
+    }
+}
+
 /// Starts a command. It runs when this returns: that exec went well has been waited for.
 ///
 /// # Errors
 /// Why it does not run. Nothing is left of the attempt then.
-pub fn start(spawn: &Spawn<'_>, descriptors: &DescriptorLimit) -> Result<Started, SpawnError> {
-    launch(spawn, descriptors).map_err(|error| explain(error, spawn))
+pub fn start(spawn: &Spawn<'_>, surroundings: &Surroundings) -> Result<Started, SpawnError> {
+    let cwd = surroundings.cwd.as_deref();
+    launch(spawn, surroundings).map_err(|error| explain(error, spawn, cwd))
 }
 
-/// The file that a command's name stands for, as exec would find it along this PATH.
+/// The file that a command's name stands for, as exec would find it along this PATH from the
+/// directory `cwd`, or else from the server's own.
 ///
 /// # Errors
 /// There is none, or none that may be executed.
-pub fn look_up(command: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, SpawnError> {
+pub fn look_up(
+    command: &OsStr,
+    path: Option<&OsStr>,
+    cwd: Option<&Path>,
+) -> Result<PathBuf, SpawnError> {
     if command.is_empty() {
         return Err(SpawnError::NotFound);
     }
+    let from_cwd = |path: PathBuf| cwd.map_or_else(|| path.clone(), |cwd| cwd.join(&path));
     if command.as_bytes().contains(&b'/') {
-        return executable(PathBuf::from(command));
+        return executable(from_cwd(PathBuf::from(command)));
     }
     let mut refused = SpawnError::NotFound;
     for directory in env::split_paths(path.unwrap_or(DEFAULT_PATH.as_ref())) {
-        match executable(directory.join(command)) {
+        match executable(from_cwd(directory.join(command))) {
             Err(SpawnError::NotFound) => {}
             // Another directory may have one that can be executed.
             Err(error) => refused = error,
@@ -83,7 +104,7 @@ pub fn keep_inherited_descriptors() -> io::Result<()> {
     close_range_on_exec().or_else(|_| mark_listed_descriptors())
 }
 
-fn launch(spawn: &Spawn<'_>, descriptors: &DescriptorLimit) -> io::Result<Started> {
+fn launch(spawn: &Spawn<'_>, surroundings: &Surroundings) -> io::Result<Started> {
     let Some((program, arguments)) = spawn.command.split_first() else {
         return Err(io::Error::new(
             ErrorKind::InvalidInput,
@@ -114,10 +135,13 @@ fn launch(spawn: &Spawn<'_>, descriptors: &DescriptorLimit) -> io::Result<Starte
     let environment = spawn.environment.iter().map(|(name, value)| (name, value));
     command.args(arguments).env_clear().envs(environment);
     command.stdin(their_stdin).stdout(their_stdout);
+    if let Some(cwd) = &surroundings.cwd {
+        command.current_dir(cwd);
+    }
     let stdin = Sender::from(OwnedFd::from(stdin));
     stdin.set_nonblocking(true)?;
     let stdout = receiver(stdout)?;
-    prepare(&mut command, BeforeExec::new(descriptors));
+    prepare(&mut command, surroundings.before_exec.clone());
     // What is dropped here is only std's handle: it neither ends the process nor reaps it.
     let pid = command.spawn()?.id() as Pid;
     Ok(Started {
@@ -134,66 +158,24 @@ fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
     Ok(receiver)
 }
 
-/// What the child does between fork and exec, and what it has to know for it.
-struct BeforeExec {
-    parent: NixPid,
-    descriptors: DescriptorLimit,
-    signal_max: libc::c_int,
-}
-
-impl BeforeExec {
-    fn new(descriptors: &DescriptorLimit) -> Self {
-        Self {
-            parent: getpid(),
-            descriptors: *descriptors,
-            signal_max: libc::SIGRTMAX(),
-        }
-    }
-
-    /// Runs in the child. Nothing here may allocate, lock or panic.
-    fn run(&self) -> io::Result<()> {
-        setsid()?;
-        for signal in 1..=self.signal_max {
-            restore_default(signal);
-        }
-        // A blocked signal mask is inherited, and the server blocks what it reads as events.
-        SigSet::empty().thread_set_mask()?;
-        setrlimit(
-            Resource::RLIMIT_NOFILE,
-            self.descriptors.original,
-            self.descriptors.hard,
-        )?;
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // The server may have died before the call above, which then tells of nothing. A parent
-        // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
-        // the namespace's own first process.
-        let parent = getppid();
-        if parent != self.parent && parent.as_raw() != 0 {
-            return Err(Errno::ESRCH.into());
-        }
-        Ok(())
-    }
-}
-
 #[allow(unsafe_code)]
 fn prepare(command: &mut Command, before_exec: BeforeExec) {
     // SAFETY: between fork and exec only async-signal-safe functions may be called. `run` makes
     // plain system calls through wrappers that neither allocate nor lock (setsid, sigaction,
-    // sigprocmask, prlimit, prctl, getppid), all data was put together before the fork, and an
-    // `io::Error` made of an error number is a number.
+    // sigprocmask, umask, setpriority, prlimit, prctl, getppid), all data was put together before
+    // the fork, and an `io::Error` made of an error number is a number.
     unsafe { command.pre_exec(move || before_exec.run()) };
 }
 
-/// Gives a signal its default disposition. Of those ignored, exec would pass that on.
-#[allow(unsafe_code)]
-fn restore_default(signal: libc::c_int) {
-    // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the signals that the C library keeps
-    // for itself refuse, and are at their default anyway.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
-}
-
 /// What an error of pipe, fork or exec means to whoever asked for the command.
-fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
+fn explain(error: io::Error, spawn: &Spawn<'_>, cwd: Option<&Path>) -> SpawnError {
+    // The child enters its directory first, and the same error numbers tell of that.
+    if let Some(error) = cwd.and_then(|cwd| enter(cwd).err()) {
+        return SpawnError::Failed(io::Error::new(
+            error.kind(),
+            format!("its directory (--cwd) cannot be entered: {error}"),
+        ));
+    }
     let errno = error
         .raw_os_error()
         .map_or(Errno::UnknownErrno, Errno::from_raw);
@@ -202,7 +184,7 @@ fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
         Errno::ENOENT | Errno::ENOTDIR => {
             let path = spawn.environment.iter().find(|(name, _)| name == "PATH");
             let path = path.map(|(_, value)| value.as_os_str());
-            match look_up(&spawn.command[0], path) {
+            match look_up(&spawn.command[0], path, cwd) {
                 Ok(_) => SpawnError::NotExecutable(io::Error::new(
                     ErrorKind::NotFound,
                     "the interpreter that it names is not there",
@@ -223,6 +205,17 @@ fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
         }
         _ => SpawnError::Failed(error),
     }
+}
+
+/// Whether a directory can be entered, without doing it.
+///
+/// # Errors
+/// It is not there, is no directory, or is closed to us.
+pub fn enter(directory: &Path) -> io::Result<()> {
+    if !fs::metadata(directory)?.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    Ok(eaccess(directory, AccessFlags::X_OK)?)
 }
 
 /// The path, if it is a file that we may execute.
@@ -276,12 +269,13 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::{AsFd, AsRawFd};
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
 
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use nix::sys::resource::getrlimit;
+    use nix::sys::resource::{Resource, getrlimit};
+    use nix::sys::signal::{SigSet, Signal};
     use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{Pid as NixPid, getpid};
 
     use super::*;
 
@@ -308,7 +302,7 @@ mod tests {
             environment: environment.collect(),
             stderr,
         };
-        start(&spawn, &limits())
+        start(&spawn, &Surroundings::new(&Config::default(), limits()))
     }
 
     fn start_sh(script: &str, stderr: Stderr) -> Started {
@@ -557,18 +551,18 @@ mod tests {
         };
         for errno in [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE] {
             assert!(matches!(
-                explain(errno.into(), &spawn),
+                explain(errno.into(), &spawn, None),
                 SpawnError::Exhausted(_)
             ));
         }
         for errno in [Errno::ENOEXEC, Errno::EISDIR, Errno::ETXTBSY] {
             assert!(matches!(
-                explain(errno.into(), &spawn),
+                explain(errno.into(), &spawn, None),
                 SpawnError::NotExecutable(_)
             ));
         }
         assert!(matches!(
-            explain(Errno::E2BIG.into(), &spawn),
+            explain(Errno::E2BIG.into(), &spawn, None),
             SpawnError::Failed(_)
         ));
     }
@@ -580,7 +574,7 @@ mod tests {
         let plain = one.file("tool", "", 0o644);
         let tool = two.file("tool", "", 0o755);
         let path = env::join_paths([&one.0, &two.0]).unwrap();
-        let found = |command: &Path, path: &OsStr| look_up(command.as_os_str(), Some(path));
+        let found = |command: &Path, path: &OsStr| look_up(command.as_os_str(), Some(path), None);
 
         let second = found(Path::new("tool"), &path).unwrap();
         assert_eq!(second, tool, "what cannot be executed is passed over");
@@ -603,6 +597,15 @@ mod tests {
             found(Path::new(""), &path),
             Err(SpawnError::NotFound)
         ));
-        assert!(look_up(OsStr::new("sh"), None).is_ok(), "without any PATH");
+        assert!(
+            look_up(OsStr::new("sh"), None, None).is_ok(),
+            "without any PATH"
+        );
+        let relative = |command: &str, cwd: &Path| {
+            look_up(OsStr::new(command), Some(OsStr::new(".")), Some(cwd)).ok()
+        };
+        assert!(relative("./tool", &two.0).is_some(), "from its directory");
+        assert!(relative("tool", &two.0).is_some(), "a relative PATH too");
+        assert_eq!(relative("./tool", &one.0), None);
     }
 }

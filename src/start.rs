@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use nix::unistd::{Uid, gethostname};
 
+use crate::before_exec;
 use crate::config::{BATCH_LEN, Config, Framing, Mode, Target};
 use crate::context::Context;
 use crate::directory::Directory;
@@ -55,17 +56,20 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     config.directory = config.directory.map(found_directory).transpose()?;
     let (offer, commands) = offer_of(&config);
     let site = site_of(&config, offer, &commands)?;
+    check_directory(&config)?;
 
     let descriptors = DescriptorLimit::raise()
         .map_err(|errno| StartError::System(format!("the limit of open files: {errno}")))?;
+    let mut event_loop = EventLoop::new(BATCH_LEN).map_err(StartError::system("epoll"))?;
+    let linux = Linux::start(&config, event_loop.registry(), descriptors)
+        .map_err(|error| StartError::System(error.to_string()))?;
+    before_exec::check_privileges(&config).map_err(StartError::Usage)?;
+
     let processes = limits::process_limit().unwrap_or(u64::MAX);
     for warning in limits::warnings(&config, descriptors.soft, processes) {
         say(&format!("warning: {warning}"));
     }
 
-    let mut event_loop = EventLoop::new(BATCH_LEN).map_err(StartError::system("epoll"))?;
-    let linux = Linux::start(&config, event_loop.registry(), descriptors)
-        .map_err(|error| StartError::System(error.to_string()))?;
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
@@ -95,6 +99,20 @@ fn found_directory(path: PathBuf) -> Result<PathBuf, StartError> {
         ))
     });
     found.map(|directory| directory.path().to_owned())
+}
+
+/// Refuses a directory for commands that they could not enter.
+fn check_directory(config: &Config) -> Result<(), StartError> {
+    let Some(directory) = &config.cwd else {
+        return Ok(());
+    };
+    spawn::enter(directory).map_err(|error| {
+        let shown = directory.to_string_lossy();
+        let shown = shown.escape_debug();
+        StartError::Usage(format!(
+            "--cwd={shown}: {error}; name a directory that commands can enter"
+        ))
+    })
 }
 
 /// What is served where, and the commands that it names by their index.
@@ -175,9 +193,9 @@ fn exposure_warnings(
     if config.mode != Mode::Demo {
         warnings.extend(exposed(config, commands, addresses));
     }
-    let path = std::env::var_os("PATH").filter(|_| config.passenv.iter().any(|n| n == "PATH"));
+    let path = path_of_commands(config);
     for program in commands.iter().map(|words| &words[0]) {
-        if let Err(error) = spawn::look_up(program, path.as_deref()) {
+        if let Err(error) = spawn::look_up(program, path.as_deref(), config.cwd.as_deref()) {
             let shown = program.to_string_lossy();
             warnings.push(format!("{shown} cannot be started yet: {error}"));
         }
@@ -199,6 +217,15 @@ fn exposed(config: &Config, commands: &[Vec<OsString>], addresses: &[SocketAddr]
     addresses
         .map(|address| format!("anyone who can reach {address} runs {shown} as {user}"))
         .collect()
+}
+
+/// The PATH that commands get.
+fn path_of_commands(config: &Config) -> Option<OsString> {
+    let set = config.setenv.iter().rev().find(|(name, _)| name == "PATH");
+    match set {
+        Some((_, path)) => Some(path.clone()),
+        None => std::env::var_os("PATH").filter(|_| config.passenv.iter().any(|it| it == "PATH")),
+    }
 }
 
 /// The name of a user, from /etc/passwd. (getpwuid(3) would bring in the name service, which a

@@ -1,0 +1,183 @@
+//! What a command finds when it starts: everything that is set between fork and exec.
+//!
+//! A command must not notice that a server started it. It leads a session and process group of
+//! its own, has no controlling terminal, no signal blocked or ignored, and the descriptor limit
+//! that the server was started with. What the operator has asked for beyond that (`--umask`,
+//! `--nice`, `--rlimit`, `--no-new-privs`) is set here too.
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, getpid, getppid, setsid};
+
+use crate::config::{self, Config};
+use crate::limits::DescriptorLimit;
+
+/// What the child does between fork and exec, and all that it has to know for it.
+#[derive(Clone, Debug)]
+pub struct BeforeExec {
+    parent: Pid,
+    signal_max: libc::c_int,
+    umask: Option<Mode>,
+    nice: Option<libc::c_int>,
+    no_new_privs: bool,
+    descriptors: DescriptorLimit,
+    rlimits: Vec<(Resource, rlim_t)>,
+}
+
+impl BeforeExec {
+    /// For commands of this process. `descriptors` is what they get their limit back from.
+    pub fn new(config: &Config, descriptors: DescriptorLimit) -> Self {
+        let rlimits = config.rlimits.iter();
+        Self {
+            parent: getpid(),
+            signal_max: libc::SIGRTMAX(),
+            umask: config.umask.map(Mode::from_bits_truncate),
+            nice: config.nice,
+            no_new_privs: config.no_new_privs,
+            descriptors,
+            rlimits: rlimits
+                .map(|&(resource, limit)| (system_resource(resource), system_limit(limit)))
+                .collect(),
+        }
+    }
+
+    /// Runs in the child. Nothing here may allocate, lock or panic.
+    ///
+    /// # Errors
+    /// Whatever the system refuses. The command is not started then.
+    pub fn run(&self) -> io::Result<()> {
+        setsid()?;
+        for signal in 1..=self.signal_max {
+            restore_default(signal);
+        }
+        // A blocked signal mask is inherited, and the server blocks what it reads as events.
+        SigSet::empty().thread_set_mask()?;
+        if let Some(mask) = self.umask {
+            umask(mask);
+        }
+        if let Some(nice) = self.nice {
+            set_nice(nice)?;
+        }
+        if self.no_new_privs {
+            prctl::set_no_new_privs()?;
+        }
+        let DescriptorLimit { original, hard, .. } = self.descriptors;
+        setrlimit(Resource::RLIMIT_NOFILE, original, hard)?;
+        for &(resource, limit) in &self.rlimits {
+            setrlimit(resource, limit, limit)?;
+        }
+        self.die_with_the_server()
+    }
+
+    /// Has the kernel end the command when the server dies, however it dies. A change of user
+    /// would undo that (prctl(2)); the server has changed its own before it starts anything.
+    fn die_with_the_server(&self) -> io::Result<()> {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The server may have died before the call above, which then tells of nothing. A parent
+        // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
+        // the namespace's own first process.
+        let parent = getppid();
+        if parent != self.parent && parent.as_raw() != 0 {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(())
+    }
+}
+
+/// Tries, in the server itself, what needs a privilege: a lower nice value, a higher hard limit.
+/// All of it is undone, which needs none.
+///
+/// # Errors
+/// One line that names the option and how to put it right.
+pub fn check_privileges(config: &Config) -> Result<(), String> {
+    if let Some(nice) = config.nice {
+        try_nice(nice).map_err(|errno| {
+            format!(
+                "--nice={nice}: {}: a lower value than the server's own takes a privilege",
+                errno.desc()
+            )
+        })?;
+    }
+    for &(resource, limit) in &config.rlimits {
+        try_limit(system_resource(resource), system_limit(limit)).map_err(|errno| {
+            let name = resource.name();
+            let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+            format!(
+                "--rlimit={name}:{limit}: {}: more than the server's own hard limit takes a \
+                 privilege",
+                errno.desc()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn try_nice(nice: libc::c_int) -> nix::Result<()> {
+    let own = own_nice()?;
+    if nice < own {
+        set_nice(nice)?;
+        set_nice(own)?;
+    }
+    Ok(())
+}
+
+fn try_limit(resource: Resource, limit: rlim_t) -> nix::Result<()> {
+    let (soft, hard) = getrlimit(resource)?;
+    if limit > hard {
+        setrlimit(resource, soft, limit)?;
+        setrlimit(resource, soft, hard)?;
+    }
+    Ok(())
+}
+
+fn system_resource(resource: config::Resource) -> Resource {
+    match resource {
+        config::Resource::As => Resource::RLIMIT_AS,
+        config::Resource::Core => Resource::RLIMIT_CORE,
+        config::Resource::Cpu => Resource::RLIMIT_CPU,
+        config::Resource::Data => Resource::RLIMIT_DATA,
+        config::Resource::Fsize => Resource::RLIMIT_FSIZE,
+        config::Resource::Nofile => Resource::RLIMIT_NOFILE,
+        config::Resource::Nproc => Resource::RLIMIT_NPROC,
+        config::Resource::Stack => Resource::RLIMIT_STACK,
+    }
+}
+
+/// A limit beyond what the system can count is none.
+fn system_limit(limit: config::Limit) -> rlim_t {
+    match limit {
+        Some(limit) => rlim_t::try_from(limit).unwrap_or(RLIM_INFINITY),
+        None => RLIM_INFINITY,
+    }
+}
+
+/// Gives a signal its default disposition. Of those ignored, exec would pass that on.
+#[allow(unsafe_code)]
+fn restore_default(signal: libc::c_int) {
+    // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the signals that the C library keeps
+    // for itself refuse, and are at their default anyway.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// The nice value of this process. The call of the C library returns -1 both for that value and
+/// for an error; the system's own returns 20 minus the value.
+#[allow(unsafe_code)]
+fn own_nice() -> nix::Result<libc::c_int> {
+    // SAFETY: two numbers are passed, and no memory.
+    let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
+    Errno::result(result).map(|inverted| 20 - inverted as libc::c_int)
+}
+
+/// `setpriority(2)` of this process.
+#[allow(unsafe_code)]
+fn set_nice(nice: libc::c_int) -> nix::Result<()> {
+    // The C libraries differ in the first argument's type.
+    let process = libc::PRIO_PROCESS as _;
+    // SAFETY: three numbers are passed, and no memory.
+    Errno::result(unsafe { libc::setpriority(process, 0, nice) }).map(drop)
+}
