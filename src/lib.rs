@@ -52,6 +52,7 @@
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
 //! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`directory`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`before_exec`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
+//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`before_exec`], [`peer_uid`]; [`account`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //!
 //! Read them in that order for the parts before the whole, or follow the steps above for the
 //! whole before the parts.
@@ -59,6 +60,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
 
+pub mod account;
 pub mod arena;
 pub mod assembly;
 pub mod before_exec;

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use nix::unistd::{Uid, gethostname};
 
+use crate::account::{self, Account};
 use crate::before_exec;
 use crate::config::{BATCH_LEN, Config, Framing, Mode, Target};
 use crate::context::Context;
@@ -56,6 +57,8 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     config.directory = config.directory.map(found_directory).transpose()?;
     let (offer, commands) = offer_of(&config);
     let site = site_of(&config, offer, &commands)?;
+    let account = Account::find(config.user.as_deref(), config.group.as_deref())
+        .map_err(StartError::Usage)?;
     check_directory(&config)?;
 
     let descriptors = DescriptorLimit::raise()
@@ -63,6 +66,10 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     let mut event_loop = EventLoop::new(BATCH_LEN).map_err(StartError::system("epoll"))?;
     let linux = Linux::start(&config, event_loop.registry(), descriptors)
         .map_err(|error| StartError::System(error.to_string()))?;
+    // Only now: a port below 1024 may take root.
+    if let Some(account) = account {
+        become_user(&account, &mut config)?;
+    }
     before_exec::check_privileges(&config).map_err(StartError::Usage)?;
 
     let processes = limits::process_limit().unwrap_or(u64::MAX);
@@ -99,6 +106,24 @@ fn found_directory(path: PathBuf) -> Result<PathBuf, StartError> {
         ))
     });
     found.map(|directory| directory.path().to_owned())
+}
+
+/// Changes to the user that was asked for. What a command inherits of the name and the home of
+/// its user is that user's then.
+fn become_user(account: &Account, config: &mut Config) -> Result<(), StartError> {
+    account.assume().map_err(|error| {
+        StartError::System(format!(
+            "cannot change to the user that was asked for: {error}"
+        ))
+    })?;
+    for (name, value) in account.variables() {
+        let is_inherited = config.passenv.iter().any(|passed| passed == name);
+        if is_inherited && !config.setenv.iter().any(|(set, _)| set == name) {
+            config.setenv.push((name.into(), value.into()));
+        }
+    }
+    // The directory was there for root; now it must be open to the user.
+    check_directory(config)
 }
 
 /// Refuses a directory for commands that they could not enter.
@@ -212,7 +237,7 @@ fn exposed(config: &Config, commands: &[Vec<OsString>], addresses: &[SocketAddr]
     if shown.is_empty() {
         return Vec::new();
     }
-    let (shown, user) = (shown.join(", "), user_name(Uid::current()));
+    let (shown, user) = (shown.join(", "), account::user_name(Uid::effective()));
     let addresses = addresses.iter().filter(|it| !it.ip().is_loopback());
     addresses
         .map(|address| format!("anyone who can reach {address} runs {shown} as {user}"))
@@ -226,19 +251,4 @@ fn path_of_commands(config: &Config) -> Option<OsString> {
         Some((_, path)) => Some(path.clone()),
         None => std::env::var_os("PATH").filter(|_| config.passenv.iter().any(|it| it == "PATH")),
     }
-}
-
-/// The name of a user, from /etc/passwd. (getpwuid(3) would bring in the name service, which a
-/// static binary cannot have.)
-fn user_name(uid: Uid) -> String {
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let number = uid.to_string();
-    let entry = passwd
-        .lines()
-        .map(|line| line.split(':'))
-        .find_map(|mut fields| {
-            let name = fields.next()?;
-            (fields.nth(1)? == number).then(|| name.to_owned())
-        });
-    entry.unwrap_or_else(|| format!("user {number}"))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layer of each module, by the first part of its path under `src`. `config` is at the
 /// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 34] = [
+const LAYERS: [(&str, u8); 35] = [
     ("ws", 0),
     ("http", 0),
     ("framing", 0),
@@ -37,6 +37,7 @@ const LAYERS: [(&str, u8); 34] = [
     ("spawn", 4),
     ("directory", 4),
     ("before_exec", 4),
+    ("account", 4),
     ("peer_uid", 4),
     ("limits", 4),
     ("cli", 4),

@@ -1,0 +1,386 @@
+//! Users and groups, and becoming one: [`Account`].
+//!
+//! They are read from `/etc/passwd` and `/etc/group` themselves. The C library would ask the name
+//! service, which loads libraries at run time, and a static binary cannot have that.
+
+use std::fs;
+use std::io;
+
+use nix::errno::Errno;
+use nix::unistd::{
+    Gid, Uid, getegid, geteuid, getresgid, getresuid, setgid, setgroups, setresgid, setresuid,
+    setuid,
+};
+
+/// A user that the server can become, with the groups that are its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    uid: Uid,
+    gid: Gid,
+    /// Its supplementary groups (credentials(7)), `gid` among them.
+    groups: Vec<Gid>,
+    /// Its name, if it has one.
+    name: Option<String>,
+    /// The directory that is its own; `/` if none is.
+    home: String,
+}
+
+impl Account {
+    /// The account of the user and the group that were asked for, each by name or number; `None`:
+    /// neither was. Without a user it is the present one, without a group the user's own.
+    ///
+    /// # Errors
+    /// There is none, or the server may not become it: one line that says which option is wrong
+    /// and how to put it right.
+    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, String> {
+        if user.is_none() && group.is_none() {
+            return Ok(None);
+        }
+        let databases = Databases::read();
+        let account = databases.account(user, group, geteuid(), getegid())?;
+        if !geteuid().is_root() && !account.is_present() {
+            return Err(format!(
+                "{} takes a server that was started as root, and this one runs as {}: \
+                 start it as root, or leave the option out",
+                match user {
+                    Some(user) => format!("--user={user}"),
+                    None => format!("--group={}", group.unwrap_or_default()),
+                },
+                databases.user_name(geteuid()),
+            ));
+        }
+        Ok(Some(account))
+    }
+
+    /// Becomes this user, for good.
+    ///
+    /// # Errors
+    /// The system refuses, or would let the server come back: it must not go on then.
+    pub fn assume(&self) -> io::Result<()> {
+        if geteuid().is_root() {
+            // The groups first: once the user has changed, they could not be.
+            setgroups(&self.groups)?;
+            setresgid(self.gid, self.gid, self.gid)?;
+            setresuid(self.uid, self.uid, self.uid)?;
+        }
+        self.check()
+    }
+
+    /// What says who a command's user is, as `login(1)` sets it.
+    pub fn variables(&self) -> Vec<(&'static str, &str)> {
+        let mut variables = vec![("HOME", self.home.as_str())];
+        if let Some(name) = &self.name {
+            variables.extend([("USER", name.as_str()), ("LOGNAME", name)]);
+        }
+        variables
+    }
+
+    /// Whether the process is this user already. Its supplementary groups are let be: only root
+    /// could change them.
+    fn is_present(&self) -> bool {
+        (self.uid, self.gid) == (geteuid(), getegid())
+    }
+
+    /// Looks at what the kernel says, and tries to come back.
+    fn check(&self) -> io::Result<()> {
+        let (uids, gids) = (getresuid()?, getresgid()?);
+        let is_user = [uids.real, uids.effective, uids.saved] == [self.uid; 3];
+        let is_group = [gids.real, gids.effective, gids.saved] == [self.gid; 3];
+        if !is_user || !is_group {
+            return Err(io::Error::other("the change had no effect"));
+        }
+        if self.uid.is_root() {
+            return Ok(());
+        }
+        let root = (Uid::from_raw(0), Gid::from_raw(0));
+        // A process that kept its capabilities (capabilities(7), securebits) could come back.
+        let is_back = setuid(root.0) != Err(Errno::EPERM)
+            || self.gid != root.1 && setgid(root.1) != Err(Errno::EPERM)
+            || setgroups(&[root.1]) != Err(Errno::EPERM);
+        if is_back {
+            return Err(io::Error::other(
+                "the way back to root stays open; drop the capabilities of the server",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The name of a user, or its number if it has none.
+pub fn user_name(uid: Uid) -> String {
+    Databases::read().user_name(uid)
+}
+
+/// The text of `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
+struct Databases {
+    passwd: String,
+    group: String,
+}
+
+/// A line of `/etc/passwd`.
+struct UserEntry<'a> {
+    name: &'a str,
+    uid: Uid,
+    gid: Gid,
+    home: &'a str,
+}
+
+/// A line of `/etc/group`.
+struct GroupEntry<'a> {
+    name: &'a str,
+    gid: Gid,
+    members: &'a str,
+}
+
+impl Databases {
+    /// A file that is not there has no users: a small container may do without.
+    fn read() -> Databases {
+        let read = |path| {
+            let bytes = fs::read(path).unwrap_or_default();
+            // Real names need not be UTF-8.
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Databases {
+            passwd: read("/etc/passwd"),
+            group: read("/etc/group"),
+        }
+    }
+
+    /// `present` is who the server is.
+    fn account(
+        &self,
+        user: Option<&str>,
+        group: Option<&str>,
+        present_uid: Uid,
+        present_gid: Gid,
+    ) -> Result<Account, String> {
+        let (uid, entry) = match user {
+            None => (present_uid, self.users().find(|it| it.uid == present_uid)),
+            Some(user) => self.user(user)?,
+        };
+        let gid = match (group, &entry) {
+            (Some(group), _) => self.group(group)?,
+            (None, Some(entry)) => entry.gid,
+            (None, None) if user.is_none() => present_gid,
+            (None, None) => {
+                return Err(format!(
+                    "--user={uid}: /etc/passwd does not say its group: add --group=GID"
+                ));
+            }
+        };
+        let name = entry.as_ref().map(|entry| entry.name);
+        let mut groups = vec![gid];
+        for entry in self.groups() {
+            let is_member = name.is_some_and(|name| entry.members.split(',').any(|it| it == name));
+            if is_member && !groups.contains(&entry.gid) {
+                groups.push(entry.gid);
+            }
+        }
+        let home = entry.as_ref().map(|entry| entry.home);
+        Ok(Account {
+            uid,
+            gid,
+            groups,
+            name: name.map(str::to_owned),
+            home: home
+                .filter(|home| !home.is_empty())
+                .unwrap_or("/")
+                .to_owned(),
+        })
+    }
+
+    /// A user by name; if none is called so, by number, which needs no entry.
+    fn user(&self, text: &str) -> Result<(Uid, Option<UserEntry<'_>>), String> {
+        if let Some(entry) = self.users().find(|entry| entry.name == text) {
+            return Ok((entry.uid, Some(entry)));
+        }
+        let missing = || {
+            format!("--user={text}: there is no such user in /etc/passwd: name one, or a number")
+        };
+        let uid = Uid::from_raw(id(text).ok_or_else(missing)?);
+        Ok((uid, self.users().find(|entry| entry.uid == uid)))
+    }
+
+    fn group(&self, text: &str) -> Result<Gid, String> {
+        if let Some(entry) = self.groups().find(|entry| entry.name == text) {
+            return Ok(entry.gid);
+        }
+        id(text).map(Gid::from_raw).ok_or_else(|| {
+            format!("--group={text}: there is no such group in /etc/group: name one, or a number")
+        })
+    }
+
+    fn user_name(&self, uid: Uid) -> String {
+        match self.users().find(|entry| entry.uid == uid) {
+            Some(entry) => entry.name.to_owned(),
+            None => format!("user {uid}"),
+        }
+    }
+
+    fn users(&self) -> impl Iterator<Item = UserEntry<'_>> {
+        self.passwd.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            Some(UserEntry {
+                name: fields.next().filter(|name| is_name(name))?,
+                // Between them: the password.
+                uid: Uid::from_raw(id(fields.nth(1)?)?),
+                gid: Gid::from_raw(id(fields.next()?)?),
+                // Between them: the real name.
+                home: fields.nth(1)?,
+            })
+        })
+    }
+
+    fn groups(&self) -> impl Iterator<Item = GroupEntry<'_>> {
+        self.group.lines().filter_map(|line| {
+            let mut fields = line.split(':');
+            Some(GroupEntry {
+                name: fields.next().filter(|name| is_name(name))?,
+                // Between them: the password.
+                gid: Gid::from_raw(id(fields.nth(1)?)?),
+                members: fields.next().unwrap_or_default(),
+            })
+        })
+    }
+}
+
+/// Whether the first field of a line is a name, and not a comment or an order to ask NIS.
+fn is_name(field: &str) -> bool {
+    !field.is_empty() && !field.starts_with(['#', '+', '-'])
+}
+
+/// The number of a user or group. The greatest stands for "unchanged" in setresuid(2), which
+/// would leave the server what it is.
+fn id(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|id| is_plain && *id != u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::getgroups;
+
+    use super::*;
+
+    fn databases() -> Databases {
+        Databases {
+            passwd: "root:x:0:0:root:/root:/bin/sh\n\
+                     # nobody:x:1:1::/:\n\
+                     broken:x:12\n\
+                     over:x:4294967295:1::/:/bin/sh\n\
+                     www:x:33:34:W\u{fffd}b:/var/www:/bin/false\n\
+                     homeless:x:35:34:::\n\
+                     1000:x:77:78::/home/digits:/bin/sh\n\
+                     user:x:1000:1001::/home/user:/bin/sh\n"
+                .to_owned(),
+            group: "root:x:0:\n\
+                    web:x:34:\n\
+                    logs:x:4:other,www\n\
+                    wwwx:x:5:wwwx,xwww\n\
+                    again:x:34:www\n\
+                    short:x:6\n\
+                    dial:x:20:www,user\n"
+                .to_owned(),
+        }
+    }
+
+    fn account(user: Option<&str>, group: Option<&str>) -> Result<(u32, u32, Vec<u32>), String> {
+        let present = (Uid::from_raw(1000), Gid::from_raw(9));
+        let account = databases().account(user, group, present.0, present.1)?;
+        let groups = account.groups.iter().map(|gid| gid.as_raw()).collect();
+        Ok((account.uid.as_raw(), account.gid.as_raw(), groups))
+    }
+
+    #[test]
+    fn accounts_are_found_with_their_own_groups() {
+        let cases = [
+            ((Some("root"), None), (0, 0, vec![0])),
+            ((Some("www"), None), (33, 34, vec![34, 4, 20])),
+            ((Some("33"), None), (33, 34, vec![34, 4, 20])),
+            ((Some("www"), Some("logs")), (33, 4, vec![4, 34, 20])),
+            (
+                (Some("www"), Some("9999")),
+                (33, 9999, vec![9999, 4, 34, 20]),
+            ),
+            ((Some("1000"), None), (77, 78, vec![78])),
+            ((Some("4711"), Some("web")), (4711, 34, vec![34])),
+            ((None, Some("short")), (1000, 6, vec![6, 20])),
+            ((Some("0033"), None), (33, 34, vec![34, 4, 20])),
+        ];
+        for ((user, group), expected) in cases {
+            assert_eq!(account(user, group), Ok(expected), "{user:?} {group:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_remedy() {
+        let cases = [
+            (
+                (Some("nobody"), None),
+                "--user=nobody: there is no such user",
+            ),
+            (
+                (Some("broken"), None),
+                "--user=broken: there is no such user",
+            ),
+            ((Some("over"), None), "--user=over: there is no such user"),
+            ((Some("4294967295"), None), "no such user"),
+            ((Some("-1"), Some("0")), "no such user"),
+            ((Some("+5"), Some("0")), "no such user"),
+            ((Some("# nobody"), None), "no such user"),
+            ((Some("4711"), None), "add --group=GID"),
+            (
+                (Some("www"), Some("none")),
+                "--group=none: there is no such group",
+            ),
+            ((None, Some("4294967295")), "no such group"),
+        ];
+        for ((user, group), says) in cases {
+            let message = account(user, group).unwrap_err();
+            assert!(message.contains(says), "{user:?} {group:?}: {message}");
+            assert_eq!(message.lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_user_has_a_name_and_a_home() {
+        let variables = |user, group| {
+            let present = (Uid::from_raw(0), Gid::from_raw(0));
+            let account = databases().account(Some(user), group, present.0, present.1);
+            account
+                .unwrap()
+                .variables()
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(variables("www", None), "HOME=/var/www USER=www LOGNAME=www");
+        assert_eq!(
+            variables("homeless", None),
+            "HOME=/ USER=homeless LOGNAME=homeless"
+        );
+        assert_eq!(variables("4711", Some("1")), "HOME=/");
+        assert_eq!(databases().user_name(Uid::from_raw(33)), "www");
+        assert_eq!(databases().user_name(Uid::from_raw(7)), "user 7");
+    }
+
+    #[test]
+    fn nobody_is_asked_for_by_default() {
+        assert_eq!(Account::find(None, None), Ok(None));
+    }
+
+    #[test]
+    fn becoming_oneself_changes_nothing() {
+        if geteuid().is_root() {
+            return;
+        }
+        let (user, group) = (geteuid().to_string(), getegid().to_string());
+        let groups = getgroups().unwrap();
+        let account = Account::find(Some(&user), Some(&group)).unwrap().unwrap();
+        account.assume().unwrap();
+        assert_eq!(getgroups().unwrap(), groups);
+        let refused = Account::find(Some("0"), Some("0")).unwrap_err();
+        assert!(refused.contains("started as root"), "{refused}");
+    }
+}
