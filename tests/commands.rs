@@ -8,15 +8,15 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use support::{
-    Client, Launch, Process, Request, Response, Server, TempDir, Wire, children_of, wait_until,
-    write_file,
+    Client, Launch, PATIENCE, Process, Request, Response, Server, TempDir, Wire, children_of,
+    wait_until, write_file,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_wspipe");
@@ -72,20 +72,28 @@ fn refused_before_the_port(options: &[&str], says: &[&str]) {
 
 #[track_caller]
 fn refused(mut command: Command, says: &[&str]) {
-    let output = command.stdin(Stdio::null()).output().expect("the binary");
-    let line = complaint(&output);
-    assert_eq!(output.status.code(), Some(2), "{command:?}: {line}");
+    let (status, line) = refusal(&mut command);
+    assert_eq!(status, Some(2), "{command:?}: {line}");
     for part in says {
         assert!(line.contains(part), "{part:?} is not in {line}");
     }
 }
 
-/// The one line on stderr.
+/// The exit status of a server that does not serve, and its one line on stderr.
 #[track_caller]
-fn complaint(output: &Output) -> String {
-    let text = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+fn refusal(command: &mut Command) -> (Option<i32>, String) {
+    command.stdin(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary");
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().expect("waitpid").is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // One that serves after all is ended, and has the wrong status.
+    let _ = child.kill();
+    let output = child.wait_with_output().expect("its end");
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(text.lines().count(), 1, "{text}");
-    text
+    (output.status.code(), text)
 }
 
 /// Whether the tests run as root. Those that must are skipped otherwise, and say so.
@@ -687,9 +695,8 @@ fn a_server_that_could_come_back_does_not_serve() {
     let mut command = Command::new("setpriv");
     command.args(["--securebits=+no_setuid_fixup", BINARY]);
     command.args(["--port=0", "--user=nobody", "cat"]);
-    let output = command.stdin(Stdio::null()).output().expect("setpriv");
-    let line = complaint(&output);
-    assert_eq!(output.status.code(), Some(1), "{line}");
+    let (status, line) = refusal(&mut command);
+    assert_eq!(status, Some(1), "{line}");
     assert!(line.contains("the way back to root"), "{line}");
 }
 
@@ -730,7 +737,7 @@ fn the_demos_shell_is_for_the_user_that_the_server_has_become() {
 /// program of its own, which reads the command's stdin.
 #[track_caller]
 fn commands_end_with_the_server(options: &[&str]) {
-    let script = "trap '' INT TERM HUP; exec 3<&0; cat <&3 & echo $!; wait; wait";
+    let script = "exec 3<&0; cat <&3 & echo $!; trap '' INT TERM HUP; while :; do sleep 0.05; done";
     let mut server = Server::script(options, script);
     let mut clients: Vec<Client> = (0..3).map(|_| server.open("/")).collect();
     let mut processes = server.children();
