@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser};
 
-use crate::config::{Config, Crlf, Framing, Mode, Stderr};
+use crate::config::{Config, Crlf, Framing, Mode, Shared, Stderr};
 use crate::http::proxy::Network;
 use crate::log::Level;
 
@@ -48,7 +48,10 @@ Command  --framing=lines|raw|null|length [lines]   --binary: raw   --null: null
                                           nproc, stack; repeatable
          --signal=NAME [INT]              the first, when its client has left
          --kill-after=TIME|never [1s]     the last, when its client has left
-Clients  --once                           end after one, as its command did
+Clients  --shared[=eager]                 one COMMAND for all; eager: at once
+         --replay=N  --restart            its last messages; start it again
+         --linger=TIME [none]             it waits for a client that was lost
+         --once                           end after one, as its command did
          --exit-when-idle                 end when the last one has left
          --max-clients=N [none]           --max-clients-per-ip=N [none]
          --max-processes=N [1024]         --spawn-rate=N [none]  a second
@@ -161,6 +164,8 @@ enum Scope {
     Demo,
     /// Where more than one client may come: not with `--once`.
     Several,
+    /// Where one command serves all.
+    Shared,
 }
 
 /// Whether an option takes a value, and what it does. The error says what should be written.
@@ -168,6 +173,8 @@ enum Takes {
     Nothing(fn(&mut Draft)),
     /// The word for the value in an error, as in the help.
     Value(&'static str, fn(&mut Draft, &str) -> Result<(), String>),
+    /// As `Value`, or no value: then the text is empty.
+    Either(fn(&mut Draft, &str) -> Result<(), String>),
 }
 
 const OPTIONS: &[Opt] = &[
@@ -306,6 +313,28 @@ const OPTIONS: &[Opt] = &[
             draft.config.trusted_proxies.push(Network::parse(item)?);
         }
         Ok(())
+    }),
+    Opt {
+        name: "shared",
+        scope: Scope::Command,
+        takes: Takes::Either(|draft, text| {
+            draft.config.shared = Some(match text {
+                "" => Shared::Lazy,
+                "eager" => Shared::Eager,
+                _ => return Err("write --shared or --shared=eager".to_owned()),
+            });
+            Ok(())
+        }),
+    },
+    value("replay", "N", Scope::Shared, |draft, text| {
+        set(&mut draft.config.replay, number(text, 0, COUNT_MAX))
+    }),
+    flag("restart", Scope::Shared, |draft| {
+        draft.config.restart = true
+    }),
+    value("linger", "TIME", Scope::Command, |draft, text| {
+        let linger = unless("none", text, |text| duration(text, SECOND, MILLI));
+        set(&mut draft.config.linger, linger)
     }),
     flag("once", Scope::Always, |draft| draft.config.once = true),
     flag("exit-when-idle", Scope::Several, |draft| {
@@ -470,23 +499,36 @@ impl Opt {
                 }
                 set(draft);
             }
+            Takes::Either(set) => {
+                let value = parser.optional_value().unwrap_or_default();
+                self.read(&value, set, draft)?;
+            }
             Takes::Value(word, set) => {
                 let Ok(value) = parser.value() else {
                     let message = format!("--{name} needs a value: write --{name}={word}");
                     return Err(UsageError(message));
                 };
-                let outcome = match value.to_str() {
-                    Some(text) => set(draft, text),
-                    None => Err("write it in UTF-8".to_owned()),
-                };
-                outcome.map_err(|remedy| {
-                    let text = value.to_string_lossy();
-                    UsageError(format!("--{name}={}: {remedy}", text.escape_debug()))
-                })?;
+                self.read(&value, set, draft)?;
             }
         }
         draft.given.push(self);
         Ok(())
+    }
+
+    fn read(
+        &self,
+        value: &OsStr,
+        set: fn(&mut Draft, &str) -> Result<(), String>,
+        draft: &mut Draft,
+    ) -> Result<(), UsageError> {
+        let outcome = match value.to_str() {
+            Some(text) => set(draft, text),
+            None => Err("write it in UTF-8".to_owned()),
+        };
+        outcome.map_err(|remedy| {
+            let (name, text) = (self.name, value.to_string_lossy());
+            UsageError(format!("--{name}={}: {remedy}", text.escape_debug()))
+        })
     }
 }
 
@@ -601,6 +643,9 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
             Scope::Demo if config.mode != Mode::Demo => {
                 "it is for the shell of the demo alone".to_owned()
             }
+            Scope::Shared if config.shared.is_none() => {
+                "it is for a command that all clients share (--shared)".to_owned()
+            }
             Scope::Several if config.once => "one client is all that --once serves".to_owned(),
             _ => continue,
         };
@@ -610,12 +655,31 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
     Ok(())
 }
 
+/// What `--shared` cannot be together with, if it is.
+fn shared_conflict(config: &Config) -> Option<String> {
+    config.shared?;
+    let only_one = matches!(config.mode, Mode::Command(_)) && config.routes.is_empty();
+    let other = match () {
+        () if !only_one || config.directory.is_some() => {
+            return Some("--shared needs COMMAND, and it alone: name the one to be shared".into());
+        }
+        () if config.once => "--once",
+        () if config.linger.is_some() => "--linger",
+        () => return None,
+    };
+    Some(format!(
+        "--shared and {other} contradict each other: leave one of the two out"
+    ))
+}
+
 /// Refuses values that are good alone but not together.
 fn check_values(config: &Config) -> Result<(), UsageError> {
     let message = if config.any_origin && !config.origins.is_empty() {
         let origin = &config.origins[0];
         format!("--origin=any lets {origin} in too: leave one of the two out")
     } else if let Some(message) = stderr_conflict(config) {
+        message
+    } else if let Some(message) = shared_conflict(config) {
         message
     } else if config.ping_interval >= config.pong_timeout {
         format!(

@@ -2,7 +2,7 @@
 //!
 //! [`Client::pump`] does whatever the socket is ready for and the state wants; the phases are
 //! written below it in the order in which a connection passes through them. Every end goes
-//! through [`Client::linger`] (something is still to be said) or [`Client::lost`] (nobody
+//! through `Client::linger` (something is still to be said) or `Client::lost` (nobody
 //! listens).
 
 use std::io::{ErrorKind, Write};
@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::assembly::Assembly;
+use crate::channel::Batch;
 use crate::config::{Config, Framing, READ_BUDGET};
 use crate::context::Context;
 use crate::farewell::{self, Farewell};
@@ -17,7 +18,7 @@ use crate::framing::{Fault, Piece};
 use crate::http::head::HeadScan;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
-use crate::outbox::{Outbox, Pool};
+use crate::outbox::{Flushed, Outbox, Pool};
 use crate::readiness::Readiness;
 use crate::record::{Loss, Record};
 use crate::source::ProcessId;
@@ -83,6 +84,9 @@ struct Open {
     sink: Sink,
     /// The beginning of a message whose end has not come.
     assembly: Assembly,
+    /// Whether its messages may go to the command only whole, also in a plain stream: others write
+    /// there too, or it may be lost inside one and come back.
+    whole: bool,
     /// Whether the socket is not read because of back-pressure.
     paused: bool,
     /// When the session began.
@@ -341,8 +345,9 @@ impl<S: Socket> Client<S> {
     // -- Open ------------------------------------------------------------------------------------
 
     /// The opening handshake is done and its response is queued: messages flow from here on.
-    /// `process` is the command that gets them; `None`: they are echoed.
-    pub fn open(&mut self, process: Option<ProcessId>, record: Record, now: Instant) {
+    /// `process` is the command that gets them, `whole` even from a plain stream; `None`: they are
+    /// echoed.
+    pub fn open(&mut self, process: Option<ProcessId>, whole: bool, record: Record, now: Instant) {
         self.process = process;
         self.record = Some(Box::new(record));
         self.phase = Phase::Open(Open {
@@ -354,6 +359,7 @@ impl<S: Socket> Client<S> {
                 Sink::Echo
             },
             assembly: Assembly::new(),
+            whole,
             paused: false,
             opened_at: now,
             active_at: now,
@@ -383,6 +389,7 @@ impl<S: Socket> Client<S> {
             sink,
             assembly,
             active_at,
+            whole,
             ..
         }) = &mut self.phase
         else {
@@ -403,7 +410,7 @@ impl<S: Socket> Client<S> {
                     record.received.count(bytes.len(), last);
                     *active_at = cx.now;
                     let framing = cx.config.framing;
-                    if let (Some(stdin), Framing::Raw) = (&mut stdin, framing) {
+                    if let (Some(stdin), Framing::Raw, false) = (&mut stdin, framing, *whole) {
                         stdin.push(framing, kind, bytes, &mut cx.pool);
                         continue;
                     }
@@ -455,6 +462,43 @@ impl<S: Socket> Client<S> {
         if let Some(record) = &mut self.record {
             record.sent.count(bytes.len(), last);
         }
+    }
+
+    /// Sends messages that go to others too, or went before: whole frames. A client for which more
+    /// than `queue_max` bytes wait already has fallen too far behind, and is not waited for.
+    pub fn send_batch(&mut self, batch: &Batch, queue_max: usize, cx: &mut Context) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        if self.outbox.is_full(queue_max) {
+            let reason = "too slow: more than --high-water was waiting";
+            return self.close(CloseCode::POLICY_VIOLATION, reason, cx);
+        }
+        open.active_at = cx.now;
+        note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
+        if let Some(record) = &mut self.record {
+            record.sent.bytes += batch.payload_len as u64;
+            record.sent.messages += batch.messages;
+        }
+        if !self.outbox.is_empty() || !self.readiness.writable() {
+            let out = self.outbox.writer(&mut cx.pool);
+            out.extend_from_slice(&batch.frames);
+            return self.flush(cx);
+        }
+        let sent = self
+            .outbox
+            .write_through(&batch.frames, &mut self.socket, &mut cx.pool);
+        match sent {
+            Ok(flushed) => self.on_flushed(flushed, cx),
+            Err(error) => self.lost(Loss::Failed(error.kind()), cx),
+        }
+    }
+
+    /// Whether the client ended the connection for good: by the closing handshake, and not because
+    /// its page is left or loaded again, which is 1001.
+    pub fn has_ended(&self) -> bool {
+        let code = self.record.as_deref().and_then(|record| record.code);
+        code.is_some_and(|code| code != CloseCode::GOING_AWAY)
     }
 
     /// What the command printed cannot be made into messages: says why, in the close frame. A
@@ -556,6 +600,11 @@ impl<S: Socket> Client<S> {
         }
     }
 
+    /// The peer has hung up, and what it sent before is of no more use.
+    pub fn hang_up(&mut self, cx: &mut Context) {
+        self.lost(Loss::HungUp, cx);
+    }
+
     /// The connection is of no more use: nothing can be said, or nobody listens.
     fn lost(&mut self, loss: Loss, cx: &mut Context) {
         cx.log
@@ -585,14 +634,7 @@ impl<S: Socket> Client<S> {
     pub fn flush(&mut self, cx: &mut Context) {
         if self.outbox.is_empty() || self.readiness.writable() {
             match self.outbox.flush(&mut self.socket, &mut cx.pool) {
-                Ok(flushed) => {
-                    if flushed.blocked {
-                        self.readiness.write_blocked();
-                    }
-                    if flushed.written > 0 {
-                        self.on_written(flushed.written, cx);
-                    }
-                }
+                Ok(flushed) => self.on_flushed(flushed, cx),
                 Err(error) => return self.lost(Loss::Failed(error.kind()), cx),
             }
         }
@@ -611,8 +653,14 @@ impl<S: Socket> Client<S> {
     }
 
     /// The kernel took bytes: whoever waits for that waits anew.
-    fn on_written(&mut self, len: usize, cx: &Context) {
-        self.written += len as u64;
+    fn on_flushed(&mut self, flushed: Flushed, cx: &Context) {
+        if flushed.blocked {
+            self.readiness.write_blocked();
+        }
+        if flushed.written == 0 {
+            return;
+        }
+        self.written += flushed.written as u64;
         match &mut self.phase {
             Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
             Phase::Open(open) => open.keepalive.wrote(cx.now),

@@ -99,6 +99,16 @@ pub struct Config {
     /// The peers that are proxies, and believed when they say whom they speak for. Default: none.
     pub trusted_proxies: Vec<Network>,
 
+    /// Whether one command serves all clients. Default: each has its own.
+    pub shared: Option<Shared>,
+    /// How many of a shared command's last messages a newcomer gets. Default: none.
+    pub replay: usize,
+    /// Whether a shared command that has ended is started again. Default: no, but for the next
+    /// client.
+    pub restart: bool,
+    /// How long a command waits for a client that was lost. Default: not at all.
+    pub linger: Option<Duration>,
+
     /// Whether the server ends after its first client. Default: no.
     pub once: bool,
     /// Whether the server ends when its last client has left. Default: no.
@@ -176,6 +186,10 @@ impl Default for Config {
             user: None,
             group: None,
             trusted_proxies: Vec::new(),
+            shared: None,
+            replay: 0,
+            restart: false,
+            linger: None,
             once: false,
             exit_when_idle: false,
             clients_max: None,
@@ -271,6 +285,15 @@ pub enum Crlf {
     Strip,
     /// It is part of the line.
     Keep,
+}
+
+/// When a command that serves all clients is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// With the first client.
+    Lazy,
+    /// With the server.
+    Eager,
 }
 
 /// Where the stderr of a command goes.
@@ -388,6 +411,17 @@ pub const SPAWNS_PER_TURN: usize = 8;
 
 /// How many pipelined requests of one connection are answered in a turn.
 pub const REQUESTS_PER_TURN: usize = 64;
+
+/// How many bytes of a command's last messages are kept for those who come later.
+pub const REPLAY_LEN_MAX: usize = 1024 * 1024;
+
+/// How long after its end a shared command is started again, at first; each time that it ends
+/// soon after its start doubles it, up to [`RESTART_DELAY_MAX`].
+pub const RESTART_DELAY_MIN: Duration = Duration::from_millis(250);
+
+/// The longest wait before a shared command is started again. One that ran for longer than this
+/// begins with the shortest wait again.
+pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// How many events one `epoll_wait` returns at most: the batch of a turn.
 pub const BATCH_LEN: usize = 1024;

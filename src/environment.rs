@@ -81,16 +81,35 @@ pub fn of(
     setenv: &[(OsString, OsString)],
     own: impl Fn(&OsStr) -> Option<OsString>,
 ) -> Vec<(OsString, OsString)> {
-    let mut variables = BTreeMap::new();
-    for name in passenv {
-        if let Some(value) = own(name) {
-            variables.insert(name.clone(), value);
-        }
-    }
-    variables.extend(setenv.iter().cloned());
+    let mut variables = inherited(passenv, setenv, own);
     add_headers(&mut variables, request);
     add_request(&mut variables, request, gateway);
     variables.into_iter().collect()
+}
+
+/// The environment of a command that is started for no client, or for all: without anything of a
+/// request.
+pub fn alone(
+    passenv: &[OsString],
+    setenv: &[(OsString, OsString)],
+    own: impl Fn(&OsStr) -> Option<OsString>,
+) -> Vec<(OsString, OsString)> {
+    let mut variables = inherited(passenv, setenv, own);
+    variables.insert("SERVER_SOFTWARE".into(), SERVER_SOFTWARE.into());
+    variables.into_iter().collect()
+}
+
+const SERVER_SOFTWARE: &str = concat!("wspipe/", env!("CARGO_PKG_VERSION"));
+
+fn inherited(
+    passenv: &[OsString],
+    setenv: &[(OsString, OsString)],
+    own: impl Fn(&OsStr) -> Option<OsString>,
+) -> Variables {
+    let of_own = passenv
+        .iter()
+        .filter_map(|name| Some((name.clone(), own(name)?)));
+    of_own.chain(setenv.iter().cloned()).collect()
 }
 
 type Variables = BTreeMap<OsString, OsString>;
@@ -99,10 +118,7 @@ fn add_request(variables: &mut Variables, request: &Request<'_>, gateway: &Gatew
     let mut set = |name: &str, value: &OsStr| variables.insert(name.into(), value.into());
 
     set("GATEWAY_INTERFACE", "CGI/1.1".as_ref());
-    set(
-        "SERVER_SOFTWARE",
-        concat!("wspipe/", env!("CARGO_PKG_VERSION")).as_ref(),
-    );
+    set("SERVER_SOFTWARE", SERVER_SOFTWARE.as_ref());
     // Only HTTP/1.1 can be upgraded (RFC 6455 section 4.1).
     set("SERVER_PROTOCOL", "HTTP/1.1".as_ref());
     set("SERVER_NAME", server_name(request, gateway).as_ref());

@@ -46,9 +46,9 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`farewell`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
+//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`farewell`], [`history`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
-//! | 2, the lives | [`client`], [`process`], with [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
+//! | 2, the lives | [`client`], [`process`], with [`channel`], [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
 //! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`directory`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`before_exec`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
@@ -64,6 +64,7 @@ pub mod account;
 pub mod arena;
 pub mod assembly;
 pub mod before_exec;
+pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -118,6 +118,30 @@ impl Outbox {
         Ok(flushed)
     }
 
+    /// Writes `bytes` where nothing waits, so that bytes which go to many are not copied for each.
+    /// What the sink does not take waits.
+    ///
+    /// # Errors
+    /// As [`Outbox::flush`].
+    pub fn write_through(
+        &mut self,
+        bytes: &[u8],
+        sink: &mut impl Write,
+        pool: &mut Pool,
+    ) -> io::Result<Flushed> {
+        assert!(self.is_empty(), "bytes are written in order");
+        let written = match sink.write(bytes) {
+            Ok(n) => n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        let blocked = written < bytes.len();
+        if blocked {
+            self.writer(pool).extend_from_slice(&bytes[written..]);
+        }
+        Ok(Flushed { written, blocked })
+    }
+
     /// Forgets what waits and returns the buffer.
     pub fn clear(&mut self, pool: &mut Pool) {
         self.sent = 0;
@@ -212,6 +236,33 @@ mod tests {
             outbox.flush(&mut sink, &mut pool).unwrap();
         }
         assert_eq!(sink.taken, expected);
+    }
+
+    #[test]
+    fn bytes_for_many_are_written_without_a_copy_and_the_rest_waits() {
+        let mut pool = pool();
+        let mut outbox = Outbox::new();
+        let mut sink = Sink {
+            room: 7,
+            step: 100,
+            taken: Vec::new(),
+        };
+        let flushed = outbox.write_through(b"hello", &mut sink, &mut pool);
+        let whole = Flushed {
+            written: 5,
+            blocked: false,
+        };
+        assert_eq!(flushed.unwrap(), whole);
+        assert_eq!(outbox.bytes.capacity(), 0);
+        let flushed = outbox.write_through(b"world", &mut sink, &mut pool);
+        let cut = Flushed {
+            written: 2,
+            blocked: true,
+        };
+        assert_eq!(flushed.unwrap(), cut);
+        sink.room = 100;
+        outbox.flush(&mut sink, &mut pool).unwrap();
+        assert_eq!(sink.taken, b"helloworld");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
+use crate::channel::Channel;
 use crate::config::{Config, GROUP_PROBE, PIPE_LEN_MAX, Stderr};
 use crate::context::Context;
 use crate::framing::{Fault, Piece, Splitter, Stream};
@@ -21,9 +22,11 @@ use crate::system::{Exit, Group, Pid};
 /// A command that was started, until nothing of it is left.
 pub struct Process<W, R> {
     pid: Pid,
-    /// Whom it was started for.
-    client: ClientId,
-    /// Whether that client still takes its output.
+    /// Whom it was started for; `None`: it has a channel.
+    client: Option<ClientId>,
+    /// Who is there, where that changes; lent out while output is carried.
+    pub channel: Option<Box<Channel>>,
+    /// Whether anybody still takes its output, or may come back for it.
     wanted: bool,
     life: Life,
     /// Messages on their way in.
@@ -42,6 +45,14 @@ pub struct Process<W, R> {
     pub queued: bool,
 }
 
+/// Whom a command is started for.
+pub enum Audience {
+    /// One client, with which it ends.
+    Client(ClientId),
+    /// Whoever is there.
+    Channel(Channel),
+}
+
 /// Where a command is in its life.
 enum Life {
     /// It runs. Ends when its client leaves, when it exits, or when the server shuts down.
@@ -54,18 +65,23 @@ enum Life {
 }
 
 impl<W: Write, R: Read> Process<W, R> {
-    /// A command that has just been started for `client`, and what becomes of its output.
+    /// A command that has just been started for `audience`, and what becomes of its output.
     pub fn new(
         pid: Pid,
-        client: ClientId,
+        audience: Audience,
         stdin: W,
         stdout: R,
         stderr: Option<R>,
         config: &Config,
     ) -> Self {
+        let (client, channel) = match audience {
+            Audience::Client(client) => (Some(client), None),
+            Audience::Channel(channel) => (None, Some(Box::new(channel))),
+        };
         Self {
             pid,
             client,
+            channel,
             wanted: true,
             life: Life::Running,
             stdin: Stdin::new(stdin),
@@ -83,14 +99,19 @@ impl<W: Write, R: Read> Process<W, R> {
         self.pid
     }
 
-    /// Whom its output is for; `None` once that client has left.
+    /// Whom its output is for; `None` once that client has left, and for a channel.
     pub fn client(&self) -> Option<ClientId> {
-        self.wanted.then_some(self.client)
+        self.client.filter(|_| self.wanted)
     }
 
-    /// Whom it was started for, there or not.
-    pub fn started_for(&self) -> ClientId {
+    /// Whom it was started for, there or not; `None` for a channel.
+    pub fn started_for(&self) -> Option<ClientId> {
         self.client
+    }
+
+    /// Whether anybody takes its output, or may come back for it.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
     }
 
     /// How it ended, once it was reaped.
@@ -106,6 +127,9 @@ impl<W: Write, R: Read> Process<W, R> {
     /// command that still prints is not stuck.
     pub fn client_left(&mut self, now: Instant, pool: &mut Pool) {
         self.wanted = false;
+        if let Some(channel) = &mut self.channel {
+            channel.until = None;
+        }
         for output in self.outputs_for_client() {
             output.prompt_since = None;
         }
@@ -189,7 +213,8 @@ impl<W: Write, R: Read> Process<W, R> {
         let stderr = self.stderr.as_deref().filter(|output| output.for_client);
         let prompts = [Some(&self.stdout), stderr].into_iter().flatten();
         let prompts = prompts.filter_map(|output| output.prompt_due(cx.config.flush));
-        rung.into_iter().chain(prompts).min()
+        let until = self.channel.as_deref().and_then(|channel| channel.until);
+        rung.into_iter().chain(prompts).chain(until).min()
     }
 
     /// Whether the command has ended and its process group is left to end by itself.

@@ -90,6 +90,7 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     let log = Log::new(config.log_level);
     let cx = Context::new(config, log, Instant::now());
     let mut server = Server::new(linux, site, commands, cx);
+    server.begin();
     event_loop
         .run(&mut server)
         .map_err(StartError::system("epoll"))?;

@@ -21,6 +21,8 @@ pub struct Stdin<W> {
     outbox: Outbox,
     /// No more messages will come: the pipe closes when the outbox is empty.
     ending: bool,
+    /// Messages that came for it so far, parts of one in a plain stream counted each.
+    messages: u64,
 }
 
 impl<W: Write> Stdin<W> {
@@ -31,6 +33,7 @@ impl<W: Write> Stdin<W> {
             readiness: Readiness::WRITABLE,
             outbox: Outbox::new(),
             ending: false,
+            messages: 0,
         }
     }
 
@@ -41,6 +44,7 @@ impl<W: Write> Stdin<W> {
 
     /// Queues a message as the command reads it.
     pub fn push(&mut self, framing: Framing, kind: Kind, message: &[u8], pool: &mut Pool) {
+        self.messages += 1;
         if self.pipe.is_none() || self.ending {
             return;
         }
@@ -50,6 +54,11 @@ impl<W: Write> Stdin<W> {
     /// Whether the high-water mark is reached, so that the client's socket must not be read.
     pub fn is_full(&self, high_water: usize) -> bool {
         self.outbox.is_full(high_water)
+    }
+
+    /// How many messages came for it so far, written or not.
+    pub fn messages(&self) -> u64 {
+        self.messages
     }
 
     /// How many bytes wait.

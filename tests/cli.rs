@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Every option of the contract.
-const OPTIONS: [&str; 42] = [
+const OPTIONS: [&str; 56] = [
     "--address",
     "--port",
     "--backlog",
@@ -64,6 +64,10 @@ const OPTIONS: [&str; 42] = [
     "--route",
     "--dir",
     "--once",
+    "--shared",
+    "--replay",
+    "--restart",
+    "--linger",
     "--exit-when-idle",
     "--max-clients",
     "--max-clients-per-ip",

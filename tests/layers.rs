@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layer of each module, by the first part of its path under `src`. `config` is at the
 /// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 35] = [
+const LAYERS: [(&str, u8); 36] = [
     ("ws", 0),
     ("http", 0),
     ("framing", 0),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 35] = [
     ("source", 1),
     ("stdin", 1),
     ("log", 1),
+    ("channel", 2),
     ("client", 2),
     ("process", 2),
     ("record", 2),

@@ -61,14 +61,14 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .into_iter()
         .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
         .collect();
-    assert_eq!(defaults.len(), 30, "{defaults:?}");
+    assert_eq!(defaults.len(), 31, "{defaults:?}");
     let words: Vec<_> = defaults.iter().map(String::as_str).collect();
     assert_eq!(config(&words), Config::default());
 }
 
 #[test]
 fn the_help_fits_a_terminal() {
-    assert!(HELP.lines().count() <= 50);
+    assert!(HELP.lines().count() <= 55);
     for line in HELP.lines() {
         assert!(line.len() < 80, "{line}");
         assert!(line.is_ascii() && !line.ends_with(' '), "{line}");
@@ -148,6 +148,9 @@ fn every_option_with_a_value_takes_both_forms() {
         let Takes::Value(word, _) = option.takes else {
             continue;
         };
+        if option.scope == Scope::Shared {
+            continue;
+        }
         let sample = match word {
             "LIST" if name == "trust-proxy" => "10.0.0.0/8",
             "NAME" => "HUP",
@@ -193,7 +196,7 @@ fn each_option_sets_its_own_field() {
         --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn --signal=SIGUSR1 \
         --setenv=A=b=c --setenv=A= --cwd=/tmp --umask=27 --nice=-5 --rlimit=as:1G \
         --rlimit=nofile:64 --rlimit=as:unlimited --no-new-privs --user=u --group=7 \
-        --trust-proxy=10.0.0.0/8,::1";
+        --trust-proxy=10.0.0.0/8,::1 --linger=23";
     let words: Vec<_> = words.split_ascii_whitespace().collect();
     let secs = Duration::from_secs;
     let expected = Config {
@@ -247,8 +250,38 @@ fn each_option_sets_its_own_field() {
         close_timeout: secs(13),
         drain_timeout: secs(16),
         log_level: Level::Warn,
+        shared: None,
+        replay: 0,
+        restart: false,
+        linger: Some(secs(23)),
     };
     assert_eq!(config(&words), expected);
+}
+
+#[test]
+fn a_shared_command_is_the_only_one() {
+    assert_eq!(config(&["--shared", "cat"]).shared, Some(Shared::Lazy));
+    let eager = config(&["--shared=eager", "--replay=9", "--restart", "cat"]);
+    assert_eq!(eager.shared, Some(Shared::Eager));
+    assert_eq!((eager.replay, eager.restart), (9, true));
+    for (words, says) in [
+        (&["--shared"][..], "--shared needs COMMAND"),
+        (
+            &["--shared", "--route=/a=cat", "cat"],
+            "--shared needs COMMAND",
+        ),
+        (
+            &["--shared=lazy", "cat"],
+            "write --shared or --shared=eager",
+        ),
+        (&["--shared", "--once", "cat"], "--shared and --once"),
+        (&["--shared", "--linger=9", "cat"], "--shared and --linger"),
+        (&["--replay=9", "cat"], "--replay would have no effect"),
+        (&["--restart", "cat"], "--restart would have no effect"),
+        (&["--echo", "--shared"], "--shared would have no effect"),
+    ] {
+        assert!(error(words).contains(says), "{words:?}: {}", error(words));
+    }
 }
 
 #[test]

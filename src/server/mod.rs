@@ -9,6 +9,8 @@
 
 mod admission;
 mod answer;
+mod audience;
+mod commands;
 mod shutdown;
 
 use std::collections::VecDeque;
@@ -24,6 +26,7 @@ use mio::Token;
 use nix::errno::Errno;
 
 use self::admission::Admission;
+use self::audience::Shared;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
@@ -68,6 +71,8 @@ pub struct Server<S: System> {
     accept_at: Option<Instant>,
     /// How the last command ended that is gone.
     last_exit: Option<Exit>,
+    /// The command that all clients share, with `--shared`.
+    shared: Shared,
     shutdown: Shutdown,
 }
 
@@ -79,6 +84,8 @@ enum Owner {
     Listener(u32),
     /// The listeners whose connections wait for descriptors.
     Starved,
+    /// The shared command, which has ended and is to be started again.
+    Restart,
     Shutdown,
 }
 
@@ -94,6 +101,7 @@ impl From<Owner> for u64 {
             Owner::Listener(index) => (2, index, 0),
             Owner::Starved => (3, 0, 0),
             Owner::Shutdown => (4, 0, 0),
+            Owner::Restart => (5, 0, 0),
         };
         debug_assert!(
             key <= KEY_MASK,
@@ -111,7 +119,8 @@ impl From<u64> for Owner {
             1 => Owner::Process(ProcessId::from_parts(key, generation)),
             2 => Owner::Listener(key),
             3 => Owner::Starved,
-            _ => Owner::Shutdown,
+            4 => Owner::Shutdown,
+            _ => Owner::Restart,
         }
     }
 }
@@ -206,6 +215,7 @@ impl<S: System> Server<S> {
             starved: Vec::new(),
             accept_at: None,
             last_exit: None,
+            shared: Shared::default(),
             shutdown: Shutdown::No,
             cx,
         }
@@ -325,6 +335,7 @@ impl<S: System> Server<S> {
                     self.accept(index);
                 }
             }
+            Owner::Restart => self.restart_shared(),
             Owner::Shutdown => self.force_shutdown(),
         }
     }
@@ -362,40 +373,56 @@ impl<S: System> Server<S> {
             return;
         };
         if let Some(process_id) = client.process()
-            && let Some(process) = self.processes.get_mut(process_id)
-            && process.client() == Some(id)
+            && let Some(process) = self.processes.get(process_id)
         {
-            process.stdin.flush(&mut self.cx.pool);
-            if !client.is_open() {
-                process.client_left(self.cx.now, &mut self.cx.pool);
-                self.hot.push(Owner::Process(process_id));
-            } else {
-                if client.has_hung_up() {
-                    // It cannot hear us any more, however much of what it sent still waits
-                    // behind a full stdin. That much the command may read while it is ended.
-                    process.end(self.cx.now);
-                    let deadline = process.deadline(&self.cx);
-                    let owner = Owner::Process(process_id);
-                    self.deadlines.arm(owner, deadline, &mut process.wake_at);
-                }
-                if process.has_output() && client.has_room(&self.cx.config) && !process.queued {
-                    self.hot.push(Owner::Process(process_id));
-                }
-                // With what the flush above made room for. In the next turn: this visit has had
-                // its budget.
-                let stdin_full = process.stdin.is_full(self.cx.config.high_water);
-                if client.has_work(stdin_full, &self.cx.config) && !client.queued {
-                    client.queued = true;
-                    self.later.push_back(Owner::Client(id));
-                }
+            match process.channel {
+                Some(_) => self.settle_member(id, process_id),
+                None => self.settle_own(id, process_id),
             }
         }
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
         if client.is_gone() {
             self.gone.push(Owner::Client(id));
         }
         let deadline = client.deadline(&self.cx);
         self.deadlines
             .arm(Owner::Client(id), deadline, &mut client.wake_at);
+    }
+
+    /// Settles a client with the command that was started for it.
+    fn settle_own(&mut self, id: ClientId, process_id: ProcessId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        let Some(process) = self.processes.get_mut(process_id) else {
+            return;
+        };
+        if process.client() != Some(id) {
+            return;
+        }
+        process.stdin.flush(&mut self.cx.pool);
+        if !client.is_open() {
+            process.client_left(self.cx.now, &mut self.cx.pool);
+            return self.hot.push(Owner::Process(process_id));
+        }
+        if client.has_hung_up() {
+            // It will send nothing more, however much of what it sent still waits behind a full
+            // stdin. That much the command may read while it is ended.
+            process.end(self.cx.now);
+            let deadline = process.deadline(&self.cx);
+            let owner = Owner::Process(process_id);
+            self.deadlines.arm(owner, deadline, &mut process.wake_at);
+        }
+        if process.has_output() && client.has_room(&self.cx.config) && !process.queued {
+            self.hot.push(Owner::Process(process_id));
+        }
+        // With what the flush above made room for. In the next turn: this visit has had its budget.
+        let stdin_full = process.stdin.is_full(self.cx.config.high_water);
+        if client.has_work(stdin_full, &self.cx.config) {
+            self.queue_client(id);
+        }
     }
 
     fn queue_client(&mut self, id: ClientId) {
@@ -413,11 +440,22 @@ impl<S: System> Server<S> {
             return;
         };
         process.stdin.flush(&mut self.cx.pool);
-        if self.forward_output(id) == Forwarded::Spent {
+        let has_channel = process.channel.is_some();
+        let forwarded = match has_channel {
+            true => self.broadcast_output(id),
+            false => self.forward_output(id),
+        };
+        if forwarded == Forwarded::Spent {
             self.queue_process(id);
         }
         self.log_stderr(id);
-        self.deliver_exit(id);
+        match has_channel {
+            true => {
+                self.resume_members(id);
+                self.broadcast_exit(id);
+            }
+            false => self.deliver_exit(id),
+        }
         self.settle_process(id);
     }
 
@@ -567,7 +605,7 @@ impl<S: System> Server<S> {
                     process.queued = false;
                 }
             }
-            Owner::Listener(_) | Owner::Starved | Owner::Shutdown => {}
+            Owner::Listener(_) | Owner::Starved | Owner::Restart | Owner::Shutdown => {}
         }
     }
 
@@ -587,9 +625,10 @@ impl<S: System> Server<S> {
                 }
                 self.signal_due(id);
                 self.flush_prompts(id);
+                self.end_abandoned(id);
             }
             Owner::Starved => self.accept_at = None,
-            Owner::Listener(_) | Owner::Shutdown => {}
+            Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
         }
         self.hot.push(owner);
     }
@@ -616,6 +655,9 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
+        if process.channel.is_some() {
+            return self.broadcast_prompts(id);
+        }
         let Some(client) = process
             .client()
             .and_then(|client| self.clients.get_mut(client))
@@ -662,7 +704,7 @@ impl<S: System> Server<S> {
             match owner {
                 Owner::Client(id) => self.free_client(id),
                 Owner::Process(id) => self.free_process(id),
-                Owner::Listener(_) | Owner::Starved | Owner::Shutdown => {}
+                Owner::Listener(_) | Owner::Starved | Owner::Restart | Owner::Shutdown => {}
             }
         }
     }
@@ -690,7 +732,9 @@ impl<S: System> Server<S> {
         self.admission.leave(record.ip());
         match process {
             // How the command ends is part of the line, so it is written then.
-            Some(process) if record.exit.is_none() => process.record = Some(record),
+            Some(process) if record.exit.is_none() && process.started_for() == Some(id) => {
+                process.record = Some(record);
+            }
             _ => self.log_record(&record),
         }
     }
@@ -705,7 +749,9 @@ impl<S: System> Server<S> {
         if let Some(mut record) = process.record.take() {
             record.exit = process.exit();
             self.log_record(&record);
-        } else if let Some(client) = self.clients.get_mut(process.started_for()) {
+        } else if let Some(client) = process.started_for()
+            && let Some(client) = self.clients.get_mut(client)
+        {
             client.note_exit(process.exit());
         }
     }

@@ -59,7 +59,12 @@ impl<S: System> Server<S> {
         (config.once || config.exit_when_idle)
             && self.shutdown == Shutdown::No
             && self.admission.is_deserted()
-            && self.processes.is_empty()
+            && (self.processes.is_empty() || self.cx.config.shared.is_some())
+    }
+
+    /// Whether the server is ending.
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutdown != Shutdown::No
     }
 
     /// The last client has left.
@@ -89,7 +94,10 @@ impl<S: System> Server<S> {
             self.hot.push(Owner::Client(id));
         }
         for (id, process) in self.processes.iter_mut() {
-            process.end(self.cx.now);
+            match process.channel {
+                Some(_) => process.client_left(self.cx.now, &mut self.cx.pool),
+                None => process.end(self.cx.now),
+            }
             self.hot.push(Owner::Process(id));
         }
     }

@@ -35,6 +35,11 @@ impl CloseCode {
     /// 1011: a server met something that keeps it from doing what it was asked.
     pub const INTERNAL_ERROR: CloseCode = CloseCode(1011);
 
+    /// 4409, ours: the client's session goes on over another connection.
+    pub const RESUMED_ELSEWHERE: CloseCode = CloseCode(4409);
+    /// 4410, ours: of the session that the client comes back to, messages that it missed are gone.
+    pub const OUTPUT_LOST: CloseCode = CloseCode(4410);
+
     /// The code that a peer sent, or `None` if no peer may send it.
     ///
     /// Legal are 1000 to 1003 and 1007 to 1014, which are registered, and 3000 to 4999, which
