@@ -320,6 +320,23 @@ fn the_log_names_the_client_and_the_proxy() {
 }
 
 #[test]
+fn the_limit_of_an_address_is_that_of_the_client_behind_a_proxy() {
+    let server = Server::start(&["--trust-proxy=127.0.0.1", "--max-clients-per-ip=1", "cat"]);
+    let open = |client: &str| {
+        let request = server.upgrade("/").add("X-Forwarded-For", client);
+        server.try_open(&request)
+    };
+    let first = open("203.0.113.9").expect("the first of its address");
+    let other = open("203.0.113.10").expect("the first of another");
+    let refusal = open("203.0.113.9").err().expect("the second of the first");
+    refusal.expect_refusal("one client of an address", 429);
+    first.leave();
+    server.await_log(&["closed peer=203.0.113.9 "]);
+    open("203.0.113.9").expect("the only one again").leave();
+    other.leave();
+}
+
+#[test]
 fn behind_a_proxy_the_demo_gives_no_shell() {
     let server = Server::start(&["--trust-proxy=127.0.0.1"]);
     let request = server.upgrade("/ws").add("X-Forwarded-For", "127.0.0.1");
