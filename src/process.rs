@@ -212,7 +212,10 @@ impl<W: Write, R: Read> Process<W, R> {
         };
         let stderr = self.stderr.as_deref().filter(|output| output.for_client);
         let prompts = [Some(&self.stdout), stderr].into_iter().flatten();
-        let prompts = prompts.filter_map(|output| output.prompt_due(cx.config.flush));
+        // A prompt is for somebody: without a client none is due, or it would be due for ever.
+        let prompts = prompts
+            .filter(|_| self.wanted)
+            .filter_map(|output| output.prompt_due(cx.config.flush));
         let until = self.channel.as_deref().and_then(|channel| channel.until);
         rung.into_iter().chain(prompts).chain(until).min()
     }

@@ -258,3 +258,21 @@ fn commands_end_with_a_server_that_is_killed() {
         wait_until("the command is gone", || command.is_gone(pid));
     }
 }
+
+#[test]
+fn a_prompt_whose_client_has_left_holds_up_no_one() {
+    // The prompt falls due while the command, which ignores what can be ignored, still lives.
+    let server = Server::script(
+        &["--flush=200", "--kill-after=2s"],
+        "trap '' INT TERM; printf '$ '; while :; do sleep 1; done",
+    );
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "$ ");
+    client.wire.reset();
+    for _ in 0..3 {
+        let early = server.open("/");
+        early.wire.reset();
+    }
+    server.await_no_children();
+    assert_eq!(server.exchange(&server.get("/healthz")).status, 200);
+}
