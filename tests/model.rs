@@ -2,17 +2,20 @@
 //! over sockets that take any number of bytes, pipes of any size, and commands that print, stall,
 //! exit and ignore signals. Each seed is another schedule; a seed that fails is printed.
 //!
-//! `WSPIPE_MODEL_SEEDS=FIRST..LAST` runs other seeds than the default, `WSPIPE_MODEL_TRACE=1`
-//! says what happens.
+//! `WSPIPE_MODEL_SEEDS=FIRST..LAST` runs other seeds than the default, on all processors, and
+//! `WSPIPE_MODEL_SECONDS=N` begins no further one after so long. A million schedules take an hour on two
+//! processors with `cargo test --profile proof --test model`. `WSPIPE_MODEL_TRACE=1` says what happens.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use wspipe::config::{Config, Framing, Mode};
+use wspipe::config::{Config, Framing, Mode, READ_BUDGET, Stderr};
 use wspipe::context::Context;
 use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
@@ -39,6 +42,14 @@ struct World {
     listening: bool,
     /// Forks that will fail for want of processes.
     failing_forks: u32,
+    /// Accepts that will fail for want of descriptors.
+    failing_accepts: u32,
+    /// Registrations that will fail for want of memory.
+    failing_watches: u32,
+    /// What a pipe holds.
+    pipe_len: usize,
+    /// Clients whose server is ending it all.
+    shutting_down: bool,
 }
 
 /// One TCP connection, seen from both ends.
@@ -69,13 +80,23 @@ struct SimChild {
     stdin_open: bool,
     stdout: VecDeque<u8>,
     stdout_room: usize,
+    stderr: VecDeque<u8>,
+    stderr_room: usize,
+    /// It has a stderr of its own, and the server reads that.
+    stderr_open: bool,
     alive: bool,
+    /// The last byte that it took from its stdin.
+    last_read: Option<u8>,
     /// A grandchild in the same process group, which holds stdout.
     grandchild: bool,
     ignores: bool,
     /// The wire of the client that it runs for, once a message has said so.
     peer: Option<usize>,
-    /// Bytes that it printed.
+    /// It reads and prints nothing.
+    silent: bool,
+    /// Bytes that it took from its stdin.
+    consumed: usize,
+    /// Bytes that it printed, line ends not counted.
     printed: usize,
     /// The server was told that nothing of its process group is left.
     found_gone: bool,
@@ -89,7 +110,14 @@ struct Sim(Shared);
 
 struct SimSocket(Shared, usize);
 struct SimStdin(Shared, usize);
-struct SimStdout(Shared, usize);
+/// The output of a child, or what it complains of.
+struct SimOutput(Shared, usize, Pipe);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pipe {
+    Stdout,
+    Stderr,
+}
 
 impl Read for SimSocket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -187,29 +215,42 @@ impl Drop for SimStdin {
     }
 }
 
-impl Read for SimStdout {
+impl Read for SimOutput {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let child = &mut self.0.borrow_mut().children[self.1];
         let ended = !child.alive && !child.grandchild;
-        let n = take(&mut child.stdout, ended, buffer)?;
-        child.stdout_room += n;
+        let (bytes, room) = match self.2 {
+            Pipe::Stdout => (&mut child.stdout, &mut child.stdout_room),
+            Pipe::Stderr => (&mut child.stderr, &mut child.stderr_room),
+        };
+        let n = take(bytes, ended, buffer)?;
+        *room += n;
         Ok(n)
     }
 }
 
-impl Drop for SimStdout {
+impl Drop for SimOutput {
     fn drop(&mut self) {
-        self.0.borrow_mut().children[self.1].stdout_dropped = true;
+        let child = &mut self.0.borrow_mut().children[self.1];
+        match self.2 {
+            Pipe::Stdout => child.stdout_dropped = true,
+            Pipe::Stderr => child.stderr_open = false,
+        }
     }
 }
 
 impl System for Sim {
     type Socket = SimSocket;
     type Stdin = SimStdin;
-    type Output = SimStdout;
+    type Output = SimOutput;
 
     fn accept(&mut self, _listener: u32) -> io::Result<(SimSocket, SocketAddr)> {
-        let wire = self.0.borrow_mut().backlog.pop_front();
+        let mut world = self.0.borrow_mut();
+        if world.failing_accepts > 0 {
+            world.failing_accepts -= 1;
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        let wire = world.backlog.pop_front();
         let wire = wire.ok_or(ErrorKind::WouldBlock)?;
         Ok((
             SimSocket(self.0.clone(), wire),
@@ -218,11 +259,18 @@ impl System for Sim {
     }
 
     fn stop_listening(&mut self) {
-        self.0.borrow_mut().listening = false;
+        let mut world = self.0.borrow_mut();
+        world.listening = false;
+        // Whoever waits there is reset.
+        while let Some(wire) = world.backlog.pop_front() {
+            world.sockets[wire].dropped = true;
+            world.sockets[wire].downstream_end = true;
+        }
     }
 
     fn watch_client(&mut self, socket: &mut SimSocket, id: ClientId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
+        world.watch()?;
         world.sockets[socket.1].id = Some(id);
         // As epoll does at a registration: what is ready already is an edge.
         world.edge(Source::Client(id), Readiness::WRITABLE);
@@ -232,6 +280,7 @@ impl System for Sim {
 
     fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
+        world.watch()?;
         world.children[child.stdin.1].id = Some(id);
         world.edge(Source::Stdin(id), Readiness::WRITABLE);
         Ok(())
@@ -241,28 +290,35 @@ impl System for Sim {
         Entry::Nothing
     }
 
-    fn spawn(&mut self, _spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
         let mut world = self.0.borrow_mut();
         if world.failing_forks > 0 {
             world.failing_forks -= 1;
             return Err(SpawnError::Exhausted(ErrorKind::WouldBlock.into()));
         }
         let index = world.children.len();
-        let pid = 1000 + index as Pid;
+        let pid = world.free_pid();
+        let (pipe_len, logged) = (world.pipe_len, spawn.stderr == Stderr::Log);
         world.children.push(SimChild {
             pid,
             id: None,
             stdin: VecDeque::new(),
             stdin_end: false,
-            stdin_room: PIPE,
+            stdin_room: pipe_len,
             stdin_blocked: false,
             stdin_open: true,
             stdout: VecDeque::new(),
-            stdout_room: PIPE,
+            stdout_room: pipe_len,
+            stderr: VecDeque::new(),
+            stderr_room: pipe_len,
+            stderr_open: logged,
             alive: true,
+            last_read: None,
             grandchild: false,
             ignores: false,
             peer: None,
+            silent: index % 8 == 7,
+            consumed: 0,
             printed: 0,
             found_gone: false,
             stdout_dropped: false,
@@ -271,14 +327,14 @@ impl System for Sim {
         Ok(Child {
             pid,
             stdin: SimStdin(shared(), index),
-            stdout: SimStdout(shared(), index),
-            stderr: None,
+            stdout: SimOutput(shared(), index, Pipe::Stdout),
+            stderr: logged.then(|| SimOutput(shared(), index, Pipe::Stderr)),
         })
     }
 
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
         let mut world = self.0.borrow_mut();
-        let index = (leader - 1000) as usize;
+        let index = world.leader(leader);
         let group = world.group(index);
         assert!(
             !world.children[index].found_gone,
@@ -295,7 +351,7 @@ impl System for Sim {
 
     fn probe_group(&mut self, leader: Pid) -> Group {
         let mut world = self.0.borrow_mut();
-        let index = (leader - 1000) as usize;
+        let index = world.leader(leader);
         let group = world.group(index);
         world.children[index].found_gone = group == Group::Gone;
         group
@@ -318,9 +374,34 @@ impl System for Sim {
     }
 }
 
-const PIPE: usize = 300;
-
 impl World {
+    /// A registration, which may fail.
+    fn watch(&mut self) -> io::Result<()> {
+        if self.failing_watches > 0 {
+            self.failing_watches -= 1;
+            return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        }
+        Ok(())
+    }
+
+    /// A number for a new process: mostly one that was never used, now and then the last one of
+    /// which nothing is left.
+    fn free_pid(&self) -> Pid {
+        let last = self.children.len().checked_sub(1);
+        match last {
+            Some(last) if last % 3 == 0 && self.group(last) == Group::Gone => {
+                self.children[last].pid
+            }
+            _ => 1000 + self.children.len() as Pid,
+        }
+    }
+
+    /// The newest child of that number.
+    fn leader(&self, pid: Pid) -> usize {
+        let index = self.children.iter().rposition(|child| child.pid == pid);
+        index.expect("only children are signalled")
+    }
+
     fn edge(&mut self, source: Source, readiness: Readiness) {
         self.edges.push((source, readiness));
     }
@@ -377,12 +458,17 @@ impl World {
             if let Some(id) = id {
                 self.edge(Source::Stdin(id), Readiness::WRITABLE);
                 if ended {
-                    self.edge(Source::Stdout(id), Readiness::HUNG_UP);
+                    self.output_ended(id);
                 }
             }
         } else if let (Some(id), false) = (child.id, child.grandchild) {
-            self.edge(Source::Stdout(id), Readiness::HUNG_UP);
+            self.output_ended(id);
         }
+    }
+
+    fn output_ended(&mut self, id: ProcessId) {
+        self.edge(Source::Stdout(id), Readiness::HUNG_UP);
+        self.edge(Source::Stderr(id), Readiness::HUNG_UP);
     }
 }
 
@@ -401,9 +487,11 @@ struct Peer {
     expected: u32,
     /// A fragmented message under way.
     partial: Option<Vec<u8>>,
-    /// Bytes that the command must have printed for what came.
+    /// Bytes that the command must have printed for what came, ends of lines not counted.
     got: usize,
-    /// With `raw`: the beginning of a text whose end has not come.
+    /// Texts may come in parts: with `raw`, and with `--flush`.
+    in_parts: bool,
+    /// The beginning of a text whose end has not come then.
     unfinished: Vec<u8>,
     /// The last line came without its end: the command was ended inside it.
     cut: bool,
@@ -415,9 +503,9 @@ struct Peer {
 }
 
 /// The text of a message: its number, and as much padding as the number says.
-fn text(peer: usize, number: u32) -> Vec<u8> {
+fn text(peer: usize, number: u32, scale: usize) -> Vec<u8> {
     let mut text = format!("{peer}:{number}:").into_bytes();
-    let padding = (number as usize * 37) % 700;
+    let padding = (number as usize * 37) % 700 * scale;
     text.extend(std::iter::repeat_n(b'a' + (number % 26) as u8, padding));
     text
 }
@@ -426,9 +514,13 @@ fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![u8::from(fin) << 7 | opcode];
     match payload.len() {
         len @ 0..126 => frame.push(0x80 | len as u8),
-        len => {
+        len @ 126..0x1_0000 => {
             frame.push(0x80 | 126);
             frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
         }
     }
     let key = [1, 2, 3, 4];
@@ -443,7 +535,7 @@ fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 impl Peer {
-    fn understand(&mut self) {
+    fn understand(&mut self, scale: usize) {
         if !self.upgraded {
             let Some(end) = self.received.windows(4).position(|w| w == b"\r\n\r\n") else {
                 return;
@@ -474,7 +566,7 @@ impl Peer {
                     let mut message = self.partial.take().unwrap_or_default();
                     message.extend(payload);
                     if fin {
-                        self.take_message(message);
+                        self.take_message(message, scale);
                     } else {
                         self.partial = Some(message);
                     }
@@ -491,17 +583,16 @@ impl Peer {
     }
 
     /// What comes has to be what was sent, in its order.
-    fn take_message(&mut self, mut message: Vec<u8>) {
+    fn take_message(&mut self, mut message: Vec<u8>, scale: usize) {
         let overhead = match self.framing {
-            Some(Framing::Lines | Framing::Null) => 1,
             Some(Framing::Length) => 5,
-            Some(Framing::Raw) | None => 0,
+            Some(Framing::Lines | Framing::Null | Framing::Raw) | None => 0,
         };
         self.got += message.len() + overhead;
-        if self.framing == Some(Framing::Raw) {
+        if self.in_parts {
             self.unfinished.append(&mut message);
             loop {
-                let expected = text(self.wire, self.expected);
+                let expected = text(self.wire, self.expected, scale);
                 if !self.unfinished.starts_with(&expected) {
                     assert!(expected.starts_with(&self.unfinished), "{}", self.expected);
                     return;
@@ -510,7 +601,7 @@ impl Peer {
                 self.expected += 1;
             }
         }
-        let expected = text(self.wire, self.expected);
+        let expected = text(self.wire, self.expected, scale);
         let may_be_cut = matches!(self.framing, Some(Framing::Lines | Framing::Null));
         self.cut = may_be_cut && message != expected;
         let right = if self.cut {
@@ -567,9 +658,8 @@ struct Run {
     random: Random,
     now: Instant,
     next: Next,
-    framing: Framing,
     trace: bool,
-    processes_max: usize,
+    shape: Shape,
 }
 
 /// How many commands there may be where there is a limit.
@@ -578,25 +668,40 @@ const LIMITED_PROCESSES: usize = 4;
 /// The code with which `--session-timeout` and `--idle-timeout` close.
 const POLICY_VIOLATION: u16 = 1008;
 
-const HIGH_WATER: usize = 2000;
-const MESSAGE_MAX: usize = 5000;
+/// What kind of schedule a seed makes.
+struct Shape {
+    /// The padding of messages is so many times as long: with 200, those under way at once are
+    /// more than one budget of a turn.
+    scale: usize,
+    steps: usize,
+    /// Asked to end at this step.
+    shutdown_at: Option<usize>,
+    config: Config,
+}
 
-impl Run {
-    fn new(seed: u64) -> Self {
-        let world = Shared::default();
-        world.borrow_mut().listening = true;
+impl Shape {
+    fn of(random: &mut Random) -> Shape {
         let framings = [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length];
-        let framing = framings[(seed % 4) as usize];
+        let framing = framings[random.below(4)];
+        let scale = if random.one_in(8) { 200 } else { 1 };
+        let steps = match scale {
+            1 => 20 + random.below(2000),
+            _ => 20 + random.below(300),
+        };
+        let millis = |ms| Some(Duration::from_millis(ms));
         let config = Config {
             mode: Mode::Demo,
             framing,
-            high_water: HIGH_WATER,
-            message_len_max: MESSAGE_MAX,
+            high_water: scale * [1, 500, 2000][random.below(3)],
+            message_len_max: scale * 5000,
             log_level: Level::Error,
+            stderr: [Stderr::Merge, Stderr::Log][random.below(2)],
+            flush: [None, None, millis(0), millis(50), millis(3000)][random.below(5)],
+            kill_after: [millis(1000), millis(1000), millis(0), None][random.below(4)],
             ..Config::default()
         };
-        // Half of the schedules of each framing meet limits.
-        let config = match seed / 4 % 2 {
+        // Half of the schedules meet limits.
+        let config = match random.below(2) {
             0 => config,
             _ => Config {
                 clients_max: Some(12),
@@ -608,7 +713,26 @@ impl Run {
                 ..config
             },
         };
-        let processes_max = config.processes_max;
+        Shape {
+            scale,
+            steps,
+            shutdown_at: random.one_in(4).then(|| random.below(steps)),
+            config,
+        }
+    }
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let world = Shared::default();
+        world.borrow_mut().listening = true;
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let shape = Shape::of(&mut random);
+        let config = shape.config.clone();
+        world.borrow_mut().pipe_len = match shape.scale {
+            1 => 300,
+            _ => [8192, 65_536, 4 * READ_BUDGET][random.below(3)],
+        };
         let site = Site {
             offer: Offer::Demo { shell: true },
             command_names: vec!["sh".into()],
@@ -620,7 +744,6 @@ impl Run {
         let cx = Context::new(config, Log::new(Level::Error), now);
         let server = Server::new(Sim(world.clone()), site, vec![vec!["sh".into()]], cx);
         let trace = std::env::var_os("WSPIPE_MODEL_TRACE").is_some();
-        let random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         Self {
             world,
             server,
@@ -628,9 +751,8 @@ impl Run {
             random,
             now,
             next: Next::Wait(None),
-            framing,
             trace,
-            processes_max,
+            shape,
         }
     }
 
@@ -651,8 +773,9 @@ impl Run {
         }
         self.next = self.server.end_turn();
         let census = self.server.census();
-        assert!(census.processes <= self.processes_max, "{census:?}");
-        let bound = HIGH_WATER + 3 * wspipe::config::SCRATCH_LEN + MESSAGE_MAX;
+        let config = &self.shape.config;
+        assert!(census.processes <= config.processes_max, "{census:?}");
+        let bound = config.high_water + 3 * wspipe::config::SCRATCH_LEN + config.message_len_max;
         assert!(
             census.queued_max <= bound,
             "{} bytes are queued",
@@ -664,6 +787,9 @@ impl Run {
     fn settle(&mut self) {
         for _ in 0..10_000 {
             self.turn();
+            if self.next == Next::Stop {
+                return;
+            }
             if self.next != Next::Poll && self.world.borrow().edges.is_empty() {
                 return;
             }
@@ -686,19 +812,29 @@ impl Run {
         );
         world.sockets.push(Wire {
             upstream: head.into_bytes().into(),
-            room: 100,
+            room: if self.shape.scale == 1 {
+                100
+            } else {
+                4 * READ_BUDGET
+            },
             ..Wire::default()
         });
         world.backlog.push_back(wire);
         world.edge(Source::Listener(0), Readiness::READABLE);
         drop(world);
+        let in_parts = match self.shape.config.framing {
+            Framing::Raw => command,
+            Framing::Lines | Framing::Null => command && self.shape.config.flush.is_some(),
+            Framing::Length => false,
+        };
         self.peers.push(Peer {
             wire,
-            framing: command.then_some(self.framing),
+            framing: command.then_some(self.shape.config.framing),
             sent: 0,
             received: Vec::new(),
             upgraded: false,
             expected: 0,
+            in_parts,
             partial: None,
             cut: false,
             got: 0,
@@ -713,7 +849,7 @@ impl Run {
     /// A client sends a message, now and then in fragments with a ping between them.
     fn send(&mut self, index: usize) {
         let number = self.peers[index].sent;
-        let payload = text(self.peers[index].wire, number);
+        let payload = text(self.peers[index].wire, number, self.shape.scale);
         let mut bytes = Vec::new();
         let cut = self.random.below(payload.len());
         if self.random.one_in(2) {
@@ -728,7 +864,11 @@ impl Run {
         let mut world = self.world.borrow_mut();
         let socket = &mut world.sockets[wire];
         // A window that is full is not written to.
-        if peer.left || socket.dropped || socket.upstream_end || socket.upstream.len() > 20_000 {
+        if peer.left
+            || socket.dropped
+            || socket.upstream_end
+            || socket.upstream.len() > 20_000 * self.shape.scale.min(50)
+        {
             return;
         }
         peer.sent += 1;
@@ -753,7 +893,7 @@ impl Run {
         drop(world);
         let peer = &mut self.peers[index];
         peer.received.extend(bytes);
-        peer.understand();
+        peer.understand(self.shape.scale);
         // A client answers a Close, as browsers do, and closes TCP after the server.
         let world = self.world.clone();
         let mut world = world.borrow_mut();
@@ -791,7 +931,8 @@ impl Run {
 
     /// A command does something: echoes lines, stalls, prints, exits.
     fn act(&mut self, index: usize) {
-        let random = &mut self.random;
+        let (random, scale) = (&mut self.random, self.shape.scale);
+        let framing = self.shape.config.framing;
         let mut world = self.world.borrow_mut();
         let child = &mut world.children[index];
         if !child.alive {
@@ -809,18 +950,26 @@ impl Run {
                 let exit = Exit::Status(random.below(256) as u8);
                 world.end_child(index, exit);
             }
+            3..8 if child.stderr_open => {
+                let n = child.stderr_room.min(1 + random.below(400));
+                let text = b"it complains \xff\n".iter().cycle().take(n);
+                child.stderr.extend(text);
+                child.stderr_room -= n;
+                if let (Some(id), true) = (id, n > 0) {
+                    world.edge(Source::Stderr(id), Readiness::READABLE);
+                }
+            }
             _ => {
                 // Copies what it can from its stdin to its stdout, as `cat` does.
                 let n = child
                     .stdin
                     .len()
                     .min(child.stdout_room)
-                    .min(1 + random.below(400));
+                    .min(1 + random.below(400 * scale));
                 let bytes: Vec<u8> = child.stdin.drain(..n).collect();
                 child.stdin_room += n;
-                child.stdout_room -= n;
-                if child.printed == 0 && n > 0 {
-                    let head_len = if self.framing == Framing::Length {
+                if child.consumed == 0 && n > 0 {
+                    let head_len = if self.shape.config.framing == Framing::Length {
                         5
                     } else {
                         0
@@ -830,10 +979,31 @@ impl Run {
                     let name = line.split(|&byte| byte == b':').next().unwrap();
                     child.peer = Some(std::str::from_utf8(name).unwrap().parse().unwrap());
                 }
-                child.printed += n;
-                child.stdout.extend(bytes);
+                child.consumed += n;
+                child.last_read = bytes.last().copied().or(child.last_read);
+                if !child.silent {
+                    child.printed += match framing {
+                        Framing::Raw | Framing::Length => n,
+                        _ => bytes
+                            .iter()
+                            .filter(|&&byte| byte != b'\n' && byte != 0)
+                            .count(),
+                    };
+                    child.stdout_room -= n;
+                    child.stdout.extend(bytes);
+                }
                 let unblocked = n > 0 && std::mem::replace(&mut child.stdin_blocked, false);
                 let ended = child.stdin_end && child.stdin.is_empty();
+                // A message reaches a command whole or not at all.
+                let end = match framing {
+                    Framing::Lines => Some(b'\n'),
+                    Framing::Null => Some(0),
+                    Framing::Raw | Framing::Length => child.last_read,
+                };
+                assert!(
+                    !ended || child.last_read.is_none() || child.last_read == end,
+                    "stdin ended within a message"
+                );
                 if let Some(id) = id {
                     if n > 0 {
                         world.edge(Source::Stdout(id), Readiness::READABLE);
@@ -872,8 +1042,13 @@ impl Run {
                     self.act(index);
                 }
             }
-            95 => self.world.borrow_mut().failing_forks = 1,
-            96..98 => self.now += Duration::from_millis(self.random.below(2000) as u64),
+            95 => self.fail(),
+            96..98 => {
+                // Now and then beyond every time-out.
+                let far = if self.random.one_in(50) { 60 } else { 1 };
+                self.now += Duration::from_millis(self.random.below(2000) as u64 * far);
+            }
+            98 => self.spurious(),
             _ => {}
         }
         if self.random.one_in(3) {
@@ -881,29 +1056,103 @@ impl Run {
         }
     }
 
+    /// Something will fail.
+    fn fail(&mut self) {
+        let mut world = self.world.borrow_mut();
+        match self.random.below(4) {
+            0 => world.failing_accepts = 1 + self.random.below(20) as u32,
+            1 => world.failing_watches = 1,
+            _ => world.failing_forks = 1,
+        }
+    }
+
+    /// An edge of which nothing came, or one for a stream that is no more.
+    fn spurious(&mut self) {
+        let mut world = self.world.borrow_mut();
+        let (sockets, children) = (world.sockets.len(), world.children.len());
+        let readiness = [Readiness::READABLE, Readiness::WRITABLE][self.random.below(2)];
+        if sockets > 0
+            && let Some(id) = world.sockets[self.random.below(sockets)].id
+        {
+            world.edge(Source::Client(id), readiness);
+        }
+        if children > 0
+            && let Some(id) = world.children[self.random.below(children)].id
+        {
+            world.edge(Source::Stdin(id), Readiness::WRITABLE);
+            world.edge(Source::Stdout(id), Readiness::READABLE);
+        }
+    }
+
+    /// A signal asks the server to end.
+    fn shut_down(&mut self) {
+        let mut world = self.world.borrow_mut();
+        world.shutting_down = true;
+        world.notices.push_back(Notice::Shutdown("SIGTERM"));
+        world.edge(Source::Signals, Readiness::READABLE);
+    }
+
     /// Everybody takes what there is for them, for a while.
     fn drain(&mut self) {
         for _ in 0..400 {
-            for index in 0..self.peers.len() {
-                self.receive(index, usize::MAX);
-            }
-            let children = self.world.borrow().children.len();
-            for index in 0..children {
-                self.act(index);
-            }
+            // Whoever waits for a deadline of the server's may see it come.
+            self.now += Duration::from_millis(10);
+            self.everybody_acts();
             self.settle();
+        }
+    }
+
+    fn everybody_acts(&mut self) {
+        for index in 0..self.peers.len() {
+            self.receive(index, usize::MAX);
+        }
+        let children = self.world.borrow().children.len();
+        for index in 0..children {
+            self.act(index);
         }
     }
 
     /// Who stays gets every message back; who has left leaves nothing behind.
     fn finish(&mut self) {
-        self.drain();
+        if !self.world.borrow().shutting_down {
+            self.drain();
+            self.check_deliveries();
+            for index in 0..self.peers.len() {
+                self.leave(index);
+            }
+        }
+        self.wait_for_the_end();
+        self.check_nothing_is_left();
+    }
+
+    fn check_deliveries(&self) {
         for (index, peer) in self.peers.iter().enumerate() {
             let wire = &self.world.borrow().sockets[peer.wire];
             let stays = !peer.left && !peer.refused && !wire.dropped && peer.close.is_none();
-            if stays {
+            let child = (self.world.borrow().children.iter())
+                .find(|child| child.peer == Some(peer.wire))
+                .map(|child| (child.silent, child.consumed));
+            if let (true, Some((true, consumed))) = (stays, child) {
+                let overhead = match self.shape.config.framing {
+                    Framing::Lines | Framing::Null => 1,
+                    Framing::Length => 5,
+                    Framing::Raw => 0,
+                };
+                let sent = (0..peer.sent)
+                    .map(|number| text(peer.wire, number, self.shape.scale).len() + overhead);
+                assert_eq!(consumed, sent.sum(), "bytes to the command of peer {index}");
+            } else if stays {
                 assert_eq!(peer.expected, peer.sent, "messages of peer {index}");
             }
+            // Children end themselves by a status, so the signal was the server's.
+            let killed = peer
+                .close
+                .as_ref()
+                .is_some_and(|(code, _)| *code == 4256 + 9);
+            assert!(
+                !killed || peer.left_first,
+                "a command of peer {index} was killed"
+            );
             // A command that ended by itself has had all its output delivered before.
             let world = self.world.borrow();
             let child = world
@@ -914,25 +1163,25 @@ impl Run {
             let close = peer.close.as_ref().filter(ended_by_itself);
             if let (Some(child), Some((code, _)), false) = (child, close, peer.left_first) {
                 let (printed, got) = (child.printed, peer.got);
-                let right = match self.framing {
-                    // The last line may have come without its end.
-                    Framing::Lines | Framing::Null => got == printed || got == printed + 1,
-                    Framing::Raw => got == printed,
+                let right = match self.shape.config.framing {
+                    Framing::Lines | Framing::Null | Framing::Raw => got == printed,
                     // A message whose end was not printed is not a message.
                     Framing::Length => got <= printed && (got < printed) == (*code == 1011),
                 };
                 assert!(right, "peer {index} got {got} of {printed} bytes");
             }
         }
-        for index in 0..self.peers.len() {
-            self.leave(index);
-        }
-        // A day of nothing but the server's own deadlines.
+    }
+
+    /// A while of nothing but the server's own deadlines.
+    fn wait_for_the_end(&mut self) {
+        let start = self.now;
         for _ in 0..1000 {
             self.settle();
-            for index in 0..self.peers.len() {
-                self.receive(index, usize::MAX);
+            if self.next == Next::Stop {
+                break;
             }
+            self.everybody_acts();
             let Next::Wait(deadline) = self.next else {
                 continue;
             };
@@ -941,6 +1190,30 @@ impl Run {
                 None if self.world.borrow().edges.is_empty() => break,
                 None => {}
             }
+        }
+        let config = &self.shape.config;
+        let took = self.now - start;
+        if self.world.borrow().shutting_down {
+            assert_eq!(self.next, Next::Stop, "it does not end");
+            assert!(took <= config.drain_timeout, "{took:?} to end");
+        } else {
+            // An HTTP connection that waits for its next request waits longest, then for TCP's end.
+            let most = config.http_idle_timeout + 2 * config.close_timeout;
+            assert!(took <= most, "{took:?} until nothing was left");
+        }
+    }
+
+    fn check_nothing_is_left(&self) {
+        // `--kill-after=never` waits for the command, and signals nothing that it leaves behind.
+        let spares_grandchildren = self.shape.config.kill_after.is_none();
+        if self.world.borrow().shutting_down {
+            // Whoever is left when the drain is over has been sent SIGKILL.
+            let world = self.world.borrow();
+            for child in &world.children {
+                let left = child.alive || child.grandchild && !spares_grandchildren;
+                assert!(!left, "process {} outlives the server", child.pid);
+            }
+            return;
         }
         let census = self.server.census();
         assert_eq!(
@@ -954,13 +1227,10 @@ impl Run {
             "sockets are left"
         );
         for child in &world.children {
+            let left = child.alive || child.grandchild && !spares_grandchildren;
+            assert!(!left, "process {} is left", child.pid);
             assert!(
-                !child.alive && !child.grandchild,
-                "process {} is left",
-                child.pid
-            );
-            assert!(
-                child.stdin_end && child.stdout_dropped,
+                child.stdin_end && child.stdout_dropped && !child.stderr_open,
                 "pipes of {} are left",
                 child.pid
             );
@@ -968,23 +1238,46 @@ impl Run {
     }
 }
 
+fn run(seed: u64) {
+    let mut run = Run::new(seed);
+    for step in 0..run.shape.steps {
+        if run.shape.shutdown_at == Some(step) {
+            run.shut_down();
+        }
+        if run.next == Next::Stop {
+            break;
+        }
+        run.step();
+    }
+    run.finish();
+}
+
 #[test]
 fn random_schedules_keep_every_promise() {
-    let seeds = std::env::var("WSPIPE_MODEL_SEEDS").unwrap_or_else(|_| "0..300".to_owned());
+    let seeds = std::env::var("WSPIPE_MODEL_SEEDS").unwrap_or_else(|_| "0..200".to_owned());
     let (first, last) = seeds
         .split_once("..")
         .expect("WSPIPE_MODEL_SEEDS=FIRST..LAST");
-    for seed in first.parse::<u64>().unwrap()..last.parse().unwrap() {
-        let run = std::panic::AssertUnwindSafe(|| {
-            let mut run = Run::new(seed);
-            for _ in 0..2000 {
-                run.step();
+    let (first, last) = (first.parse().unwrap(), last.parse().unwrap());
+    let seconds = std::env::var("WSPIPE_MODEL_SECONDS").map(|it| it.parse().expect("a number"));
+    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let next = AtomicU64::new(first);
+    let work = || {
+        while until.as_ref().is_ok_and(|&until| Instant::now() < until) || until.is_err() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= last {
+                return;
             }
-            run.finish();
-        });
-        if let Err(panic) = std::panic::catch_unwind(run) {
-            eprintln!("failed: WSPIPE_MODEL_SEEDS={seed}..{}", seed + 1);
-            std::panic::resume_unwind(panic);
+            if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+                eprintln!("failed: WSPIPE_MODEL_SEEDS={seed}..{}", seed + 1);
+                std::panic::resume_unwind(panic);
+            }
         }
-    }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, Into::into) {
+            scope.spawn(work);
+        }
+    });
+    println!("{} schedules", next.into_inner().min(last) - first);
 }
