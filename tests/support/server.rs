@@ -55,18 +55,22 @@ impl Launch {
 
     /// The command, to be started by the test itself.
     pub fn command(&self) -> Command {
-        let binary = env!("CARGO_BIN_EXE_wspipe");
+        // `WSPIPE_UNDER`: what the server is to run under, valgrind say.
+        let under = std::env::var("WSPIPE_UNDER").unwrap_or_default();
+        let mut words: Vec<&str> = under.split_whitespace().collect();
+        words.push(env!("CARGO_BIN_EXE_wspipe"));
         let mut command = match &self.prelude {
-            None => Command::new(binary),
+            None => Command::new(words[0]),
             Some(prelude) => {
                 let mut shell = Command::new("sh");
                 shell
                     .arg("-c")
                     .arg(format!("{prelude}\nexec \"$0\" \"$@\""));
-                shell.arg(binary);
+                shell.arg(words[0]);
                 shell
             }
         };
+        command.args(&words[1..]);
         command.arg("--port=0").args(&self.args);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
