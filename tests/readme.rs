@@ -50,11 +50,7 @@ fn every_session_goes_as_it_is_written() {
 #[test]
 fn there_is_an_example_in_each_language_and_a_session_for_each_remedy() {
     let blocks = blocks();
-    let commands: String = (blocks.iter().filter(|block| block.language == "console"))
-        .flat_map(sessions_of)
-        .flat_map(|session| session.commands)
-        .map(|command| command + "\n")
-        .collect();
+    let commands = commands(&blocks);
     for file in ["greet.sh", "total.py", "asked.pl", "upper"] {
         assert!(commands.contains(&format!("wspipe ./{file}\n")), "{file}");
     }
@@ -71,6 +67,25 @@ fn there_is_an_example_in_each_language_and_a_session_for_each_remedy() {
     for (file, remedy) in [("total.py", "flush=True"), ("upper.c", "fflush(stdout)")] {
         let block = (blocks.iter()).find(|block| block.file.as_deref() == Some(file));
         assert!(block.expect(file).text.contains(remedy), "{file}: {remedy}");
+    }
+}
+
+#[test]
+fn there_is_a_session_for_each_framing_and_each_way_to_serve() {
+    let commands = commands(&blocks());
+    for option in [
+        "wspipe\n",
+        "wspipe cat\n",
+        "--route=",
+        "--dir=",
+        "--binary ",
+        "--null ",
+        "--framing=length ",
+        "--stderr=log ",
+        "--stderr=json ",
+        "--flush=",
+    ] {
+        assert!(commands.contains(option), "{option}");
     }
 }
 
@@ -182,6 +197,15 @@ fn sessions_of(block: &Block) -> Vec<Session> {
     sessions
 }
 
+/// The commands of all sessions, each on its line.
+fn commands(blocks: &[Block]) -> String {
+    (blocks.iter().filter(|block| block.language == "console"))
+        .flat_map(sessions_of)
+        .flat_map(|session| session.commands)
+        .map(|command| command + "\n")
+        .collect()
+}
+
 impl Session {
     /// A program that this session needs and that is not on this machine.
     fn missing(&self, blocks: &[Block]) -> Option<&'static str> {
@@ -190,7 +214,7 @@ impl Session {
             let block = (blocks.iter()).find(|block| block.file.as_deref() == Some(name))?;
             block.text.lines().next()?.rsplit([' ', '/']).next()
         };
-        let words = || (self.commands.iter()).flat_map(|command| command.split(' '));
+        let words = || (self.commands.iter()).flat_map(|command| command.split([' ', '=', '\'']));
         let needed = words().chain(words().filter_map(script));
         let needed: BTreeSet<&str> = needed.collect();
         (PERHAPS_MISSING.into_iter())
