@@ -1,0 +1,217 @@
+//! What is measured: the table of issue 5, how the cost grows, and what is aimed at.
+
+use crate::commands::Printed;
+use crate::echo::{Load, Payload};
+use crate::servers::{HI_OR_IDLE, LIMIT, Role};
+
+/// One row of the table.
+pub(crate) struct Workload {
+    pub(crate) name: String,
+    pub(crate) load: Kind,
+    /// What wspipe is to reach.
+    pub(crate) aims: Vec<Aim>,
+    /// Whether only wspipe and the limit are measured: how their own cost grows.
+    pub(crate) scaling: bool,
+    /// Whether it takes long to set up, so that one round has to do.
+    pub(crate) once: bool,
+    /// Whether `--quick` runs it.
+    pub(crate) quick: bool,
+}
+
+/// What the load does.
+pub(crate) enum Kind {
+    Echo(Load),
+    Download(Role, Printed),
+    Upload(Role),
+    Visits(Role, usize),
+}
+
+impl Kind {
+    pub(crate) fn role(&self) -> Role {
+        match self {
+            Kind::Echo(load) => Role::Echo {
+                text: load.payload != Payload::Binary,
+            },
+            Kind::Download(role, _) | Kind::Upload(role) | Kind::Visits(role, _) => *role,
+        }
+    }
+}
+
+/// A ratio to another server, in one run.
+pub(crate) struct Aim {
+    pub(crate) of: &'static str,
+    pub(crate) ratio: Ratio,
+}
+
+pub(crate) enum Ratio {
+    /// Messages a second, at least so many times the other's.
+    RateMin(f64),
+    /// Processor time for a message, at most so many times the other's.
+    CpuMax(f64),
+}
+
+fn rate(of: &'static str, min: f64) -> Aim {
+    Aim {
+        of,
+        ratio: Ratio::RateMin(min),
+    }
+}
+
+/// Clients, bytes in a message, messages in flight.
+type Shape = (usize, usize, usize);
+
+const SHAPES: [Shape; 7] = [
+    (1, 20, 1),
+    (100, 20, 1),
+    (1000, 20, 1),
+    (100, 1024, 1),
+    (100, 16 * 1024, 1),
+    (8, 1024 * 1024, 1),
+    (100, 20, 16),
+];
+
+const SEQ: Role = Role::Lines(&["seq", "1", "3000000"]);
+const ZEROS: Role = Role::Binary(&["head", "-c", "2G", "/dev/zero"]);
+// The shell stays, and with it the pipe that some servers take for the command's life.
+const SINK: Role = Role::Upload(&["sh", "-c", "cat >/dev/null; exit"]);
+const HI: Role = Role::Lines(&["echo", "hi"]);
+
+/// How many clients idle beside those that come and go, if there are descriptors for so many.
+const CROWD_MAX: usize = 10_000;
+
+/// How many descriptors the greediest server has for a client and its command.
+const DESCRIPTORS_PER_COMMAND: usize = 5;
+
+/// Descriptors that are no client's.
+const DESCRIPTORS_SPARE: usize = 200;
+
+/// All workloads, on a machine that grants a process so many descriptors.
+pub(crate) fn all(descriptors: usize) -> Vec<Workload> {
+    let descriptors = descriptors.saturating_sub(DESCRIPTORS_SPARE);
+    let crowd = CROWD_MAX.min(descriptors / DESCRIPTORS_PER_COMMAND);
+    let mut all = Vec::new();
+    for payload in [Payload::Binary, Payload::Ascii, Payload::Mixed] {
+        for shape in SHAPES {
+            all.push(echo(payload, shape));
+        }
+    }
+    all.extend(commands(crowd));
+    let clients = [1, 10, 100, 1000, 10_000.min(descriptors)];
+    all.extend(clients.map(|clients| scaling((clients, 20, 1))));
+    all.extend((0..=24).step_by(4).map(|power| scaling((8, 1 << power, 1))));
+    all
+}
+
+fn echo(payload: Payload, shape @ (clients, len, in_flight): Shape) -> Workload {
+    let least = match (payload, len, in_flight) {
+        (Payload::Mixed, ..) => 0.8,
+        (Payload::Binary, len, 1) if len < 1 << 20 => 0.95,
+        _ => 0.9,
+    };
+    let mut aims = vec![rate(LIMIT, least)];
+    if payload == Payload::Binary && least == 0.95 {
+        aims.push(Aim {
+            of: LIMIT,
+            ratio: Ratio::CpuMax(1.1),
+        });
+        // Ahead of every peer on processor time for a message.
+        aims.extend(
+            ["tungstenite", "fastwebsockets", "ws", "websocat"].map(|of| Aim {
+                of,
+                ratio: Ratio::CpuMax(1.0),
+            }),
+        );
+    }
+    Workload {
+        name: format!("echo {} {}", kind_name(payload), shape_name(shape)),
+        load: Kind::Echo(Load {
+            payload,
+            len,
+            clients,
+            in_flight,
+        }),
+        aims,
+        scaling: false,
+        once: false,
+        quick: payload != Payload::Ascii,
+    }
+}
+
+fn scaling(shape @ (clients, len, in_flight): Shape) -> Workload {
+    Workload {
+        name: format!("scaling {}", shape_name(shape)),
+        load: Kind::Echo(Load {
+            payload: Payload::Binary,
+            len,
+            clients,
+            in_flight,
+        }),
+        aims: Vec::new(),
+        scaling: true,
+        once: false,
+        quick: true,
+    }
+}
+
+fn commands(crowd: usize) -> Vec<Workload> {
+    let command = |name: &str, load, aims| Workload {
+        name: name.to_owned(),
+        load,
+        aims,
+        scaling: false,
+        once: false,
+        quick: true,
+    };
+    vec![
+        command(
+            "lines from a command",
+            Kind::Download(SEQ, Printed::Numbers),
+            vec![rate("websocketd", 20.0), rate("websocat", 6.0)],
+        ),
+        command(
+            "binary from a command",
+            Kind::Download(ZEROS, Printed::Zeros),
+            vec![rate("websocat", 2.0), rate(LIMIT, 1.0)],
+        ),
+        command(
+            "64 KiB messages to a command",
+            Kind::Upload(SINK),
+            vec![rate("websocketd", 2.0)],
+        ),
+        command(
+            "connect, echo hi, close; alone",
+            Kind::Visits(HI, 0),
+            vec![rate("websocketd", 1.3)],
+        ),
+        Workload {
+            once: true,
+            quick: false,
+            ..command(
+                &format!("connect, echo hi, close; {crowd} idle"),
+                Kind::Visits(Role::Lines(&HI_OR_IDLE), crowd),
+                vec![rate("websocketd", 1.3)],
+            )
+        },
+    ]
+}
+
+fn kind_name(payload: Payload) -> &'static str {
+    match payload {
+        Payload::Binary => "binary",
+        Payload::Ascii => "ascii",
+        Payload::Mixed => "mixed",
+    }
+}
+
+fn shape_name((clients, len, in_flight): Shape) -> String {
+    let len = match len {
+        len if len >= 1 << 20 => format!("{} MiB", len >> 20),
+        len if len >= 1 << 10 => format!("{} KiB", len >> 10),
+        len => format!("{len} B"),
+    };
+    let flight = match in_flight {
+        1 => String::new(),
+        n => format!(" x {n} in flight"),
+    };
+    format!("{clients} x {len}{flight}")
+}
