@@ -1120,6 +1120,8 @@ impl Run {
             for index in 0..self.peers.len() {
                 self.leave(index);
             }
+            // A Close may stand behind messages that a slow command has still to read.
+            self.drain();
         }
         self.wait_for_the_end();
         self.check_nothing_is_left();
