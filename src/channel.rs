@@ -6,12 +6,11 @@
 //! that come later. Each member begins at a message's edge; therefore no message goes out in
 //! fragments here: a line too long for one piece is several messages.
 
-use std::time::Instant;
-
 use crate::config::{Config, REPLAY_LEN_MAX};
 use crate::framing::Piece;
 use crate::history::{History, Lost};
 use crate::http::session::Token;
+use crate::instant::Instant;
 use crate::source::ClientId;
 use crate::ws::frame::Header;
 

@@ -7,7 +7,6 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use crate::assembly::Assembly;
 use crate::channel::Batch;
@@ -17,6 +16,7 @@ use crate::farewell::{self, Farewell};
 use crate::framing::{Fault, Piece};
 use crate::http::head::HeadScan;
 use crate::http::refusal::Refusal;
+use crate::instant::Instant;
 use crate::log::Level;
 use crate::outbox::{Flushed, Outbox, Pool};
 use crate::readiness::Readiness;

@@ -1,8 +1,7 @@
 //! What every life borrows for the length of a call: [`Context`].
 
-use std::time::Instant;
-
 use crate::config::{Config, POOL_BUFFER_LEN_MAX, POOL_BUFFERS_MAX, SCRATCH_LEN};
+use crate::instant::Instant;
 use crate::log::Log;
 use crate::outbox::Pool;
 

@@ -6,28 +6,22 @@
 
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
+
+use crate::instant::Instant;
 
 /// A wake-up call for each owner that has a deadline, the earliest first.
 ///
-/// There is a call for nearly every client, so it is kept small: both the time and the owner are
-/// packed into a `u64`.
+/// There is a call for nearly every client, so it is kept small: the owner is packed into a `u64`.
 pub struct Deadlines<Owner> {
-    calls: BTreeSet<(Nanos, u64)>,
-    /// The time from which the calls count.
-    epoch: Instant,
+    calls: BTreeSet<(Instant, u64)>,
     owner: PhantomData<fn() -> Owner>,
 }
 
-/// Nanoseconds since the epoch of the set: enough for five centuries.
-type Nanos = u64;
-
 impl<Owner: Copy + Into<u64> + From<u64>> Deadlines<Owner> {
-    /// Without calls; it allocates nothing. No call is due before `epoch`.
-    pub const fn new(epoch: Instant) -> Self {
+    /// Without calls; it allocates nothing.
+    pub const fn new() -> Self {
         Self {
             calls: BTreeSet::new(),
-            epoch,
             owner: PhantomData,
         }
     }
@@ -40,16 +34,16 @@ impl<Owner: Copy + Into<u64> + From<u64>> Deadlines<Owner> {
             if at <= deadline {
                 return;
             }
-            self.calls.remove(&(self.nanos(at), owner.into()));
+            self.calls.remove(&(at, owner.into()));
         }
-        self.calls.insert((self.nanos(deadline), owner.into()));
+        self.calls.insert((deadline, owner.into()));
         *armed = Some(deadline);
     }
 
     /// Forgets the call of an owner that is going away.
     pub fn disarm(&mut self, owner: Owner, armed: &mut Option<Instant>) {
         if let Some(at) = armed.take() {
-            self.calls.remove(&(self.nanos(at), owner.into()));
+            self.calls.remove(&(at, owner.into()));
         }
     }
 
@@ -57,7 +51,7 @@ impl<Owner: Copy + Into<u64> + From<u64>> Deadlines<Owner> {
     /// next deadline and armed again.
     pub fn pop_due(&mut self, now: Instant) -> Option<Owner> {
         let &(at, _) = self.calls.first()?;
-        if at > self.nanos(now) {
+        if at > now {
             return None;
         }
         self.calls.pop_first().map(|(_, owner)| Owner::from(owner))
@@ -75,13 +69,13 @@ impl<Owner: Copy + Into<u64> + From<u64>> Deadlines<Owner> {
 
     /// When the earliest call is due.
     pub fn next(&self) -> Option<Instant> {
-        let &(at, _) = self.calls.first()?;
-        Some(self.epoch + Duration::from_nanos(at))
+        self.calls.first().map(|&(at, _)| at)
     }
+}
 
-    fn nanos(&self, at: Instant) -> Nanos {
-        let since = at.saturating_duration_since(self.epoch).as_nanos();
-        Nanos::try_from(since).unwrap_or(Nanos::MAX)
+impl<Owner: Copy + Into<u64> + From<u64>> Default for Deadlines<Owner> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -93,9 +87,9 @@ mod tests {
 
     #[test]
     fn calls_come_in_order_and_not_before_they_are_due() {
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let at = |secs| start + Duration::from_secs(secs);
-        let mut deadlines: Deadlines<u64> = Deadlines::new(start);
+        let mut deadlines: Deadlines<u64> = Deadlines::new();
         let (mut a, mut b) = (None, None);
         deadlines.arm(7, Some(at(20)), &mut a);
         deadlines.arm(8, Some(at(10)), &mut b);
@@ -108,9 +102,9 @@ mod tests {
 
     #[test]
     fn a_later_deadline_leaves_the_call_and_an_earlier_one_moves_it() {
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let at = |secs| start + Duration::from_secs(secs);
-        let mut deadlines: Deadlines<u64> = Deadlines::new(start);
+        let mut deadlines: Deadlines<u64> = Deadlines::new();
         let mut armed = None;
         deadlines.arm(1, Some(at(10)), &mut armed);
         deadlines.arm(1, Some(at(30)), &mut armed);

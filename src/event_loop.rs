@@ -2,10 +2,11 @@
 //! readiness, but not sockets, WebSockets or processes.
 
 use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
 use mio::{Events, Poll, Registry, Token};
 
+use crate::instant::Instant;
 use crate::readiness::Readiness;
 
 /// What the loop drives.
@@ -35,6 +36,8 @@ pub enum Next {
 pub struct EventLoop {
     poll: Poll,
     events: Events,
+    /// When the loop was made, which is its [`Instant::EPOCH`].
+    began: time::Instant,
 }
 
 impl EventLoop {
@@ -46,6 +49,7 @@ impl EventLoop {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(batch_len),
+            began: time::Instant::now(),
         })
     }
 
@@ -71,7 +75,7 @@ impl EventLoop {
                 }
                 Err(error) => return Err(error),
             }
-            let now = Instant::now();
+            let now = Instant::EPOCH + self.began.elapsed();
             handler.begin_turn(now);
             for event in &self.events {
                 handler.on_ready(event.token(), Readiness::from(event));

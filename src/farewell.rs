@@ -9,7 +9,9 @@
 //! The time is an argument of every call, and what was acknowledged is asked only at a deadline,
 //! so an end in peace costs nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::instant::Instant;
 
 /// The time-outs that count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,7 @@ mod tests {
 
     /// The second at which the time is over, for a peer that has acknowledged so much by then.
     fn over_at(said: u64, acked: impl Fn(u64) -> u64) -> u64 {
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let mut farewell = Farewell::new(said, start, &LIMITS);
         loop {
             let now = farewell.deadline();
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn an_early_call_changes_nothing() {
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let mut farewell = Farewell::new(10, start, &LIMITS);
         let early = start + Duration::from_secs(9);
         assert!(!farewell.on_deadline(early, 10, &LIMITS));

@@ -3,7 +3,9 @@
 //! Its stdin is closed first, which ends most programs. Then each rung is a signal to the whole
 //! process group, and is skipped once nothing of it is left.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::instant::Instant;
 
 /// A signal of the ladder: those by which programs are commonly asked to end (signal(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ mod tests {
 
     #[test]
     fn each_rung_comes_at_its_time_and_once() {
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let second = Some(Duration::from_secs(1));
         let at = |ms| start + Duration::from_millis(ms);
         for first in [Signal::Interrupt, Signal::User1] {
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn kill_after_scales_the_ladder() {
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let mut ladder = Ladder::begin(start);
         let ten = Some(Duration::from_secs(10));
         assert_eq!(ladder.deadline(ten), Some(start + Duration::from_secs(1)));

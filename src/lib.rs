@@ -46,7 +46,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`ladder`], [`farewell`], [`history`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
+//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`instant`], [`ladder`], [`farewell`], [`history`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
 //! | 2, the lives | [`client`], [`process`], with [`channel`], [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
@@ -77,6 +77,7 @@ pub mod farewell;
 pub mod framing;
 pub mod history;
 pub mod http;
+pub mod instant;
 pub mod ladder;
 pub mod limits;
 pub mod linux;

@@ -5,12 +5,13 @@
 //! other by id, and `server.rs` carries the bytes between them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::config::{Config, GROUP_PROBE, PIPE_LEN_MAX, Stderr};
 use crate::context::Context;
 use crate::framing::{Fault, Piece, Splitter, Stream};
+use crate::instant::Instant;
 use crate::ladder::{Ladder, Signal};
 use crate::outbox::Pool;
 use crate::readiness::Readiness;

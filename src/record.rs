@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Instant;
 
 use crate::http::proxy::Remote;
+use crate::instant::Instant;
 use crate::log::Escaped;
 use crate::system::{Exit, Pid};
 use crate::ws::close::CloseCode;
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_record_is_one_line_of_key_and_value() {
-        let now = Instant::now();
+        let now = Instant::EPOCH;
         let peer = "127.0.0.1:5555".parse().unwrap();
         let mut record = Record::new(peer, "/ws", Some(("sh".into(), 77)), now);
         record.received.count(3, true);

@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Instant;
 
 use nix::unistd::{Uid, gethostname};
 
@@ -20,6 +19,7 @@ use crate::event_loop::EventLoop;
 use crate::http::answer::Site;
 use crate::http::policy::Policy;
 use crate::http::routes::{Offer, Route, Routes, Service};
+use crate::instant::Instant;
 use crate::limits::{self, DescriptorLimit};
 use crate::linux::Linux;
 use crate::log::Log;
@@ -88,7 +88,7 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     }
 
     let log = Log::new(config.log_level);
-    let cx = Context::new(config, log, Instant::now());
+    let cx = Context::new(config, log, Instant::EPOCH);
     let mut server = Server::new(linux, site, commands, cx);
     server.begin();
     event_loop

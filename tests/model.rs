@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wspipe::config::{Config, Framing, Mode, READ_BUDGET, Stderr};
 use wspipe::context::Context;
@@ -21,6 +21,7 @@ use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
 use wspipe::http::policy::Policy;
 use wspipe::http::routes::{Entry, Offer};
+use wspipe::instant::Instant;
 use wspipe::ladder::Signal;
 use wspipe::log::{Level, Log};
 use wspipe::readiness::Readiness;
@@ -740,7 +741,7 @@ impl Run {
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         };
-        let now = Instant::now();
+        let now = Instant::EPOCH;
         let cx = Context::new(config, Log::new(Level::Error), now);
         let server = Server::new(Sim(world.clone()), site, vec![vec!["sh".into()]], cx);
         let trace = std::env::var_os("WSPIPE_MODEL_TRACE").is_some();
@@ -1046,7 +1047,7 @@ impl Run {
             96..98 => {
                 // Now and then beyond every time-out.
                 let far = if self.random.one_in(50) { 60 } else { 1 };
-                self.now += Duration::from_millis(self.random.below(2000) as u64 * far);
+                self.now = self.now + Duration::from_millis(self.random.below(2000) as u64 * far);
             }
             98 => self.spurious(),
             _ => {}
@@ -1096,7 +1097,7 @@ impl Run {
     fn drain(&mut self) {
         for _ in 0..400 {
             // Whoever waits for a deadline of the server's may see it come.
-            self.now += Duration::from_millis(10);
+            self.now = self.now + Duration::from_millis(10);
             self.everybody_acts();
             self.settle();
         }
@@ -1262,10 +1263,14 @@ fn random_schedules_keep_every_promise() {
         .expect("WSPIPE_MODEL_SEEDS=FIRST..LAST");
     let (first, last) = (first.parse().unwrap(), last.parse().unwrap());
     let seconds = std::env::var("WSPIPE_MODEL_SECONDS").map(|it| it.parse().expect("a number"));
-    let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let until = seconds.map(|seconds| std::time::Instant::now() + Duration::from_secs(seconds));
     let next = AtomicU64::new(first);
     let work = || {
-        while until.as_ref().is_ok_and(|&until| Instant::now() < until) || until.is_err() {
+        while until
+            .as_ref()
+            .is_ok_and(|&until| std::time::Instant::now() < until)
+            || until.is_err()
+        {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= last {
                 return;

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::http::refusal::Refusal;
+use crate::instant::Instant;
 
 /// Counts the clients: who has a WebSocket, until the connection is gone. Whoever only fetches a
 /// page is none, so that a server that is full can still be watched and can still say so.
@@ -179,7 +180,7 @@ mod tests {
     fn commands_are_limited_in_number() {
         let config = Config::default();
         let mut admission = Admission::default();
-        let now = Instant::now();
+        let now = Instant::EPOCH;
         assert_eq!(admission.check_spawn(1023, now, &config), Ok(()));
         let refused = admission.check_spawn(1024, now, &config);
         assert_eq!(status(refused, "--max-processes"), 503);
@@ -191,7 +192,7 @@ mod tests {
             spawn_rate: Some(3),
             ..Config::default()
         };
-        let start = Instant::now();
+        let start = Instant::EPOCH;
         let mut admission = Admission::default();
         let mut at = |ms| admission.check_spawn(0, start + Duration::from_millis(ms), &config);
         for _ in 0..3 {
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn the_rate_holds_over_time() {
         for rate in [1, 2, 7, 100] {
-            let start = Instant::now();
+            let start = Instant::EPOCH;
             let mut bucket = Bucket::default();
             let taken = (0..10_000)
                 .filter(|ms| bucket.take(start + Duration::from_millis(*ms), rate))

@@ -2,7 +2,7 @@
 //! lost (`--linger`).
 
 use std::ffi::OsStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Forwarded, Owner, Server};
 use crate::channel::{Batch, Channel};
@@ -11,6 +11,7 @@ use crate::environment;
 use crate::framing::Piece;
 use crate::http::refusal::Refusal;
 use crate::http::session::Token;
+use crate::instant::Instant;
 use crate::process::{Audience, Process};
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;

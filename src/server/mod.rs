@@ -20,7 +20,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use mio::Token;
 use nix::errno::Errno;
@@ -38,6 +38,7 @@ use crate::deadlines::Deadlines;
 use crate::environment::UniqueIds;
 use crate::event_loop::{Handler, Next};
 use crate::http::answer::Site;
+use crate::instant::Instant;
 use crate::process::Process;
 use crate::readiness::Readiness;
 use crate::record::Record;
@@ -207,7 +208,7 @@ impl<S: System> Server<S> {
             unique_ids: UniqueIds::new(SystemTime::now(), RandomState::new().hash_one(0)),
             clients: Arena::new(),
             processes: Arena::new(),
-            deadlines: Deadlines::new(cx.now),
+            deadlines: Deadlines::new(),
             hot: Vec::new(),
             later: VecDeque::new(),
             spawned: 0,

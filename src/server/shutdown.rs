@@ -2,9 +2,9 @@
 //! killed.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use super::{Owner, Server};
+use crate::instant::Instant;
 use crate::ladder::Signal;
 use crate::system::{Exit, System};
 use crate::ws::close::CloseCode;

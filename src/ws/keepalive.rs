@@ -17,7 +17,9 @@
 //! The time is an argument of every call. Calls are cheap: to hear something is to store an
 //! instant, and nobody is woken for it; see [`Keepalive::deadline`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::instant::Instant;
 
 /// Bytes of one of our pings on the wire: a header, and no payload.
 const PING_LEN: u64 = 2;
@@ -84,7 +86,7 @@ enum Hearing {
 }
 
 /// Each client has one.
-const _: () = assert!(size_of::<Keepalive>() <= 56);
+const _: () = assert!(size_of::<Keepalive>() <= 32);
 
 impl Keepalive {
     /// The watch begins: the peer was heard `now`.
@@ -181,8 +183,8 @@ impl Keepalive {
         // stood still. Whoever was not asked yet is asked now, and has as long for its answer as
         // it would have had.
         if pinged.is_none() {
-            let asked_after = now.checked_sub(limits.ping_interval).unwrap_or(now);
-            *heard = asked_after.max(*heard);
+            let asked_after = now.checked_sub(limits.ping_interval);
+            *heard = asked_after.unwrap_or(Instant::EPOCH).max(*heard);
         }
         if now >= after(*heard, limits.pong_timeout) {
             return Verdict::GiveUp(Silence::NotHeard);
@@ -227,7 +229,7 @@ mod tests {
 
     impl World {
         fn new() -> World {
-            let start = Instant::now();
+            let start = Instant::EPOCH;
             let keepalive = Keepalive::new(start);
             World {
                 start,
