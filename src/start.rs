@@ -83,11 +83,12 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     for warning in exposure_warnings(&config, &site.offer, &commands, &addresses) {
         say(&format!("warning: {warning}"));
     }
+    // Before the lines below: whoever has read them may count on a server that is complete.
+    let log = Log::new(config.log_level);
     for address in &addresses {
         say(&format!("listening on http://{address}/"));
     }
 
-    let log = Log::new(config.log_level);
     let cx = Context::new(config, log, Instant::EPOCH);
     let mut server = Server::new(linux, site, commands, cx);
     server.begin();
