@@ -31,7 +31,6 @@ use crate::ws::keepalive::{Keepalive, Limits, Silence, Verdict};
 /// A connection that was accepted, until it is gone.
 pub struct Client<S> {
     socket: S,
-    peer: SocketAddr,
     /// What epoll last said of the socket.
     pub readiness: Readiness,
     phase: Phase,
@@ -40,8 +39,8 @@ pub struct Client<S> {
     written: u64,
     /// The command that runs for this client, as long as the two have to do with each other.
     process: Option<ProcessId>,
-    /// What the log will say; there once the opening handshake is done.
-    record: Option<Box<Record>>,
+    /// What the log will say, its peer among it.
+    record: Record,
     /// When this client has asked to be woken.
     pub wake_at: Option<Instant>,
     /// Whether this client is in the ready queue.
@@ -89,8 +88,6 @@ struct Open {
     whole: bool,
     /// Whether the socket is not read because of back-pressure.
     paused: bool,
-    /// When the session began.
-    opened_at: Instant,
     /// When a part of a message last passed, either way.
     active_at: Instant,
 }
@@ -120,13 +117,12 @@ impl<S: Socket> Client<S> {
     pub fn new(socket: S, peer: SocketAddr, now: Instant) -> Self {
         Self {
             socket,
-            peer,
             readiness: Readiness::NONE,
             phase: Phase::Http(Http::new(Vec::new(), now)),
             outbox: Outbox::new(),
             written: 0,
             process: None,
-            record: None,
+            record: Record::new(peer, now),
             wake_at: None,
             queued: false,
         }
@@ -137,9 +133,14 @@ impl<S: Socket> Client<S> {
         &mut self.socket
     }
 
+    /// What the log will say.
+    pub fn record_mut(&mut self) -> &mut Record {
+        &mut self.record
+    }
+
     /// The address of the peer.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.record.peer
     }
 
     /// The command that runs for this client.
@@ -326,7 +327,7 @@ impl<S: Socket> Client<S> {
             true => Level::Warn,
             false => Level::Debug,
         };
-        let (peer, reason) = (self.peer, &refusal.reason);
+        let (peer, reason) = (self.record.peer, &refusal.reason);
         cx.log.write(
             level,
             format_args!("refused peer={peer} status={status}: {reason}"),
@@ -347,9 +348,8 @@ impl<S: Socket> Client<S> {
     /// The opening handshake is done and its response is queued: messages flow from here on.
     /// `process` is the command that gets them, `whole` even from a plain stream; `None`: they are
     /// echoed.
-    pub fn open(&mut self, process: Option<ProcessId>, whole: bool, record: Record, now: Instant) {
+    pub fn open(&mut self, process: Option<ProcessId>, whole: bool, now: Instant) {
         self.process = process;
-        self.record = Some(Box::new(record));
         self.phase = Phase::Open(Open {
             ws: Connection::new(),
             keepalive: Keepalive::new(now),
@@ -361,7 +361,6 @@ impl<S: Socket> Client<S> {
             assembly: Assembly::new(),
             whole,
             paused: false,
-            opened_at: now,
             active_at: now,
         });
     }
@@ -395,10 +394,7 @@ impl<S: Socket> Client<S> {
         else {
             return;
         };
-        let record = self
-            .record
-            .as_deref_mut()
-            .expect("an open connection has a record");
+        let record = &mut self.record;
         keepalive.heard(cx.now);
         note_first_unsent(&self.outbox, keepalive, cx.now);
         let out = self.outbox.writer(&mut cx.pool);
@@ -433,7 +429,7 @@ impl<S: Socket> Client<S> {
                 Ok(Some(Event::Close(code))) => break code.unwrap_or(CloseCode::NO_STATUS),
                 Err(violation) => {
                     ws.fail(violation, out);
-                    let peer = self.peer;
+                    let peer = record.peer;
                     cx.log
                         .debug(format_args!("failed peer={peer} violation=\"{violation}\""));
                     break violation.close_code();
@@ -459,9 +455,7 @@ impl<S: Socket> Client<S> {
         note_first_unsent(&self.outbox, &mut open.keepalive, now);
         let out = self.outbox.writer(pool);
         open.ws.send_fragment(kind, first, last, bytes, out);
-        if let Some(record) = &mut self.record {
-            record.sent.count(bytes.len(), last);
-        }
+        self.record.sent.count(bytes.len(), last);
     }
 
     /// Sends messages that go to others too, or went before: whole frames. A client for which more
@@ -476,10 +470,8 @@ impl<S: Socket> Client<S> {
         }
         open.active_at = cx.now;
         note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
-        if let Some(record) = &mut self.record {
-            record.sent.bytes += batch.payload_len as u64;
-            record.sent.messages += batch.messages;
-        }
+        self.record.sent.bytes += batch.payload_len as u64;
+        self.record.sent.messages += batch.messages;
         if !self.outbox.is_empty() || !self.readiness.writable() {
             let out = self.outbox.writer(&mut cx.pool);
             out.extend_from_slice(&batch.frames);
@@ -497,25 +489,26 @@ impl<S: Socket> Client<S> {
     /// Whether the client ended the connection for good: by the closing handshake, and not because
     /// its page is left or loaded again, which is 1001.
     pub fn has_ended(&self) -> bool {
-        let code = self.record.as_deref().and_then(|record| record.code);
-        code.is_some_and(|code| code != CloseCode::GOING_AWAY)
+        self.record
+            .code
+            .is_some_and(|code| code != CloseCode::GOING_AWAY)
     }
 
     /// What the command printed cannot be made into messages: says why, in the close frame. A
     /// message under way stays without an end.
     pub fn output_failed(&mut self, fault: Fault, cx: &mut Context) {
         if self.is_open() {
-            cx.log
-                .warn(format_args!("output failed peer={}: {fault}", self.peer));
+            cx.log.warn(format_args!(
+                "output failed peer={}: {fault}",
+                self.record.peer
+            ));
             self.close(fault.close_code(), &fault.to_string(), cx);
         }
     }
 
     /// The command has ended and its output is queued: says how it ended, in the close frame.
     pub fn command_ended(&mut self, exit: Exit, cx: &mut Context) {
-        if let Some(record) = &mut self.record {
-            record.exit = Some(exit);
-        }
+        self.record.exit = Some(exit);
         let code = match exit {
             Exit::Status(status) => CloseCode::exit(status.into()),
             Exit::Signal(signal) => CloseCode::signal(signal.into()),
@@ -533,9 +526,7 @@ impl<S: Socket> Client<S> {
                 open.assembly.clear(&mut cx.pool);
                 open.ws
                     .close(code, reason, self.outbox.writer(&mut cx.pool));
-                if let Some(record) = &mut self.record {
-                    record.code = Some(code);
-                }
+                self.record.code = Some(code);
                 let farewell = self.farewell(cx);
                 self.phase = Phase::Closing {
                     ws: open.ws,
@@ -607,25 +598,23 @@ impl<S: Socket> Client<S> {
 
     /// The connection is of no more use: nothing can be said, or nobody listens.
     fn lost(&mut self, loss: Loss, cx: &mut Context) {
-        cx.log
-            .debug(format_args!("lost peer={} why=\"{loss}\"", self.peer));
-        if let Some(record) = &mut self.record {
-            record.loss = Some(loss);
-        }
+        cx.log.debug(format_args!(
+            "lost peer={} why=\"{loss}\"",
+            self.record.peer
+        ));
+        self.record.loss = Some(loss);
         self.outbox.clear(&mut cx.pool);
         self.phase = Phase::Gone;
     }
 
     /// The command ended after this client had left it.
     pub fn note_exit(&mut self, exit: Option<Exit>) {
-        if let Some(record) = &mut self.record {
-            record.exit = exit;
-        }
+        self.record.exit = exit;
     }
 
     /// The entry is freed: what the log will say, if the connection ever was open.
-    pub fn into_record(self) -> Option<Box<Record>> {
-        self.record
+    pub fn into_record(self) -> Option<Record> {
+        Some(self.record).filter(Record::is_opened)
     }
 
     // -- Writing ---------------------------------------------------------------------------------
@@ -685,7 +674,10 @@ impl<S: Socket> Client<S> {
                 let silence = open
                     .keepalive
                     .deadline(&limits(&cx.config), !self.outbox.is_empty());
-                let term = open.terms(&cx.config).map(|(at, _)| at).min();
+                let term = open
+                    .terms(self.record.opened_at, &cx.config)
+                    .map(|(at, _)| at)
+                    .min();
                 Some(term.map_or(silence, |at| at.min(silence)))
             }
             Phase::Closing { farewell, .. } | Phase::Lingering { farewell, .. } => {
@@ -710,7 +702,10 @@ impl<S: Socket> Client<S> {
                 Awaits::Request | Awaits::Room => self.lost(Loss::NotTaking, cx),
             },
             Phase::Open(open) => {
-                if let Some((_, why)) = open.terms(&cx.config).find(|(at, _)| *at <= cx.now) {
+                if let Some((_, why)) = open
+                    .terms(self.record.opened_at, &cx.config)
+                    .find(|(at, _)| *at <= cx.now)
+                {
                     return self.close(CloseCode::POLICY_VIOLATION, why, cx);
                 }
                 match open
@@ -771,10 +766,14 @@ impl Open {
     /// When the time is over that a client may stay, and the reason for the close frame. Of the
     /// codes 1008 says it best: it is neither a failure nor an end that the command brought about,
     /// but a rule of this server, which the reason names.
-    fn terms(&self, config: &Config) -> impl Iterator<Item = (Instant, &'static str)> + use<> {
+    fn terms(
+        &self,
+        opened_at: Instant,
+        config: &Config,
+    ) -> impl Iterator<Item = (Instant, &'static str)> + use<> {
         let session = config.session_timeout.map(|timeout| {
             let why = "the session lasted as long as --session-timeout allows";
-            (self.opened_at + timeout, why)
+            (opened_at + timeout, why)
         });
         let idle = config.idle_timeout.map(|timeout| {
             let why = "no message passed for as long as --idle-timeout allows";

@@ -18,7 +18,8 @@ pub struct Record {
     pub peer: SocketAddr,
     /// Where the client is, as the proxy says that is the peer; `None`: it is the peer itself.
     pub client: Option<Remote>,
-    /// The path it asked for, as it came, without the query: that may hold a secret.
+    /// The path it asked for, as it came, without the query: that may hold a secret. Empty until
+    /// the opening handshake is done, which no path of a request is.
     pub path: Box<str>,
     /// When the opening handshake was done.
     pub opened_at: Instant,
@@ -85,25 +86,33 @@ impl Tally {
 }
 
 impl Record {
-    /// A connection that is open from `now` on.
-    pub fn new(
-        peer: SocketAddr,
-        path: &str,
-        command: Option<(Rc<str>, Pid)>,
-        now: Instant,
-    ) -> Self {
+    /// A connection that was accepted `now`.
+    pub fn new(peer: SocketAddr, now: Instant) -> Self {
         Self {
             peer,
             client: None,
-            path: path.into(),
+            path: Box::default(),
             opened_at: now,
             received: Tally::default(),
             sent: Tally::default(),
             code: None,
             loss: None,
-            command,
+            command: None,
             exit: None,
         }
+    }
+
+    /// The opening handshake was done `now`, of a connection with this path, and with this command
+    /// behind it if there is one.
+    pub fn open(&mut self, path: &str, command: Option<(Rc<str>, Pid)>, now: Instant) {
+        self.path = path.into();
+        self.opened_at = now;
+        self.command = command;
+    }
+
+    /// Whether the opening handshake was done: only then there is a line for the log.
+    pub fn is_opened(&self) -> bool {
+        !self.path.is_empty()
     }
 
     /// The address that counts as the client's own.
@@ -181,7 +190,10 @@ mod tests {
     fn a_record_is_one_line_of_key_and_value() {
         let now = Instant::EPOCH;
         let peer = "127.0.0.1:5555".parse().unwrap();
-        let mut record = Record::new(peer, "/ws", Some(("sh".into(), 77)), now);
+        let mut record = Record::new(peer, now);
+        assert!(!record.is_opened());
+        record.open("/ws", Some(("sh".into(), 77)), now);
+        assert!(record.is_opened());
         record.received.count(3, true);
         record.sent.count(10, false);
         record.sent.count(2, true);
@@ -200,7 +212,8 @@ mod tests {
             (record.line(now).to_string())
                 .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
         );
-        let record = Record::new(peer, "/a\nb", None, now);
+        let mut record = Record::new(peer, now);
+        record.open("/a\nb", None, now);
         assert_eq!(
             record.line(now).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \

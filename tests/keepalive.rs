@@ -97,10 +97,11 @@ fn silence_that_the_server_caused_is_not_the_clients() {
     let line = "x".repeat(1023);
     let script = format!("sleep 3; head -c {} | wc -c", lines * 1024);
     let server = Server::script(&["--ping-interval=200ms", "--pong-timeout=1s"], &script);
-    let mut client = server.open("/");
+    // Made before the client is there, which must not be silent for as long as that takes.
     let bytes: Vec<u8> = (0..lines)
         .flat_map(|_| masked(FIN | TEXT, line.as_bytes()))
         .collect();
+    let mut client = server.open("/");
     let sender = client.wire.send_in_background(bytes);
     // Frame by frame, and no ping answered: a pong would land inside the sender's frames.
     let answer = loop {

@@ -9,7 +9,6 @@ use crate::http::head::Request;
 use crate::http::proxy::{Claim, Remote};
 use crate::http::refusal::Refusal;
 use crate::http::session;
-use crate::record::Record;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
@@ -99,10 +98,11 @@ impl<S: System> Server<S> {
         let process = process_id.and_then(|id| self.processes.get_mut(id));
         let pid = process.as_ref().map(|process| process.pid());
         let has_channel = process.is_some_and(|process| process.channel.is_some());
-        let mut record = Record::new(client.peer(), path, name.zip(pid), self.cx.now);
+        let record = client.record_mut();
+        record.open(path, name.zip(pid), self.cx.now);
         record.client = remote;
         self.admission.enter(record.ip(), &self.cx.config);
-        client.open(process_id, has_channel, record, self.cx.now);
+        client.open(process_id, has_channel, self.cx.now);
         if lost {
             return self.refuse_resumption(id);
         }

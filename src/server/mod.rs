@@ -734,7 +734,7 @@ impl<S: System> Server<S> {
         match process {
             // How the command ends is part of the line, so it is written then.
             Some(process) if record.exit.is_none() && process.started_for() == Some(id) => {
-                process.record = Some(record);
+                process.record = Some(Box::new(record));
             }
             _ => self.log_record(&record),
         }
