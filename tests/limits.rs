@@ -298,9 +298,10 @@ fn a_stalled_client_uses_no_processor() {
     let server = Server::start(&["yes"]);
     let mut client = server.open("/");
     client.frame();
-    server.only_child().await_standstill();
-    let before = cpu_time(server.pid());
-    std::thread::sleep(Duration::from_secs(1));
-    let used = cpu_time(server.pid()) - before;
-    assert!(used <= Duration::from_millis(50), "{used:?}");
+    // The kernel may take long to fill its buffers; then all stands still, and stays so.
+    support::wait_until("the server is idle", || {
+        let before = cpu_time(server.pid());
+        std::thread::sleep(Duration::from_secs(1));
+        cpu_time(server.pid()) - before <= Duration::from_millis(50)
+    });
 }
