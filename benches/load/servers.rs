@@ -140,6 +140,10 @@ fn wspipe(program: &Path, role: Role, port: u16) -> Option<Command> {
     // A line in the log for each connection is not what is measured: every server is told to
     // be quiet.
     command.arg("--log-level=error");
+    // The crowd that idles is larger than the default allows.
+    if !matches!(role, Role::Echo { .. }) {
+        command.arg("--max-processes=20000");
+    }
     match role {
         Role::Echo { .. } => command.args(["--echo", "--max-message=64M"]),
         Role::Lines(words) | Role::Upload(words) => command.arg("--").args(words),
