@@ -157,7 +157,10 @@ impl<S: System> Server<S> {
         if let Some(received) = received {
             let welcome = format!("{{\"received\":{pushed}}}");
             complete = channel.resume(received, &mut batch.frames);
-            if let Some(client) = self.clients.get_mut(id) {
+            // Who is not let in again is not welcomed.
+            if complete.is_ok()
+                && let Some(client) = self.clients.get_mut(id)
+            {
                 let welcome = Piece {
                     kind: Kind::Text,
                     bytes: welcome.as_bytes(),
