@@ -12,7 +12,7 @@ use nix::unistd::{Uid, gethostname};
 
 use crate::account::{self, Account};
 use crate::before_exec;
-use crate::config::{BATCH_LEN, Config, Framing, Mode, Target};
+use crate::config::{BATCH_LEN, Config, Framing, Mode, Stderr, Target};
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::event_loop::EventLoop;
@@ -191,6 +191,8 @@ fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<
         offer,
         command_names: commands.iter().map(|words| name_of(&words[0])).collect(),
         binary: config.framing == Framing::Raw,
+        json: config.stderr == Stderr::Json,
+        linger: config.linger,
         subprotocols: config.subprotocols.clone(),
         policy,
     })

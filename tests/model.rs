@@ -738,6 +738,8 @@ impl Run {
             offer: Offer::Demo { shell: true },
             command_names: vec!["sh".into()],
             binary: false,
+            json: false,
+            linger: None,
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         };

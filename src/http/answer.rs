@@ -1,6 +1,7 @@
 //! What a request gets: the order of the checks, in one place.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::handshake::{self, AcceptKey};
 use super::head::Request;
@@ -19,6 +20,10 @@ pub struct Site {
     pub command_names: Vec<Rc<str>>,
     /// Whether the commands' messages are binary, for the page to know.
     pub binary: bool,
+    /// Whether they are JSON that says which stream they are from, for the page to know.
+    pub json: bool,
+    /// How long a command waits for a client that was lost, for the page to know.
+    pub linger: Option<Duration>,
     /// The sub-protocols that `--subprotocol` lists.
     pub subprotocols: Vec<String>,
     /// Who may connect.
@@ -133,6 +138,8 @@ mod tests {
             offer,
             command_names: vec!["sh".into()],
             binary: false,
+            json: false,
+            linger: None,
             subprotocols: vec!["chat".to_owned()],
             policy: Policy::new(vec![], false, vec![], "box".to_owned(), loopback_only).unwrap(),
         }

@@ -1,5 +1,7 @@
 //! The console page and its files, compiled in, and what the page must know about the server.
 
+use std::time::Duration;
+
 use super::answer::Site;
 use super::response::{Fields, Response, Status};
 use super::routes::{Offer, Route, Routes, Service};
@@ -80,7 +82,8 @@ fn page<'a>(content_type: &'a str, body: &'a [u8]) -> Response<'a> {
 
 /// What the page must know to offer what the server does: its version, whether it is the demo, and
 /// what is found where: every endpoint with its command or `null` for an echo, and the first of
-/// each kind, which the page shows. Paths are relative to the page (so that a proxy may put it
+/// each kind, which the page shows. Of the command it also says how its messages are to be read, and
+/// for how many seconds it waits for a client that was lost, or `null`. Paths are relative to the page (so that a proxy may put it
 /// below any path). `null` stands for what is not served. The programs of `--dir` are not listed,
 /// as a directory may be large and change at any time.
 pub fn config_json(site: &Site) -> String {
@@ -97,16 +100,20 @@ pub fn config_json(site: &Site) -> String {
             format!(r#"{{"path":{},"command":{command}}}"#, relative(route))
         })
         .collect();
+    let seconds = |linger: Duration| linger.as_secs_f64().to_string();
+    let linger = site.linger.map_or("null".to_owned(), seconds);
     format!(
         r#"{{"version":{},"demo":{},"echo":{},"shell":{},"endpoints":[{}]}}"#,
         json_string(env!("CARGO_PKG_VERSION")),
         matches!(site.offer, Offer::Demo { .. }),
         echo.map_or("null".to_owned(), relative),
         shell.map_or("null".to_owned(), |route| format!(
-            r#"{{"path":{},"command":{},"binary":{}}}"#,
+            r#"{{"path":{},"command":{},"binary":{},"json":{},"linger":{}}}"#,
             relative(route),
             json_string(command(route, site).unwrap_or_default()),
             site.binary,
+            site.json,
+            linger,
         )),
         endpoints.join(","),
     )
@@ -170,6 +177,8 @@ mod tests {
             offer,
             command_names: vec![command_name.into()],
             binary,
+            json: false,
+            linger: None,
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         }
@@ -195,11 +204,11 @@ mod tests {
         let directory = Offer::Routes(Routes::new(vec![], true));
         #[rustfmt::skip]
         let cases = [
-            (site(Offer::Demo { shell: true }, "sh", false), r#""demo":true,"echo":"echo","shell":{"path":"ws","command":"sh","binary":false},"endpoints":[{"path":"echo","command":null},{"path":"ws","command":"sh"}]"#),
+            (site(Offer::Demo { shell: true }, "sh", false), r#""demo":true,"echo":"echo","shell":{"path":"ws","command":"sh","binary":false,"json":false,"linger":null},"endpoints":[{"path":"echo","command":null},{"path":"ws","command":"sh"}]"#),
             (site(Offer::Demo { shell: false }, "sh", false), r#""demo":true,"echo":"echo","shell":null,"endpoints":[{"path":"echo","command":null}]"#),
-            (site(everywhere(Service::Command(0)), "a \"b\"\\\n\u{fc}", true), r#""demo":false,"echo":null,"shell":{"path":"","command":"a \"b\"\\\u000aü","binary":true},"endpoints":[{"path":"","command":"a \"b\"\\\u000aü"}]"#),
+            (site(everywhere(Service::Command(0)), "a \"b\"\\\n\u{fc}", true), r#""demo":false,"echo":null,"shell":{"path":"","command":"a \"b\"\\\u000aü","binary":true,"json":false,"linger":null},"endpoints":[{"path":"","command":"a \"b\"\\\u000aü"}]"#),
             (site(everywhere(Service::Echo), "", false), r#""demo":false,"echo":"","shell":null,"endpoints":[{"path":"","command":null}]"#),
-            (site(several, "x", false), r#""demo":false,"echo":"e","shell":{"path":"a b%3A%3F%25","command":"x","binary":false},"endpoints":[{"path":"a b%3A%3F%25","command":"x"},{"path":"e","command":null},{"path":"f","command":null}]"#),
+            (site(several, "x", false), r#""demo":false,"echo":"e","shell":{"path":"a b%3A%3F%25","command":"x","binary":false,"json":false,"linger":null},"endpoints":[{"path":"a b%3A%3F%25","command":"x"},{"path":"e","command":null},{"path":"f","command":null}]"#),
             (site(directory, "", false), r#""demo":false,"echo":null,"shell":null,"endpoints":[]"#),
         ];
         for (site, rest) in cases {
@@ -207,6 +216,25 @@ mod tests {
                 config_json(&site),
                 format!(r#"{{"version":"{version}",{rest}}}"#)
             );
+        }
+    }
+
+    #[test]
+    fn the_page_is_told_how_to_read_and_how_long_it_is_awaited() {
+        let everywhere = Offer::Routes(Routes::everywhere(Service::Command(0)));
+        let plain = site(everywhere, "x", false);
+        for (millis, json, rest) in [
+            (30_000, false, r#""json":false,"linger":30}"#),
+            (250, true, r#""json":true,"linger":0.25}"#),
+        ] {
+            let linger = Some(Duration::from_millis(millis));
+            let site = Site {
+                json,
+                linger,
+                ..plain.clone()
+            };
+            let config = config_json(&site);
+            assert!(config.contains(rest), "{config}");
         }
     }
 
