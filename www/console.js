@@ -5,6 +5,7 @@
 //   panel.js     what both have in common     words.js     all words, in two languages
 //   connection.js  a WebSocket and its state  ending.js    what ended it, in words
 //   socket.js    the worker that holds it     backlog.js   what is not drawn yet, bounded
+//   link.js      it comes back when lost      session.js   what must be remembered for that
 //   log.js       a log that stays quick       prompt.js    a text field with a history
 
 import { socketUrl } from "./connection.js";
@@ -34,8 +35,8 @@ async function main() {
 }
 
 /**
- * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary } or null,
- * endpoints: [{ path, command or null }] }. `echo` and `shell` are the first of their kind.
+ * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary, json, linger: seconds
+ * or null } or null, endpoints: [{ path, command or null }] }. `echo` and `shell` are the first of their kind.
  */
 async function readConfig() {
   try {
@@ -46,13 +47,13 @@ async function readConfig() {
   }
 }
 
-function showShell({ path, command, binary }, alone) {
+function showShell({ path, command, binary, json, linger }, alone) {
   const isShell = SHELL_NAME.test(command);
   const sign = isShell ? "$" : "›";
   document.getElementById("shell-name").textContent = word(isShell ? "shellTitle" : "commandTitle");
   document.getElementById("shell-command").textContent = command;
   document.getElementById("shell-sign").textContent = sign;
-  startShell(document.getElementById("shell"), { url: socketUrl(path), command, sign, binary });
+  startShell(document.getElementById("shell"), { url: socketUrl(path), command, sign, binary, json, linger });
   if (!alone) return;
   document.title = `${command} · wspipe`;
   // The command is all there is to this page: with a keyboard at hand, the first key may go to it.

@@ -28,6 +28,7 @@ export function endedWell(ending) {
 /** The end of a connection in a sentence: what happened, with the code and the reason of the closing handshake. */
 export function describeEnding(ending, command) {
   if (!ending.opened) return word(ending.ours ? "cancelled" : "refused");
+  if (ending.ours && ending.away) return word("givenUp", { command });
   if (ending.ours && ending.code === 1006) return word("notAwaited");
   const what = meaning(ending, command);
   if (!what) return codeAndReason(ending);
@@ -41,7 +42,7 @@ function meaning(ending, command) {
   if (end?.status !== undefined) return word("exited", { command, status: end.status });
   if (end) return word("killed", { command, signal: SIGNALS[end.signal] ?? end.signal });
   // 1006 is never on the wire: the browser reports it when no close frame came.
-  if (ending.code === 1006) return word("lost");
+  if (ending.code === 1006) return word(ending.away ? "notBack" : "lost");
   return hasWord(`code${ending.code}`) ? word(`code${ending.code}`) : "";
 }
 

@@ -4,33 +4,39 @@ import { Connection } from "./connection.js";
 import { describeEnding, endedWell, isServerThere } from "./ending.js";
 import { Log, element } from "./log.js";
 import { Prompt } from "./prompt.js";
-import { tenth, word } from "./words.js";
+import { count, tenth, word } from "./words.js";
 
 export class Panel {
   #parts = {};
   #command;
+  #linger;
   #startsBySending;
   #onState;
   #onItems;
 
   /**
-   * `section` holds the parts; `url` and `mode` are those of Connection. `command` is the name of what runs behind the URL,
-   * if anything; `startsBySending` says that what is sent first opens the connection. `rowOf(item, text)` is that of
-   * Log, for the items of the connection; `onSend(text)` that of Prompt; `onState(connection)` and `onItems(items)` are
-   * called when the panel has shown them.
+   * `section` holds the parts; `url`, `mode` and `linger` are those of Connection. `command` is the name of what runs behind
+   * the URL, if anything; `startsBySending` says that what is sent first opens the connection. `rowOf(item, text)` is that of
+   * Log, for the items of the connection; `onSend(text)` that of Prompt; `onState(connection, before)` and `onItems(items)`
+   * are those of Connection, called when the panel has shown them.
    */
   constructor(section, options) {
-    const { url, mode, command = null, startsBySending = false, rowOf, onState, onItems = () => {}, onSend } = options;
+    const { url, mode, linger = null, command = null, startsBySending = false } = options;
+    const { rowOf, onState, onItems = () => {}, onSend } = options;
     for (const part of section.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
     const { log, newest, form, text, open, close, clear } = this.#parts;
     this.#command = command;
+    this.#linger = linger;
     this.#startsBySending = startsBySending;
     this.#onState = onState;
     this.#onItems = onItems;
     this.log = new Log(log, newest, (item, shown) => noteRow(item, shown) ?? rowOf(item, shown));
     this.prompt = new Prompt(form, text, onSend);
-    this.connection = new Connection(url, mode, {
-      onState: () => this.#changed(),
+    this.connection = new Connection({
+      url,
+      mode,
+      linger,
+      onState: (_, before) => this.#changed(before),
       onItems: (items, dropped) => this.#arrived(items, dropped),
     });
     open.addEventListener("click", () => this.#openClicked());
@@ -67,11 +73,24 @@ export class Panel {
     this.#onItems(items);
   }
 
-  #changed() {
+  #changed(before) {
     const { state, ending, url } = this.connection;
     if (state === "closed") this.#ended(ending);
+    else if (state === "resuming") this.#lost();
+    else if (before === "resuming" && state === "opened") this.#resumed();
     else this.#show(url);
-    this.#onState(this.connection);
+    this.#onState(this.connection, before);
+  }
+
+  #lost() {
+    const comingBack = word("comingBack", { command: this.#command, count: count(this.#linger) });
+    this.#show(comingBack);
+    this.note(`${word("resuming")} · ${comingBack}`, true);
+  }
+
+  #resumed() {
+    this.#show(word("resumed"));
+    this.note(word("resumed"));
   }
 
   #ended(ending) {

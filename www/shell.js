@@ -6,17 +6,20 @@ import { word } from "./words.js";
 
 /**
  * Bring the shell half to life in `section`, for the command at `url`; `sign` stands before what was typed. With `binary`
- * the command's bytes come as they are and not by lines.
+ * the command's bytes come as they are and not by lines. `linger` says for how many seconds the command waits for a page that
+ * was lost, or is null.
  */
-export function startShell(section, { url, command, sign, binary }) {
+export function startShell(section, { url, command, sign, binary, linger }) {
   // Lines that were sent before the connection was open.
   let waiting = [];
   const mode = binary ? "bytes" : "lines";
   const rowOf = (item, text) => (item.typed ? typedRow(sign, text) : null);
-  const panel = new Panel(section, { url, mode, command, startsBySending: true, rowOf, onState, onSend });
+  const panel = new Panel(section, { url, mode, linger, command, startsBySending: true, rowOf, onState, onSend });
+  // Whoever leaves the page cannot come back to its session (connection.js), so the command need not wait.
+  if (linger !== null) addEventListener("pagehide", () => panel.connection.close());
 
-  function onState({ state, url }) {
-    if (state === "opened") {
+  function onState({ state, url }, before) {
+    if (state === "opened" && before === "connecting") {
       panel.note(`${word("opened")} · ${url}`);
       for (const line of waiting) panel.connection.send(line);
       waiting = [];
@@ -41,7 +44,7 @@ export function startShell(section, { url, command, sign, binary }) {
       connection.open();
       return true;
     }
-    panel.explain(word("reconnectFirst"));
+    panel.explain(word(connection.state === "resuming" ? "awaitReturn" : "reconnectFirst"));
     return false;
   }
 }

@@ -3,52 +3,54 @@
 // A program may print far more lines a second than a page can handle events, and a browser keeps such events in front of
 // the reader's keys. Here they only hold up each other: the page gets at most a batch a frame, of what its log has room for.
 //
-// From the page: { open: url, mode }, then { send: text or bytes } and { close: true }.
-// To the page: { opened: true }, { items, dropped } and { closed: { code, reason, opened, seconds } }.
+// From the page: { open: url, mode, linger }, then { send: text or bytes } and { close: true }.
+// To the page: { opened: true }, { items, dropped }, { lost: true } and { resumed: true } in turns, and at last
+// { closed: { code, reason, opened, seconds, away } }.
 
 import { Backlog, shortened } from "./backlog.js";
+import { Link } from "./link.js";
 import { count, word } from "./words.js";
 
 const BATCH_MS = 16;
 const HEX_BYTES_MAX = 256;
 
 const backlog = new Backlog();
-let socket;
+let link;
 let reader;
 let postedAt = 0;
 let timer = 0;
 
 onmessage = ({ data }) => {
-  if ("open" in data) open(data.open, data.mode);
+  if ("open" in data) open(data.open, data.mode, data.linger);
   else if ("send" in data) send(data.send);
-  else socket.close(1000);
+  else link.close();
 };
 
-function open(url, mode) {
-  reader = mode === "messages" ? new Messages() : new Lines(mode === "bytes");
-  socket = new WebSocket(url);
-  socket.binaryType = "arraybuffer";
-  let openedAt = null;
-  socket.onopen = () => {
-    openedAt = performance.now();
-    postMessage({ opened: true });
-  };
-  socket.onmessage = ({ data }) => {
-    reader.received(data);
-    // A timer alone would wait behind every message that the browser has in store.
-    if (performance.now() - postedAt >= BATCH_MS) postBatch();
-    else timer ||= setTimeout(postBatch, BATCH_MS);
-  };
-  socket.onclose = ({ code, reason }) => {
-    postBatch();
-    const opened = openedAt !== null;
-    postMessage({ closed: { code, reason, opened, seconds: opened ? (performance.now() - openedAt) / 1000 : 0 } });
-  };
+function open(url, mode, linger) {
+  reader = READERS[mode]();
+  link = new Link(url, linger, {
+    opened: () => postMessage({ opened: true }),
+    message(data) {
+      reader.received(data);
+      // A timer alone would wait behind every message that the browser has in store.
+      if (performance.now() - postedAt >= BATCH_MS) postBatch();
+      else timer ||= setTimeout(postBatch, BATCH_MS);
+    },
+    lost() {
+      postBatch();
+      postMessage({ lost: true });
+    },
+    resumed: () => postMessage({ resumed: true }),
+    closed(ending) {
+      postBatch();
+      postMessage({ closed: ending });
+    },
+  });
 }
 
 function send(data) {
-  if (socket.readyState !== WebSocket.OPEN) return;
-  socket.send(reader.sending(data));
+  if (!link.isOpen) return;
+  link.send(reader.sending(data));
   postBatch();
 }
 
@@ -123,6 +125,12 @@ class Lines {
     backlog.push({ text: shortened(text), joins: !this.#atLineStart });
   }
 }
+
+const READERS = {
+  messages: () => new Messages(),
+  lines: () => new Lines(false),
+  bytes: () => new Lines(true),
+};
 
 function hex(buffer) {
   const bytes = new Uint8Array(buffer, 0, Math.min(buffer.byteLength, HEX_BYTES_MAX));

@@ -26,7 +26,7 @@ macro_rules! files {
 }
 
 /// All that `www/` holds: the first is the page at `/`, the others are found under [`FILES_PATH`].
-const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js" "backlog.js" "connection.js" "echo.js" "ending.js" "icon.svg" "log.js" "panel.js" "prompt.js" "shell.js" "socket.js" "words.js"];
+const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js" "backlog.js" "connection.js" "echo.js" "ending.js" "icon.svg" "link.js" "log.js" "panel.js" "prompt.js" "session.js" "shell.js" "socket.js" "words.js"];
 
 const PAGE_NAME: &str = "index.html";
 const FILES_PATH: &str = "/.wspipe/";

@@ -7,11 +7,12 @@
 // Screenshots for a person to look at are left in screenshots/.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, afterEach, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { startCutter } from "./cutter.mjs";
 import { startProxy } from "./proxy.mjs";
 import { killServers, startServer } from "./server.mjs";
 
@@ -349,6 +350,170 @@ describe("other ways to serve", () => {
     await shell.says("the server’s log says why");
     await screenshot(page, "refused");
     assert.equal(await server.stop(), 0);
+  });
+});
+
+describe("a connection that is lost", () => {
+  const LOSSES = /WebSocket connection to|net::ERR_/;
+  let server;
+  let cutter;
+  afterEach(async () => {
+    await context?.close();
+    await cutter.stop();
+    assert.equal(await server.stop(), 0);
+  });
+
+  /** The shell half of a page whose connections can be cut, with a server started with `args`. */
+  async function openThroughCutter(args, options = {}) {
+    server = await startServer(...args);
+    cutter = await startCutter(server.url);
+    const page = await openPage(cutter.url, { expected: LOSSES, ...options });
+    const shell = half(page, "shell");
+    await shell.section.locator("[data-part=open]").click();
+    await shell.section.locator("[data-state=opened]").waitFor();
+    return { page, shell };
+  }
+
+  /** The process number of the shell behind the page. */
+  async function processOf(shell) {
+    await shell.send("echo pid=$$=");
+    await shell.shows(/pid=\d+=/);
+    return Number(/^pid=(\d+)=/m.exec((await shell.section.locator(".lines").allTextContents()).join("\n"))[1]);
+  }
+
+  async function awaitEnd(page, pid) {
+    for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries += 1) await page.waitForTimeout(100);
+    assert.equal(existsSync(`/proc/${pid}`), false, "the command has ended");
+  }
+
+  test("it comes back by itself, and nothing is missing or there twice", async () => {
+    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"]);
+    await shell.send("n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo $n; sleep 0.01; done");
+    await shell.printed(/^1\n[^]*\n50\b/);
+    // What is under way now is lost, in both directions.
+    cutter.swallow();
+    await shell.send("echo one more");
+    await page.waitForTimeout(300);
+    cutter.cut();
+    await shell.says("Connection lost Coming back… The server keeps sh for 30 s.");
+    await shell.send("echo not now");
+    await shell.says("Not sent: the connection is lost. Wait until it is back.");
+    assert.equal(await shell.field.inputValue(), "echo not now");
+    await screenshot(page, "lost");
+    cutter.mend();
+    await shell.says("Open Resumed where it broke off");
+    await shell.printed(new RegExp(`^${numbersTo(400)}\none more$`));
+
+    // And once more, without anything under way.
+    cutter.cut();
+    await shell.says("Connection lost");
+    cutter.mend();
+    await shell.says("Resumed");
+    await shell.field.press("Enter");
+    await shell.printed(new RegExp(`^${numbersTo(400)}\none more\nnot now$`));
+    await screenshot(page, "resumed");
+  });
+
+  test("it says so in Chinese, on a phone, and to a screen reader", async () => {
+    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"], { locale: "zh", viewport: PHONE, colorScheme: "dark" });
+    await shell.send("echo 你好");
+    await shell.printed(/^你好$/);
+    cutter.cut();
+    await shell.says("连接中断 正在恢复… 服务器会将 sh 保留 30 秒。");
+    await screenshot(page, "lost-zh-dark-phone");
+    assert.deepEqual(await accessibilityFaults(page), []);
+    cutter.mend();
+    await shell.says("已从中断处恢复");
+  });
+
+  test("it comes back with bytes, too", async () => {
+    const { page, shell } = await openThroughCutter(["--linger=30s", "--binary", "--", "sh"]);
+    await shell.send("printf 'first\\nhal'; sleep 0.5; printf 'f\\n'");
+    await shell.printed(/^first\nhal$/);
+    cutter.swallow();
+    await page.waitForTimeout(700);
+    await shell.send("echo typed");
+    cutter.cut();
+    await shell.says("Connection lost");
+    cutter.mend();
+    await shell.says("Resumed");
+    await shell.printed(/^first\nhal\n?f\ntyped$/);
+  });
+
+  test("the command ends meanwhile, and the page is told how", async () => {
+    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"]);
+    await shell.send("echo begun; sleep 0.3; echo last; exit 3");
+    await shell.shows("begun");
+    cutter.cut();
+    await shell.says("Connection lost");
+    await page.waitForTimeout(600);
+    cutter.mend();
+    await shell.says("sh ended with exit status 3 (code 4003, exit 3)");
+    await shell.printed(/^begun\nlast$/);
+  });
+
+  test("it does not come back in time", async () => {
+    const { shell } = await openThroughCutter(["--linger=1s", "--", "sh"]);
+    cutter.cut();
+    await shell.shows(/Closed · The connection broke off and did not come back in time \(code 1006\)/);
+    await shell.says("The server does not answer.");
+    cutter.mend();
+    await shell.button("Reconnect").click();
+    await shell.says(/Open ws:/);
+  });
+
+  test("it does not come back when more was printed than is kept", async () => {
+    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"]);
+    const flag = `/tmp/wspipe-browser-test-${process.pid}`;
+    await shell.send(`echo begun; sleep 0.3; seq 300000; touch ${flag}`);
+    await shell.shows("begun");
+    cutter.cut();
+    await shell.says("Connection lost");
+    for (let tries = 0; tries < 100 && !existsSync(flag); tries += 1) await page.waitForTimeout(100);
+    rmSync(flag);
+    cutter.mend();
+    await shell.says("The session could not be resumed without loss (code 4410, output lost)");
+    assert.equal(await shell.log.getByText("Resumed where").count(), 0);
+    await screenshot(page, "output-lost");
+  });
+
+  test("it does not come back to another run of the command", async () => {
+    const { shell } = await openThroughCutter(["--linger=30s", "--", "cat"]);
+    // Nothing has been received, so another server begins a new session: that must not pass for the old one.
+    const other = await startServer("--linger=30s", "--", "sh", "-c", "echo another; exec cat");
+    cutter.cut();
+    cutter.mend(other.url);
+    await shell.says("The session could not be resumed without loss");
+    assert.equal(await shell.log.getByText("another").count(), 0);
+    assert.equal(await other.stop(), 0);
+  });
+
+  test("Close ends the session for good, and so does leaving the page", async () => {
+    const { page, shell } = await openThroughCutter(["--linger=1h", "--", "sh"]);
+    const closed = await processOf(shell);
+    await shell.button("Close").click();
+    await shell.says(/Closed .*code 1000/);
+    await awaitEnd(page, closed);
+    await page.reload();
+    await shell.button("Open").click();
+    await shell.says(/Open /);
+    const left = await processOf(shell);
+    await page.reload();
+    await awaitEnd(page, left);
+
+    await shell.button("Open").click();
+    await shell.says(/Open /);
+    cutter.cut();
+    await shell.says("Connection lost");
+    await shell.button("Close").click();
+    await shell.says("Closed Given up while the connection was lost.");
+  });
+
+  test("without --linger it is over", async () => {
+    const { shell } = await openThroughCutter(["--", "cat"]);
+    cutter.cut();
+    cutter.mend();
+    await shell.says("The connection broke off (code 1006)");
   });
 });
 
