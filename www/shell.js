@@ -6,14 +6,14 @@ import { word } from "./words.js";
 
 /**
  * Bring the shell half to life in `section`, for the command at `url`; `sign` stands before what was typed. With `binary`
- * the command's bytes come as they are and not by lines. `linger` says for how many seconds the command waits for a page that
- * was lost, or is null.
+ * the command's bytes come as they are and not by lines; with `json` each line says which stream it is from. `linger` says
+ * for how many seconds the command waits for a page that was lost, or is null.
  */
-export function startShell(section, { url, command, sign, binary, linger }) {
+export function startShell(section, { url, command, sign, binary, json, linger }) {
   // Lines that were sent before the connection was open.
   let waiting = [];
-  const mode = binary ? "bytes" : "lines";
-  const rowOf = (item, text) => (item.typed ? typedRow(sign, text) : null);
+  const mode = binary ? "bytes" : json ? "tagged" : "lines";
+  const rowOf = (item, text) => (item.typed ? typedRow(sign, text) : item.isError ? element("div", "error-line", text) : null);
   const panel = new Panel(section, { url, mode, linger, command, startsBySending: true, rowOf, onState, onSend });
   // Whoever leaves the page cannot come back to its session (connection.js), so the command need not wait.
   if (linger !== null) addEventListener("pagehide", () => panel.connection.close());

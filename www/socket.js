@@ -126,10 +126,19 @@ class Lines {
   }
 }
 
+/** Lines of which each says whether it is one of stdout or stderr, as the shell half shows them with --stderr=json. */
+class TaggedLines extends Lines {
+  received(data) {
+    const { stream, data: text } = JSON.parse(data);
+    backlog.push({ text: shortened(text), isError: stream === "stderr" });
+  }
+}
+
 const READERS = {
   messages: () => new Messages(),
   lines: () => new Lines(false),
   bytes: () => new Lines(true),
+  tagged: () => new TaggedLines(false),
 };
 
 function hex(buffer) {

@@ -329,6 +329,19 @@ describe("other ways to serve", () => {
     assert.equal(await server.stop(), 0);
   });
 
+  test("--stderr=json: what the command complains of looks different", async () => {
+    const server = await startServer("--stderr=json", "--", "sh");
+    const page = await openPage(server.url);
+    const shell = half(page, "shell");
+    await shell.send("echo 'a \"line\"'; echo oh >&2; echo another");
+    await shell.log.locator(".error-line", { hasText: /^oh$/ }).waitFor();
+    // The order of the two streams is not known.
+    await shell.printed(/^a "line"\nanother$/);
+    await screenshot(page, "stderr");
+    assert.deepEqual(await accessibilityFaults(page), []);
+    assert.equal(await server.stop(), 0);
+  });
+
   test("--echo: only the echo half", async () => {
     const server = await startServer("--echo");
     const page = await openPage(server.url);
