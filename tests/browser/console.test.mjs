@@ -290,6 +290,7 @@ describe("the demo", () => {
         for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
           const page = await openPage(server.url, { locale, colorScheme, viewport });
           const name = `${locale}-${colorScheme}-${size}`;
+          for (const id of ["echo", "shell"]) await half(page, id).section.waitFor();
           await screenshot(page, `${name}-start`);
           await useBothHalves(page);
           await page.screenshot({ path: `${SCREENSHOTS}${name}.png`, fullPage: true });
