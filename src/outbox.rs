@@ -133,6 +133,10 @@ impl Outbox {
         let written = match sink.write(bytes) {
             Ok(n) => n,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                self.writer(pool).extend_from_slice(bytes);
+                return self.flush(sink, pool);
+            }
             Err(error) => return Err(error),
         };
         let blocked = written < bytes.len();
@@ -263,6 +267,34 @@ mod tests {
         sink.room = 100;
         outbox.flush(&mut sink, &mut pool).unwrap();
         assert_eq!(sink.taken, b"helloworld");
+    }
+
+    #[test]
+    fn a_signal_in_the_middle_of_a_write_ends_nothing() {
+        struct Interrupted(Vec<u8>, bool);
+
+        impl Write for Interrupted {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if !std::mem::replace(&mut self.1, true) {
+                    return Err(ErrorKind::Interrupted.into());
+                }
+                self.0.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let mut sink = Interrupted(Vec::new(), false);
+        let flushed = Outbox::new().write_through(b"hello", &mut sink, &mut pool());
+        let whole = Flushed {
+            written: 5,
+            blocked: false,
+        };
+        assert_eq!(flushed.unwrap(), whole);
+        assert_eq!(sink.0, b"hello");
     }
 
     #[test]
