@@ -16,7 +16,7 @@ use crate::ws::frame::Header;
 
 /// The members of a command's audience and its last messages.
 pub struct Channel {
-    /// Who is there, in the order in which they came.
+    /// Who is there. Where they wait for room in the command's stdin, it is their turn in this order.
     pub members: Vec<ClientId>,
     /// The session that the command belongs to, with `--linger`; `None`: it is everybody's.
     pub session: Option<Token>,

@@ -257,7 +257,8 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// The members that were not read because the command's stdin was full, now that it is not.
+    /// Reads from the members again that were not because the command's stdin was full, now that it
+    /// is not.
     pub(super) fn resume_members(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -271,14 +272,21 @@ impl<S: System> Server<S> {
         if !std::mem::take(&mut channel.stdin_was_full) {
             return;
         }
-        for &member in &channel.members {
+        let mut first = None;
+        for (index, &member) in channel.members.iter().enumerate() {
             if let Some(client) = self.clients.get_mut(member)
                 && client.has_work(false, &self.cx.config)
                 && !client.queued
             {
                 client.queued = true;
                 self.later.push_back(Owner::Client(member));
+                first = first.or(Some(index));
             }
+        }
+        // It may fill the stdin again before the others are read, so next time it is the last.
+        if let Some(first) = first {
+            let first = channel.members.remove(first);
+            channel.members.push(first);
         }
     }
 
