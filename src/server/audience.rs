@@ -71,13 +71,14 @@ impl<S: System> Server<S> {
         Ok(id)
     }
 
-    /// The shared command has ended: with `--restart`, it is started again later, and ever later
-    /// as long as it does not last.
-    fn schedule_restart(&mut self, id: ProcessId) {
-        if self.shared.process != Some(id) || !self.cx.config.restart || self.is_shutting_down() {
+    /// The shared command has ended, or could not be started: with `--restart`, it is started again
+    /// later, and ever later as long as it does not last.
+    fn schedule_restart(&mut self) {
+        if !self.cx.config.restart || self.is_shutting_down() {
             return;
         }
-        let started_at = self.shared.started_at.unwrap_or(self.cx.now);
+        // A start that failed did not last.
+        let started_at = self.shared.started_at.take().unwrap_or(self.cx.now);
         let lasted = self.cx.now.saturating_duration_since(started_at) > RESTART_DELAY_MAX;
         self.shared.delay = match lasted {
             true => RESTART_DELAY_MIN,
@@ -104,9 +105,7 @@ impl<S: System> Server<S> {
         if let Err(refusal) = self.start_shared() {
             let reason = refusal.reason;
             self.cx.log.warn(format_args!("not started: {reason}"));
-            if let Some(id) = self.shared.process {
-                self.schedule_restart(id);
-            }
+            self.schedule_restart();
         }
     }
 
@@ -346,6 +345,9 @@ impl<S: System> Server<S> {
             process.channel = Some(channel);
             if fault.is_some() {
                 process.client_left(self.cx.now, &mut self.cx.pool);
+                if self.shared.process == Some(id) {
+                    self.schedule_restart();
+                }
             }
         }
         forwarded
@@ -433,7 +435,9 @@ impl<S: System> Server<S> {
             process.channel = Some(channel);
             if !awaited {
                 process.client_left(self.cx.now, &mut self.cx.pool);
-                self.schedule_restart(id);
+                if self.shared.process == Some(id) {
+                    self.schedule_restart();
+                }
             }
         }
     }
