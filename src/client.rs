@@ -37,6 +37,8 @@ pub struct Client<S> {
     outbox: Outbox,
     /// Bytes that the kernel has taken from us so far.
     written: u64,
+    /// Whether the peer's Close has come.
+    peer_closed: bool,
     /// The command that runs for this client, as long as the two have to do with each other.
     process: Option<ProcessId>,
     /// What the log will say, its peer among it.
@@ -121,6 +123,7 @@ impl<S: Socket> Client<S> {
             phase: Phase::Http(Http::new(Vec::new(), now)),
             outbox: Outbox::new(),
             written: 0,
+            peer_closed: false,
             process: None,
             record: Record::new(peer, now),
             wake_at: None,
@@ -151,6 +154,17 @@ impl<S: Socket> Client<S> {
     /// Whether messages flow, in both directions.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether our Close is sent and the peer's is awaited.
+    pub fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
+    }
+
+    /// Whether the peer's Close has come: what was sent before ours, if ours was first, has
+    /// arrived.
+    pub fn has_closed(&self) -> bool {
+        self.peer_closed
     }
 
     /// Whether the entry can be freed.
@@ -426,7 +440,10 @@ impl<S: Socket> Client<S> {
                     assembly.clear(&mut cx.pool);
                 }
                 Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => break code.unwrap_or(CloseCode::NO_STATUS),
+                Ok(Some(Event::Close(code))) => {
+                    self.peer_closed = true;
+                    break code.unwrap_or(CloseCode::NO_STATUS);
+                }
                 Err(violation) => {
                     ws.fail(violation, out);
                     let peer = record.peer;
@@ -551,7 +568,11 @@ impl<S: Socket> Client<S> {
         loop {
             match ws.next_event(&mut bytes, out, len_max) {
                 Ok(None) => return,
-                Ok(Some(Event::Close(_))) | Err(_) => return self.linger(cx),
+                Ok(Some(Event::Close(_))) => {
+                    self.peer_closed = true;
+                    return self.linger(cx);
+                }
+                Err(_) => return self.linger(cx),
                 Ok(Some(Event::Data { .. } | Event::Pong)) => {}
             }
         }

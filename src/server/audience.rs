@@ -204,7 +204,13 @@ impl<S: System> Server<S> {
             client.hang_up(&mut self.cx);
         }
         if !client.is_open() {
-            let has_ended = client.has_ended();
+            let has_session = (process.channel.as_deref()).is_some_and(|it| it.session.is_some());
+            let has_exited = process.exit().is_some();
+            if has_session && has_exited && client.is_closing() {
+                // What it was sent last, and how the command ended, has perhaps not arrived.
+                return;
+            }
+            let has_ended = client.has_ended() && (client.has_closed() || !has_exited);
             return self.leave(id, process_id, has_ended);
         }
         let has_room = client.has_room(&self.cx.config);
@@ -404,7 +410,7 @@ impl<S: System> Server<S> {
     }
 
     /// Sends what is left of the output of a command that has ended, and how it ended, to all who
-    /// are there. Where nobody is, that may wait for who comes back.
+    /// are there. That of a session waits until its client has it, or does not come back for it.
     pub(super) fn broadcast_exit(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -430,7 +436,8 @@ impl<S: System> Server<S> {
                 self.hot.push(Owner::Client(member));
             }
         }
-        let awaited = channel.members.is_empty() && channel.until.is_some();
+        let has_somebody = !channel.members.is_empty() || channel.until.is_some();
+        let awaited = channel.session.is_some() && has_somebody;
         if let Some(process) = self.processes.get_mut(id) {
             process.channel = Some(channel);
             if !awaited {
