@@ -425,13 +425,17 @@ impl<S: System> Server<S> {
             return;
         };
         let mut batch = Batch::default();
+        let mut fault = None;
         for output in process.outputs_for_client() {
-            // A fault now is of no consequence: the close frame says how the command ended.
-            let _ = output.cut(&[], self.cx.now, |piece| channel.add(piece, &mut batch));
+            let end = output.cut(&[], self.cx.now, |piece| channel.add(piece, &mut batch));
+            fault = fault.or(end.err());
         }
         self.send_to_members(&channel, &mut batch);
         for &member in &channel.members {
             if let Some(client) = self.clients.get_mut(member) {
+                if let Some(fault) = fault {
+                    client.output_failed(fault, &mut self.cx);
+                }
                 client.command_ended(exit, &mut self.cx);
                 self.hot.push(Owner::Client(member));
             }
