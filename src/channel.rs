@@ -91,14 +91,6 @@ impl Channel {
         self.history.replay(received, out)
     }
 
-    /// How many bytes a newcomer may be sent at once.
-    pub fn replay_len_max(&self) -> usize {
-        match self.kept_max {
-            0 => 0,
-            _ => REPLAY_LEN_MAX,
-        }
-    }
-
     /// Takes a member out; whether it was one.
     pub fn remove(&mut self, member: ClientId) -> bool {
         let before = self.members.len();

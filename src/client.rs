@@ -88,6 +88,9 @@ struct Open {
     /// Whether its messages may go to the command only whole, also in a plain stream: others write
     /// there too, or it may be lost inside one and come back.
     whole: bool,
+    /// How much more than the high-water mark may wait for it, of what it was sent at once when it
+    /// came; until nothing waits for the first time.
+    catching_up: usize,
     /// Whether the socket is not read because of back-pressure.
     paused: bool,
     /// When a part of a message last passed, either way.
@@ -374,6 +377,7 @@ impl<S: Socket> Client<S> {
             },
             assembly: Assembly::new(),
             whole,
+            catching_up: 0,
             paused: false,
             active_at: now,
         });
@@ -475,12 +479,22 @@ impl<S: Socket> Client<S> {
         self.record.sent.count(bytes.len(), last);
     }
 
-    /// Sends messages that go to others too, or went before: whole frames. A client for which more
-    /// than `queue_max` bytes wait already has fallen too far behind, and is not waited for.
-    pub fn send_batch(&mut self, batch: &Batch, queue_max: usize, cx: &mut Context) {
+    /// Sends messages that went to others before: whole frames. However many they are, the client
+    /// has not fallen behind by them.
+    pub fn catch_up(&mut self, batch: &Batch, cx: &mut Context) {
+        if let Phase::Open(open) = &mut self.phase {
+            open.catching_up = self.outbox.len() + batch.frames.len();
+            self.send_batch(batch, cx);
+        }
+    }
+
+    /// Sends messages that go to others too: whole frames. A client for which more than the
+    /// high-water mark waits already has fallen too far behind, and is not waited for.
+    pub fn send_batch(&mut self, batch: &Batch, cx: &mut Context) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
+        let queue_max = cx.config.high_water.saturating_add(open.catching_up);
         if self.outbox.is_full(queue_max) {
             let reason = "too slow: more than --high-water was waiting";
             return self.close(CloseCode::POLICY_VIOLATION, reason, cx);
@@ -673,7 +687,12 @@ impl<S: Socket> Client<S> {
         self.written += flushed.written as u64;
         match &mut self.phase {
             Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
-            Phase::Open(open) => open.keepalive.wrote(cx.now),
+            Phase::Open(open) => {
+                open.keepalive.wrote(cx.now);
+                if self.outbox.is_empty() {
+                    open.catching_up = 0;
+                }
+            }
             Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
         }
     }

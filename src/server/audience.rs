@@ -183,7 +183,7 @@ impl<S: System> Server<S> {
             return self.refuse_resumption(id);
         }
         if let Some(client) = self.clients.get_mut(id) {
-            client.send_batch(&batch, usize::MAX, &mut self.cx);
+            client.catch_up(&batch, &mut self.cx);
         }
         // It may have ended meanwhile, and only waited to say so.
         self.hot.push(Owner::Process(process_id));
@@ -397,8 +397,7 @@ impl<S: System> Server<S> {
             let Some(client) = self.clients.get_mut(member) else {
                 continue;
             };
-            let queue_max = self.cx.config.high_water + channel.replay_len_max();
-            client.send_batch(batch, queue_max, &mut self.cx);
+            client.send_batch(batch, &mut self.cx);
             // Whoever took all of it needs nothing more.
             if !client.is_open() || client.queued_bytes() > 0 {
                 self.hot.push(Owner::Client(member));
