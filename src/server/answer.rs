@@ -136,14 +136,24 @@ impl<S: System> Server<S> {
                 let claim = Claim::read(request, peer.ip(), &self.cx.config.trusted_proxies);
                 let client = claim.client.unwrap_or(peer.into());
                 let fit = |refusal: Refusal| refusal.answering(request);
-                let admitted = self.admission.check(client.ip, &self.cx.config);
-                admitted.map_err(fit)?;
-                let session = session::offer(request).filter(|_| self.cx.config.linger.is_some());
+                let command = self.command_of(endpoint.service);
+                // An echo has nothing that a client could come back to.
+                let lingers = command.is_some() && self.cx.config.linger.is_some();
+                let session = session::offer(request).filter(|_| lingers);
+                // Who comes back is the client that was let in before, whose loss was perhaps not
+                // noticed yet.
+                if !session
+                    .as_ref()
+                    .is_some_and(|it| self.session(it.token).is_some())
+                {
+                    let admitted = self.admission.check(client.ip, &self.cx.config);
+                    admitted.map_err(fit)?;
+                }
                 let subprotocol = match &session {
                     Some(session) => Some(session.protocol.to_owned()),
                     None => subprotocol,
                 };
-                let behind = match self.command_of(endpoint.service) {
+                let behind = match command {
                     None => Behind::Echo,
                     Some(command) => self
                         .command_for(id, request, command, &endpoint.script_name, claim, session)
