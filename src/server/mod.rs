@@ -754,6 +754,14 @@ impl<S: System> Server<S> {
             && let Some(client) = self.clients.get_mut(client)
         {
             client.note_exit(process.exit());
+        } else if process.channel.is_some()
+            && let Some(exit) = process.exit()
+        {
+            // Whoever was there has lines of their own, which may have been written long before.
+            let pid = process.pid();
+            self.cx
+                .log
+                .info(format_args!("ended pid={pid} exit=\"{exit}\""));
         }
     }
 
