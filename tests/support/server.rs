@@ -184,6 +184,16 @@ impl Server {
         Wire::connect(self.reachable())
     }
 
+    /// A client for which the kernel keeps little, so that it soon falls behind if it does not read.
+    #[track_caller]
+    pub fn open_narrow(&self, target: &str) -> Client {
+        let mut wire = Wire::connect_narrow(self.reachable());
+        wire.send(&self.upgrade(target).to_bytes());
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 101, "{}", response.text());
+        Client::new(wire, response)
+    }
+
     pub fn get(&self, target: &str) -> Request {
         Request::get(self.reachable(), target)
     }

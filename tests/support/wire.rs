@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,31 @@ impl Wire {
     pub fn connect(address: SocketAddr) -> Wire {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        Wire::new(stream)
+    }
+
+    /// A connection for which the kernel keeps little on both sides, so that whoever does not read
+    /// is soon noticed.
+    #[track_caller]
+    pub fn connect_narrow(address: SocketAddr) -> Wire {
+        use nix::sys::socket::{
+            AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
+            sockopt,
+        };
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::Inet,
+            SocketAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(family, SockType::Stream, flags, None).expect("socket");
+        // What the sender keeps grows with the segments that it may send.
+        setsockopt(&socket, sockopt::TcpMaxSeg, &536).expect("TCP_MAXSEG");
+        setsockopt(&socket, sockopt::RcvBuf, &4096).expect("SO_RCVBUF");
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(address)).expect("connect");
+        Wire::new(TcpStream::from(socket))
+    }
+
+    fn new(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream
             .set_read_timeout(Some(PATIENCE))

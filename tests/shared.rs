@@ -1,0 +1,664 @@
+//! One command for many clients (`--shared`): what it prints goes to everyone, what they send goes
+//! to it, and whoever is slow, leaves or never reads is nobody else's concern.
+
+mod support;
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use support::{
+    BINARY, CONTINUATION, Client, FIN, Message, Response, Server, TEXT, TempDir, masked,
+    raise_own_descriptor_limit, wait_until, write_file,
+};
+
+/// A server whose clients share `script`, run by a shell.
+#[track_caller]
+fn shared(options: &[&str], script: &str) -> Server {
+    Server::script(&[&["--shared"], options].concat(), script)
+}
+
+#[track_caller]
+fn refusal(server: &Server, status: u16) -> Response {
+    match server.try_open(&server.upgrade("/")) {
+        Ok(_) => panic!("served"),
+        Err(response) => {
+            response.expect_refusal("/", status);
+            response
+        }
+    }
+}
+
+// -- Start ----------------------------------------------------------------------------------------
+
+#[test]
+fn the_command_starts_with_the_first_client_and_is_the_same_for_all() {
+    let server = shared(&[], "echo $$; exec cat");
+    assert_eq!(server.children(), [], "nobody has come yet");
+    let mut first = server.open("/");
+    let pid = first.text();
+    let mut second = server.open("/another/path?and=query");
+    // The newcomer begins with what is printed from now on.
+    second.send_text("hello");
+    assert_eq!(
+        (first.text(), second.text()),
+        ("hello".into(), "hello".into())
+    );
+    assert_eq!(server.only_child().pid.to_string(), pid);
+    // It outlives its clients, however they leave.
+    first.leave();
+    second.wire.reset();
+    let mut third = server.open("/");
+    third.round_trip("still there");
+    assert_eq!(server.only_child().pid.to_string(), pid);
+}
+
+#[test]
+fn an_eager_command_starts_with_the_server() {
+    let dir = TempDir::new();
+    let script = format!("touch {}; exec cat", dir.text("started"));
+    let server = Server::script(&["--shared=eager"], &script);
+    wait_until("it starts without a client", || dir.has("started"));
+    server.open("/").round_trip("hello");
+}
+
+#[test]
+fn no_request_is_in_the_environment() {
+    let server = shared(
+        &["--setenv=SET=it", "--passenv=PASSED,PATH"],
+        "env | sort; echo end; exec cat",
+    );
+    let request = server
+        .upgrade("/secret/path?query=secret")
+        .add("X-Secret", "secret");
+    let mut client = server.try_open(&request).expect("served");
+    let mut variables = HashMap::new();
+    loop {
+        let line = client.text();
+        if line == "end" {
+            break;
+        }
+        assert!(!line.contains("secret"), "{line}");
+        let (name, value) = line.split_once('=').expect("a variable");
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    assert_eq!(variables["SET"], "it");
+    assert!(variables["SERVER_SOFTWARE"].starts_with("wspipe/"));
+    for name in [
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
+        "QUERY_STRING",
+        "REQUEST_URI",
+        "HTTP_HOST",
+    ] {
+        assert!(
+            !variables.contains_key(name),
+            "{name} is of one client alone"
+        );
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_started_is_said_to_each_client() {
+    let dir = TempDir::new();
+    let path = dir.text("command");
+    let server = Server::start(&["--shared=eager", &path]);
+    server.await_log(&["warning:", "cannot be started yet"]);
+    server.await_log(&["not started"]);
+    refusal(&server, 404);
+    write_file(&dir.path("command"), "#!/bin/sh\nexec cat\n", 0o644);
+    refusal(&server, 500);
+    write_file(&dir.path("command"), "#!/bin/sh\nexec cat\n", 0o755);
+    server.open("/").round_trip("at last");
+}
+
+// -- Output ---------------------------------------------------------------------------------------
+
+#[test]
+fn every_line_goes_to_every_client_in_order() {
+    let server = shared(&[], "read go; seq 1 2000; echo; printf last");
+    let mut clients: Vec<_> = (0..20).map(|_| server.open("/")).collect();
+    clients[7].send_text("go");
+    let mut expected: Vec<_> = (1..=2000).map(|number| number.to_string()).collect();
+    expected.extend(["".into(), "last".into()]);
+    for client in &mut clients {
+        let (texts, close) = client.texts_to_close();
+        assert_eq!(texts, expected);
+        assert_eq!(close, (1000, "exit 0".into()));
+    }
+}
+
+#[test]
+fn how_the_command_ended_is_in_every_close_frame() {
+    for (script, close) in [
+        ("read go; echo bye; exit 7", (4007, "exit 7")),
+        ("read go; echo bye; kill -9 $$", (4265, "signal 9")),
+    ] {
+        let server = shared(&[], script);
+        let mut clients: Vec<_> = (0..5).map(|_| server.open("/")).collect();
+        clients[0].send_text("go");
+        for client in &mut clients {
+            let (texts, (code, reason)) = client.texts_to_close();
+            assert_eq!(texts, ["bye"]);
+            assert_eq!((code, reason.as_str()), close);
+        }
+        server.await_log(&["ended pid=", &format!("exit=\"{}\"", close.1)]);
+        // The next client starts it again.
+        let mut next = server.open("/");
+        next.send_text("go");
+        assert_eq!(next.text(), "bye");
+        assert_eq!(next.close().0, close.0);
+    }
+}
+
+#[test]
+fn a_newcomer_begins_at_the_edge_of_a_message() {
+    let line = "b".to_owned() + &"-".repeat(3000) + "e";
+    let script = format!("while :; do echo {line}; done");
+    let server = shared(&["--high-water=1M"], &script);
+    // Somebody has to keep up, or nothing would be proved of who comes in the middle.
+    for _ in 0..50 {
+        let mut client = server.open("/");
+        for _ in 0..3 {
+            assert!(client.text() == line);
+        }
+    }
+}
+
+#[test]
+fn a_line_too_long_for_one_piece_is_several_messages() {
+    let script = "read go; head -c 200000 /dev/zero | tr '\\0' x; echo; echo short; exec cat";
+    let server = shared(&["--replay=100"], script);
+    let (mut first, mut second) = (server.open("/"), server.open("/"));
+    first.send_text("go");
+    let long = |client: &mut Client| {
+        let mut len = 0;
+        while len < 200_000 {
+            let text = client.text();
+            assert_eq!(client.fragments, 1, "whole messages alone");
+            assert!(text.len() <= 64 * 1024, "{} bytes", text.len());
+            assert!(text.bytes().all(|byte| byte == b'x'));
+            len += text.len();
+        }
+        assert_eq!(len, 200_000);
+        assert_eq!(client.text(), "short");
+    };
+    long(&mut first);
+    long(&mut second);
+    long(&mut server.open("/"));
+}
+
+#[test]
+fn a_newcomer_gets_the_last_messages() {
+    for (replay, expected) in [
+        ("--replay=0", &[][..]),
+        ("--replay=1", &["5"]),
+        ("--replay=3", &["3", "4", "5"]),
+        ("--replay=99", &["1", "2", "3", "4", "5"]),
+    ] {
+        let server = shared(&[replay], "seq 1 5; exec cat");
+        let mut first = server.open("/");
+        for number in 1..=5 {
+            assert_eq!(first.text(), number.to_string());
+        }
+        let mut newcomer = server.open("/");
+        for text in expected {
+            assert_eq!(newcomer.text(), *text, "{replay}");
+        }
+        // And then what everybody gets.
+        newcomer.round_trip("now");
+        assert_eq!(first.text(), "now");
+    }
+}
+
+#[test]
+fn what_a_newcomer_is_sent_at_once_does_not_count_as_falling_behind() {
+    let server = shared(
+        &["--replay=200", "--high-water=1k"],
+        "read go; for i in $(seq 1 200); do printf '%04000d\\n' $i; done; echo end; exec cat",
+    );
+    let mut first = server.open("/");
+    first.send_text("go");
+    // The first one may fall behind by the burst; who comes after it may not by the replay.
+    while let Message::Text(text) = first.message() {
+        if text == "end" {
+            break;
+        }
+    }
+    let mut newcomers: Vec<_> = (0..3).map(|_| server.open("/")).collect();
+    newcomers[0].send_text("now");
+    for newcomer in &mut newcomers {
+        for number in 2..=200 {
+            assert_eq!(newcomer.text().trim_start_matches('0'), number.to_string());
+        }
+        assert_eq!(newcomer.text(), "end");
+        assert_eq!(newcomer.text(), "now");
+    }
+}
+
+#[test]
+fn stderr_goes_where_it_is_to_go() {
+    let script = "read go; echo out; echo err >&2; sleep 0.1; exec cat";
+    for (option, expected) in [
+        ("--stderr=merge", &["out", "err"][..]),
+        ("--stderr=log", &["out"]),
+        ("--stderr=drop", &["out"]),
+    ] {
+        let server = shared(&[option], script);
+        let (mut first, mut second) = (server.open("/"), server.open("/"));
+        first.send_text("go");
+        for client in [&mut first, &mut second] {
+            for text in expected {
+                assert_eq!(client.text(), *text, "{option}");
+            }
+        }
+        first.round_trip("done");
+        assert_eq!(second.text(), "done", "{option}");
+        match option {
+            "--stderr=log" => drop(server.await_log(&["stderr pid=", " err"])),
+            _ => assert!(!server.log_text().contains(" err"), "{option}"),
+        }
+    }
+    let server = shared(&["--stderr=json"], script);
+    let (mut first, mut second) = (server.open("/"), server.open("/"));
+    first.send_text("go");
+    for client in [&mut first, &mut second] {
+        let mut texts = [client.text(), client.text()];
+        texts.sort();
+        let expected = [
+            r#"{"stream":"stderr","data":"err"}"#,
+            r#"{"stream":"stdout","data":"out"}"#,
+        ];
+        assert_eq!(texts, expected);
+    }
+}
+
+#[test]
+fn a_prompt_goes_to_everyone() {
+    let server = shared(
+        &["--flush=20"],
+        "printf 'name? '; read name; echo hello $name",
+    );
+    let mut first = server.open("/");
+    assert_eq!(first.text(), "name? ");
+    let mut second = server.open("/");
+    second.send_text("you");
+    assert_eq!(
+        (first.text(), second.text()),
+        ("hello you".into(), "hello you".into())
+    );
+}
+
+#[test]
+fn output_that_breaks_the_format_ends_every_client_and_a_restart_follows() {
+    for (script, reason) in [
+        ("read go; printf 'x'; exec cat", "kind"),
+        ("read go; printf '\\001\\000\\000\\000\\011cut'", "inside"),
+    ] {
+        let server = shared(&["--framing=length", "--restart"], script);
+        let (mut first, mut second) = (server.open("/"), server.open("/"));
+        first.send_text("go\n");
+        for client in [&mut first, &mut second] {
+            let why = client.expect_close(script, 1011);
+            assert!(why.contains(reason), "{why}");
+        }
+        server.await_log(&["started again"]);
+        wait_until("it is there again", || {
+            server.try_open(&server.upgrade("/")).is_ok()
+        });
+    }
+}
+
+// -- Clients that do not keep up --------------------------------------------------------------------
+
+#[test]
+fn a_thousand_clients_get_everything_although_one_of_them_never_reads() {
+    raise_own_descriptor_limit();
+    const CLIENTS: usize = 1000;
+    // More than the kernel keeps for a narrow connection.
+    const ROUNDS: usize = 12;
+    const LINES: usize = 2;
+    let script =
+        "while read round; do printf '%s %059999d\\n%s %059999d\\n' $round 0 $round 1; done";
+    let server = shared(&["--stderr=drop"], script);
+    let mut stalled = server.open_narrow("/");
+    let mut clients: Vec<_> = (1..CLIENTS).map(|_| server.open("/")).collect();
+    let before = server.rss_anon();
+    for round in 0..ROUNDS {
+        clients[0].send_text(&round.to_string());
+        for client in &mut clients {
+            for line in 0..LINES {
+                let text = client.text();
+                assert!(
+                    text.starts_with(&format!("{round} 0"))
+                        && text.ends_with(&format!("{line:04}")),
+                    "{text:?} in place of line {line} of round {round}"
+                );
+            }
+        }
+        let growth = server.rss_anon().saturating_sub(before);
+        assert!(growth < 4 << 20, "the memory grew by {growth} bytes");
+    }
+    // It gets what was sent before it fell behind, and is told why there is no more.
+    let (texts, (code, reason)) = stalled.texts_to_close();
+    assert!(texts.len() < ROUNDS * LINES, "it has not fallen behind");
+    for (index, text) in texts.iter().enumerate() {
+        let (round, line) = (index / LINES, index % LINES);
+        assert!(text.starts_with(&format!("{round} 0")) && text.ends_with(&format!("{line:04}")));
+    }
+    assert_eq!(code, 1008);
+    assert!(reason.contains("--high-water"), "{reason}");
+    // Everybody else is still there.
+    clients[1].send_text("last");
+    for client in &mut clients {
+        assert!(client.text().starts_with("last 0"));
+    }
+}
+
+// -- Input ----------------------------------------------------------------------------------------
+
+/// What client `id` sends as its message `number`: who, which, and as much as the number says.
+fn message(id: usize, number: usize) -> Vec<u8> {
+    let len = match number % 10 {
+        // Over the size of any pipe.
+        9 => 150_000,
+        rest => rest * 300,
+    };
+    let mut message = format!("<{id} {number} {len} ").into_bytes();
+    message.resize(message.len() + len, b'a' + (id % 26) as u8);
+    message.push(b'>');
+    message
+}
+
+/// Checks that `input` is whole messages alone, each client's in order; how many of each came.
+#[track_caller]
+fn whole_messages(mut input: &[u8], clients: usize, end: &[u8], length: bool) -> Vec<usize> {
+    let mut next = vec![0; clients];
+    while !input.is_empty() {
+        let head_len = if length { 5 } else { 0 };
+        let head = &input[head_len..input.len().min(40)];
+        let shown = head.escape_ascii();
+        assert_eq!(head.first(), Some(&b'<'), "{shown}");
+        let mut words = head[1..].split(|&byte| byte == b' ');
+        let mut word = || {
+            let word = std::str::from_utf8(words.next().expect("a word")).expect("ASCII");
+            word.parse::<usize>().unwrap_or_else(|_| panic!("{shown}"))
+        };
+        let (id, number) = (word(), word());
+        assert_eq!(number, next[id], "the next of client {id}");
+        next[id] += 1;
+        let expected = message(id, number);
+        if length {
+            let kind = input[0];
+            assert_eq!(kind, if number % 3 == 0 { BINARY } else { TEXT });
+            assert_eq!(input[1..5], (expected.len() as u32).to_be_bytes());
+        }
+        let expected = [expected, end.to_vec()].concat();
+        let rest = input[head_len..].strip_prefix(&expected[..]);
+        input = rest.unwrap_or_else(|| panic!("message {number} of client {id} is not whole"));
+    }
+    next
+}
+
+#[test]
+fn messages_of_many_reach_the_command_whole_and_in_order() {
+    const CLIENTS: usize = 6;
+    const MESSAGES: usize = 60;
+    for (option, end, head_len) in [
+        ("--framing=lines", &b"\n"[..], 0),
+        ("--framing=null", b"\0", 0),
+        ("--binary", b"", 0),
+        ("--framing=length", b"", 5),
+    ] {
+        let dir = TempDir::new();
+        let server = shared(&[option], &format!("exec cat > {}", dir.text("input")));
+        let clients: Vec<_> = (0..CLIENTS).map(|_| server.open("/")).collect();
+        thread::scope(|scope| {
+            for (id, mut client) in clients.into_iter().enumerate() {
+                scope.spawn(move || {
+                    for number in 0..MESSAGES {
+                        let text = message(id, number);
+                        let kind = if number % 3 == 0 { BINARY } else { TEXT };
+                        // In fragments, so that the others' come in between.
+                        let (front, back) = text.split_at(text.len() / 2);
+                        client.send(kind, front);
+                        client.send(FIN | CONTINUATION, back);
+                    }
+                    client.leave();
+                });
+            }
+        });
+        let total: usize = (0..CLIENTS)
+            .flat_map(|id| (0..MESSAGES).map(move |number| message(id, number).len()))
+            .map(|len| len + end.len() + head_len)
+            .sum();
+        wait_until("all of it is written", || {
+            std::fs::metadata(dir.path("input")).is_ok_and(|it| it.len() as usize >= total)
+        });
+        let input = std::fs::read(dir.path("input")).expect("the input");
+        let came = whole_messages(&input, CLIENTS, end, head_len > 0);
+        assert_eq!(came, [MESSAGES; CLIENTS], "{option}");
+    }
+}
+
+#[test]
+fn a_message_that_breaks_off_leaves_nothing_behind() {
+    for option in ["--framing=lines", "--binary", "--framing=length"] {
+        let dir = TempDir::new();
+        let server = shared(&[option], &format!("exec cat > {}", dir.text("input")));
+        let mut staying = server.open("/");
+        for _ in 0..3 {
+            let mut leaving = server.open("/");
+            leaving.send(TEXT, b"half of a");
+            leaving.send(CONTINUATION, b" message");
+            leaving.wire.reset();
+            staying.send_text("x");
+        }
+        wait_until("the whole ones are there", || {
+            dir.read("input").matches('x').count() == 3
+        });
+        assert!(!dir.read("input").contains("half"), "{option}");
+    }
+}
+
+#[test]
+fn a_full_stdin_stops_all_clients_and_wakes_them_all_again() {
+    const CLIENTS: usize = 8;
+    let dir = TempDir::new();
+    let script = format!(
+        "while [ ! -e {go} ]; do sleep 0.02; done; exec cat > {input}",
+        go = dir.text("go"),
+        input = dir.text("input")
+    );
+    let server = shared(&[], &script);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.open("/")).collect();
+    let before = server.rss_anon();
+    let mut rests = Vec::new();
+    let mut sent = 0;
+    for (id, client) in clients.iter_mut().enumerate() {
+        let unit = masked(FIN | TEXT, &[b'a' + id as u8; 1000]);
+        let (begun, rest) = client.wire.stuff(&unit, 256 << 20);
+        assert!(begun * unit.len() < 256 << 20, "everything was taken");
+        sent += begun;
+        rests.push(rest);
+    }
+    let growth = server.rss_anon().saturating_sub(before);
+    assert!(growth < 1 << 20, "the memory grew by {growth} bytes");
+    write_file(&dir.path("go"), "", 0o644);
+    for (client, rest) in clients.iter_mut().zip(rests) {
+        client.wire.send(&rest);
+    }
+    let total = sent as u64 * 1001;
+    wait_until("all of it is written", || {
+        std::fs::metadata(dir.path("input")).is_ok_and(|it| it.len() >= total)
+    });
+    let input = dir.read("input");
+    assert_eq!(input.lines().count(), sent);
+    for line in input.lines() {
+        let first = line.as_bytes()[0];
+        assert!(line.len() == 1000 && line.bytes().all(|byte| byte == first));
+    }
+}
+
+#[test]
+fn nobody_who_floods_keeps_another_from_being_heard() {
+    const CLIENTS: usize = 4;
+    let dir = TempDir::new();
+    let (go, input) = (dir.text("go"), dir.text("input"));
+    let script = format!(
+        "while [ ! -e {go} ]; do sleep 0.02; done; head -c 8000000 > {input}; exec sleep 1000"
+    );
+    let server = shared(&[], &script);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.open("/")).collect();
+    let floods: Vec<_> = (clients.iter_mut().enumerate())
+        .map(|(id, client)| {
+            let unit = masked(FIN | TEXT, &[b'a' + id as u8; 1000]);
+            client.wire.stuff(&unit, 256 << 20);
+            // More than all that is read.
+            client.wire.send_in_background(unit.repeat(12_000))
+        })
+        .collect();
+    write_file(&dir.path("go"), "", 0o644);
+    wait_until("it has read enough", || {
+        std::fs::metadata(dir.path("input")).is_ok_and(|it| it.len() >= 8_000_000)
+    });
+    let input = dir.read("input");
+    let of = |id: usize| {
+        let letter = (b'a' + id as u8) as char;
+        input
+            .lines()
+            .filter(|line| line.starts_with(letter))
+            .count()
+    };
+    let counts: Vec<_> = (0..CLIENTS).map(of).collect();
+    // A fair share would be two thousand of eight.
+    assert!(counts.iter().all(|&count| count > 500), "{counts:?}");
+    drop(server);
+    for flood in floods {
+        flood.join().expect("the sender");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_the_stdin_is_full_is_noticed() {
+    let server = shared(&[], "sleep 1000");
+    let staying = server.open("/");
+    wait_until("it has started", || server.children().len() == 1);
+    let before = server.descriptors();
+    let unit = masked(FIN | TEXT, &[b'x'; 1000]);
+    let mut client = server.open("/");
+    client.wire.stuff(&unit, 256 << 20);
+    client.wire.reset();
+    server.await_descriptors(before);
+    // An end is heard only where it does not stand behind a full window.
+    let mut client = server.open("/");
+    client.wire.send(&unit.repeat(10));
+    drop(client);
+    server.await_descriptors(before);
+    assert_eq!(server.children().len(), 1, "the command goes on");
+    drop(staying);
+}
+
+// -- The end --------------------------------------------------------------------------------------
+
+#[test]
+fn a_restart_comes_ever_later() {
+    let dir = TempDir::new();
+    let starts = dir.text("starts");
+    let script = format!("echo up; date +%s%N >> {starts}; exit 3");
+    let server = Server::script(&["--shared=eager", "--restart"], &script);
+    for delay in ["250ms", "500ms", "1s", "2s"] {
+        server.await_log(&["started again in", delay]);
+    }
+    let starts: Vec<u64> = (dir.read("starts").lines())
+        .map(|line| line.parse().expect("nanoseconds"))
+        .collect();
+    let gaps: Vec<_> = starts
+        .windows(2)
+        .map(|it| (it[1] - it[0]) / 1_000_000)
+        .collect();
+    for (gap, least) in gaps.iter().zip([250, 500, 1000]) {
+        assert!(*gap >= least - 10, "{gaps:?} ms");
+    }
+    // Until then nobody is served.
+    let response = refusal(&server, 503);
+    assert!(response.header("Retry-After").is_some());
+    assert!(response.text().contains("--restart"), "{}", response.text());
+}
+
+#[test]
+fn a_client_gets_in_again_after_a_restart() {
+    let server = shared(&["--restart"], "read line; echo got $line; exit 3");
+    for round in 0..3 {
+        let mut client = None;
+        wait_until("it is there again", || {
+            client = server.try_open(&server.upgrade("/")).ok();
+            client.is_some()
+        });
+        let mut client = client.expect("it was waited for");
+        client.send_text("x");
+        assert_eq!(client.text(), "got x", "round {round}");
+        assert_eq!(client.close(), (4003, "exit 3".into()));
+    }
+}
+
+#[test]
+fn a_start_that_fails_is_tried_again_ever_later() {
+    let dir = TempDir::new();
+    let path = dir.text("command");
+    let server = Server::start(&["--shared=eager", "--restart", &path]);
+    for delay in ["250ms", "500ms", "1s"] {
+        server.await_log(&["started again in", delay]);
+    }
+    write_file(&dir.path("command"), "#!/bin/sh\nexec cat\n", 0o755);
+    wait_until("it is there", || server.children().len() == 1);
+    server.open("/").round_trip("at last");
+}
+
+#[test]
+fn a_shutdown_ends_all_clients_and_the_command() {
+    let mut server = shared(
+        &["--restart"],
+        "trap '' INT TERM; while :; do sleep 0.1; done",
+    );
+    let mut clients: Vec<_> = (0..5).map(|_| server.open("/")).collect();
+    let command = server.only_child();
+    server.signal(Signal::SIGTERM);
+    for client in &mut clients {
+        client.expect_close("shutdown", 1001);
+    }
+    assert_eq!(server.exit_status().code(), Some(0));
+    assert!(command.is_gone(server.pid()));
+}
+
+#[test]
+fn the_last_client_to_leave_ends_an_idle_server() {
+    let mut server = shared(&["--exit-when-idle"], "exec cat");
+    let (mut first, mut second) = (server.open("/"), server.open("/"));
+    second.send_text("x");
+    assert_eq!((first.text(), second.text()), ("x".into(), "x".into()));
+    let command = server.only_child();
+    first.leave();
+    second.round_trip("still there");
+    second.leave();
+    assert_eq!(server.exit_status().code(), Some(0));
+    assert!(command.is_gone(server.pid()));
+}
+
+#[test]
+fn what_a_grandchild_holds_open_ends_with_the_command() {
+    let server = shared(&[], "read go; sleep 1000 & echo bye; exit 5");
+    let (mut first, mut second) = (server.open("/"), server.open("/"));
+    let start = Instant::now();
+    first.send_text("go");
+    for client in [&mut first, &mut second] {
+        let (texts, close) = client.texts_to_close();
+        assert_eq!(
+            (texts, close),
+            (vec!["bye".into()], (4005, "exit 5".into()))
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(10));
+    server.await_no_children();
+}
