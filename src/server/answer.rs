@@ -142,9 +142,9 @@ impl<S: System> Server<S> {
                 let session = session::offer(request).filter(|_| lingers);
                 // Who comes back is the client that was let in before, whose loss was perhaps not
                 // noticed yet.
-                if !session
+                if session
                     .as_ref()
-                    .is_some_and(|it| self.session(it.token).is_some())
+                    .is_none_or(|it| self.session(it.token).is_none())
                 {
                     let admitted = self.admission.check(client.ip, &self.cx.config);
                     admitted.map_err(fit)?;
