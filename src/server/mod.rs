@@ -134,7 +134,7 @@ impl<S: System> Handler for Server<S> {
 
     fn on_ready(&mut self, token: Token, readiness: Readiness) {
         match Source::from(token) {
-            Source::Listener(index) => self.accept(index),
+            Source::Listener(index) => self.queue_listener(index),
             Source::Signals => self.on_signals(),
             Source::Client(id) => {
                 let id = self
@@ -262,6 +262,12 @@ impl<S: System> Server<S> {
                 Err(error) => return self.starve(index, &error),
             }
         }
+        self.queue_listener(index);
+    }
+
+    /// Connections wait on a listener. Whoever says so, they are accepted from the ready queue, and
+    /// so only once in a turn.
+    fn queue_listener(&mut self, index: u32) {
         let queued = Owner::Listener(index);
         if !self.later.contains(&queued) {
             self.later.push_back(queued);
@@ -333,7 +339,7 @@ impl<S: System> Server<S> {
             Owner::Listener(index) => self.accept(index),
             Owner::Starved => {
                 for index in self.starved.clone() {
-                    self.accept(index);
+                    self.queue_listener(index);
                 }
             }
             Owner::Restart => self.restart_shared(),
