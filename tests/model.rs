@@ -15,7 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use wspipe::config::{Config, Framing, Mode, READ_BUDGET, Stderr};
+use wspipe::config::{
+    ACCEPTS_PER_TURN, Config, Framing, Mode, PIPE_LEN_MAX, READ_BUDGET, SCRATCH_LEN,
+    SPAWNS_PER_TURN, Stderr,
+};
 use wspipe::context::Context;
 use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
@@ -51,6 +54,9 @@ struct World {
     pipe_len: usize,
     /// Clients whose server is ending it all.
     shutting_down: bool,
+    /// Connections accepted, and commands started, in this turn.
+    accepted: usize,
+    spawned: usize,
 }
 
 /// One TCP connection, seen from both ends.
@@ -68,6 +74,8 @@ struct Wire {
     write_was_blocked: bool,
     /// The server has dropped its end.
     dropped: bool,
+    /// Bytes that the server has read in this turn.
+    read: usize,
 }
 
 /// One command.
@@ -102,6 +110,12 @@ struct SimChild {
     /// The server was told that nothing of its process group is left.
     found_gone: bool,
     stdout_dropped: bool,
+    /// It takes in whatever comes, at once.
+    devours: bool,
+    /// It, or somebody who has left its group and holds the pipe, prints faster than anyone reads.
+    floods: bool,
+    /// Bytes that the server has read of its outputs in this turn.
+    read: usize,
 }
 
 type Shared = Rc<RefCell<World>>;
@@ -126,7 +140,9 @@ impl Read for SimSocket {
         if wire.reset {
             return Err(ErrorKind::ConnectionReset.into());
         }
-        take(&mut wire.upstream, wire.upstream_end, buffer)
+        let n = take(&mut wire.upstream, wire.upstream_end, buffer)?;
+        wire.read += n;
+        Ok(n)
     }
 }
 
@@ -194,6 +210,9 @@ impl Write for SimStdin {
         if !child.stdin_open {
             return Err(ErrorKind::BrokenPipe.into());
         }
+        if child.devours {
+            return Ok(bytes.len());
+        }
         let n = bytes.len().min(child.stdin_room);
         child.stdin_room -= n;
         child.stdin.extend(&bytes[..n]);
@@ -219,6 +238,15 @@ impl Drop for SimStdin {
 impl Read for SimOutput {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let child = &mut self.0.borrow_mut().children[self.1];
+        if child.floods {
+            let lines = b"y\n".iter().cycle();
+            buffer
+                .iter_mut()
+                .zip(lines)
+                .for_each(|(slot, y)| *slot = *y);
+            child.read += buffer.len();
+            return Ok(buffer.len());
+        }
         let ended = !child.alive && !child.grandchild;
         let (bytes, room) = match self.2 {
             Pipe::Stdout => (&mut child.stdout, &mut child.stdout_room),
@@ -226,6 +254,7 @@ impl Read for SimOutput {
         };
         let n = take(bytes, ended, buffer)?;
         *room += n;
+        child.read += n;
         Ok(n)
     }
 }
@@ -253,6 +282,7 @@ impl System for Sim {
         }
         let wire = world.backlog.pop_front();
         let wire = wire.ok_or(ErrorKind::WouldBlock)?;
+        world.accepted += 1;
         Ok((
             SimSocket(self.0.clone(), wire),
             ([127, 0, 0, 1], 40_000).into(),
@@ -297,6 +327,7 @@ impl System for Sim {
             world.failing_forks -= 1;
             return Err(SpawnError::Exhausted(ErrorKind::WouldBlock.into()));
         }
+        world.spawned += 1;
         let index = world.children.len();
         let pid = world.free_pid();
         let (pipe_len, logged) = (world.pipe_len, spawn.stderr == Stderr::Log);
@@ -323,6 +354,9 @@ impl System for Sim {
             printed: 0,
             found_gone: false,
             stdout_dropped: false,
+            devours: false,
+            floods: false,
+            read: 0,
         });
         let shared = || self.0.clone();
         Ok(Child {
@@ -447,12 +481,32 @@ impl World {
         }
     }
 
+    /// A turn begins, in which nothing has been done yet.
+    fn begin_turn(&mut self) {
+        (self.accepted, self.spawned) = (0, 0);
+        self.sockets.iter_mut().for_each(|wire| wire.read = 0);
+        self.children.iter_mut().for_each(|child| child.read = 0);
+    }
+
+    /// In one turn nobody got more than a share: a source that is always ready does not lock the
+    /// others out. Who is read has its budget for each of its edges, and once more from the ready
+    /// queue.
+    fn check_turn(&self) {
+        let (accepted, spawned) = (self.accepted, self.spawned);
+        assert!(accepted <= ACCEPTS_PER_TURN, "{accepted} accepted");
+        assert!(spawned <= SPAWNS_PER_TURN, "{spawned} spawned");
+        let read = self.sockets.iter().map(|wire| wire.read);
+        let read = read.chain(self.children.iter().map(|child| child.read));
+        let read = read.max().unwrap_or(0);
+        assert!(read <= 4 * (READ_BUDGET + SCRATCH_LEN), "{read} bytes read");
+    }
+
     fn end_child(&mut self, index: usize, exit: Exit) {
         let child = &mut self.children[index];
         if std::mem::replace(&mut child.alive, false) {
             child.stdin_open = false;
             let (pid, id) = (child.pid, child.id);
-            let ended = !child.grandchild;
+            let ended = !child.grandchild && !child.floods;
             self.exits.push_back((pid, exit));
             self.notices.push_back(Notice::ChildEnded);
             self.edges.push((Source::Signals, Readiness::READABLE));
@@ -725,10 +779,14 @@ impl Shape {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let world = Shared::default();
-        world.borrow_mut().listening = true;
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let shape = Shape::of(&mut random);
+        Run::with(shape, random)
+    }
+
+    fn with(shape: Shape, mut random: Random) -> Self {
+        let world = Shared::default();
+        world.borrow_mut().listening = true;
         let config = shape.config.clone();
         world.borrow_mut().pipe_len = match shape.scale {
             1 => 300,
@@ -768,6 +826,7 @@ impl Run {
     /// One turn: the edges so far, in any order, are the batch.
     fn turn(&mut self) {
         let mut edges = std::mem::take(&mut self.world.borrow_mut().edges);
+        self.world.borrow_mut().begin_turn();
         self.server.begin_turn(self.now);
         while !edges.is_empty() {
             let (source, readiness) = edges.swap_remove(self.random.below(edges.len()));
@@ -775,6 +834,7 @@ impl Run {
             self.server.on_ready(source.into(), readiness);
         }
         self.next = self.server.end_turn();
+        self.world.borrow().check_turn();
         let census = self.server.census();
         let config = &self.shape.config;
         assert!(census.processes <= config.processes_max, "{census:?}");
@@ -802,6 +862,11 @@ impl Run {
 
     fn connect(&mut self) {
         let command = self.random.one_in(2);
+        self.connect_to(command);
+    }
+
+    /// A client asks for the command, or for the echo.
+    fn connect_to(&mut self, command: bool) {
         let path = if command { "/ws" } else { "/echo" };
         let mut world = self.world.borrow_mut();
         if !world.listening {
@@ -1242,6 +1307,152 @@ impl Run {
         }
     }
 }
+
+// -- What one turn may do -------------------------------------------------------------------------
+
+impl Run {
+    /// Without anything at random.
+    fn plain() -> Self {
+        let config = Config {
+            mode: Mode::Demo,
+            high_water: 2000,
+            message_len_max: 5000,
+            log_level: Level::Error,
+            ..Config::default()
+        };
+        let shape = Shape {
+            scale: 1,
+            steps: 0,
+            shutdown_at: None,
+            config,
+        };
+        Run::with(shape, Random(1))
+    }
+
+    /// A client of the command, alone, and what the command is like.
+    fn with_command(prepare: impl FnOnce(&mut SimChild)) -> Self {
+        let mut run = Run::plain();
+        run.connect_to(true);
+        run.settle();
+        prepare(&mut run.world.borrow_mut().children[0]);
+        run.await_upgrades();
+        run
+    }
+
+    /// Waits until every client has its handshake answered.
+    fn await_upgrades(&mut self) {
+        for index in 0..self.peers.len() {
+            while !self.peers[index].upgraded {
+                self.settle();
+                let before = self.peers[index].received.len();
+                self.receive(index, usize::MAX);
+                let more = self.peers[index].received.len() > before;
+                assert!(more || self.peers[index].upgraded, "peer {index}");
+            }
+        }
+    }
+
+    /// Takes what the first client has been sent, and makes room for as much as `room`.
+    fn take_all(&mut self, room: usize) -> Vec<u8> {
+        let mut world = self.world.borrow_mut();
+        let socket = &mut world.sockets[0];
+        socket.room = room;
+        let bytes = socket.downstream.drain(..).collect();
+        if let Some(id) = socket.id {
+            world.edge(Source::Client(id), Readiness::WRITABLE);
+        }
+        bytes
+    }
+}
+
+/// Whatever number of handshakes waits, few commands are started at once: each takes the time of
+/// hundreds of messages, in which nobody else is served.
+#[test]
+fn many_handshakes_at_once_are_spread_over_turns() {
+    let mut run = Run::plain();
+    for _ in 0..100 {
+        run.connect_to(true);
+    }
+    // No turn starts more than its share, which is looked at behind every turn.
+    let mut turns = 0;
+    while run.world.borrow().children.len() < 100 {
+        run.turn();
+        turns += 1;
+        assert!(turns < 100, "they wait for ever");
+    }
+    assert!(turns >= 100 / SPAWNS_PER_TURN, "{turns} turns");
+    run.await_upgrades();
+}
+
+/// However often a listener tells that connections wait, it does not get more turns by that.
+#[test]
+fn a_listener_has_one_place_in_the_queue() {
+    let mut run = Run::plain();
+    for _ in 0..4000 {
+        run.connect_to(false);
+    }
+    run.world.borrow_mut().edges.clear();
+    while !run.world.borrow().backlog.is_empty() {
+        let edge = (Source::Listener(0), Readiness::READABLE);
+        run.world.borrow_mut().edges.push(edge);
+        run.turn();
+    }
+    run.settle();
+    assert_eq!(run.server.census().clients, 4000);
+}
+
+/// A client is not read without end because its command takes in everything at once.
+#[test]
+fn a_command_that_devours_its_input_gets_no_more_than_a_share() {
+    let mut run = Run::with_command(|child| child.devours = true);
+    let message = frame(true, 2, &[7; 1000]);
+    let mut world = run.world.borrow_mut();
+    world.sockets[0].upstream = message.repeat(4000).into();
+    world.readable(0);
+    drop(world);
+    while !run.world.borrow().sockets[0].upstream.is_empty() {
+        run.turn();
+        assert!(run.next == Next::Poll || run.world.borrow().sockets[0].upstream.is_empty());
+    }
+}
+
+/// Nor is a command's output because its client takes in everything at once.
+#[test]
+fn a_command_that_prints_without_end_gets_no_more_than_a_share() {
+    /// As good as endless, but for a server that would go on for ever.
+    const ROOM: usize = 16 << 20;
+    let mut run = Run::with_command(|child| child.floods = true);
+    run.take_all(ROOM);
+    let id = run.world.borrow().children[0].id.expect("it is watched");
+    let edge = (Source::Stdout(id), Readiness::READABLE);
+    run.world.borrow_mut().edges.push(edge);
+    for _ in 0..10 {
+        run.turn();
+        assert_eq!(run.next, Next::Poll);
+        assert!(run.take_all(ROOM).len() >= READ_BUDGET);
+    }
+}
+
+/// Who has left the command's group, holds its pipe and prints for ever does not keep the client
+/// from hearing how the command ended.
+#[test]
+fn a_flood_of_somebody_else_does_not_hold_the_close_frame_back() {
+    let mut run = Run::with_command(|child| child.floods = true);
+    run.world.borrow_mut().end_child(0, Exit::Status(3));
+    let close = [&[0x88, 8][..], &4003_u16.to_be_bytes(), b"exit 3"].concat();
+    let mut received = 0;
+    loop {
+        run.settle();
+        let bytes = run.take_all(100_000);
+        received += bytes.len();
+        if bytes.ends_with(&close) {
+            break;
+        }
+        assert!(received < 10 * PIPE_LEN_MAX, "{received} bytes came");
+    }
+}
+
+// -- Everything at random --------------------------------------------------------------------------
 
 fn run(seed: u64) {
     let mut run = Run::new(seed);

@@ -127,10 +127,15 @@ impl Wire {
 
     /// One read. The number of bytes; 0 at the end.
     fn fill(&mut self) -> std::io::Result<usize> {
+        self.fill_with(64 * 1024)
+    }
+
+    /// One read of at most `len_max` bytes.
+    fn fill_with(&mut self, len_max: usize) -> std::io::Result<usize> {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         let len = self.bytes.len();
-        self.bytes.resize(len + 64 * 1024, 0);
+        self.bytes.resize(len + len_max, 0);
         let result = loop {
             match self.stream.read(&mut self.bytes[len..]) {
                 // A read with a time-out is not begun again by itself (signal(7)).
@@ -140,6 +145,15 @@ impl Wire {
         };
         self.bytes.truncate(len + *result.as_ref().unwrap_or(&0));
         result
+    }
+
+    /// What one read of at most `len` bytes returns; empty at the end of the stream.
+    #[track_caller]
+    pub fn read_at_most(&mut self, len: usize) -> Vec<u8> {
+        if self.unread().is_empty() {
+            self.fill_with(len).expect("a read");
+        }
+        self.take(len.min(self.unread().len()))
     }
 
     /// The next `len` bytes, left where they are.
