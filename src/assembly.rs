@@ -6,38 +6,34 @@ use crate::outbox::Pool;
 /// read and never pass through here: they are used where they lie.
 #[derive(Default)]
 pub struct Assembly {
-    /// Boxed, because nearly no client has any.
-    partial: Option<Box<Partial>>,
-}
-
-struct Partial {
-    bytes: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Assembly {
     /// An assembly without chunks; it allocates nothing.
     pub const fn new() -> Self {
-        Self { partial: None }
+        Self {
+            partial: Vec::new(),
+        }
     }
 
     /// Adds a chunk. When it is the `last`, gives the whole message; [`Assembly::clear`] is then
     /// due before the next chunk. How long a message may be is checked where frames are read.
     pub fn add<'a>(&'a mut self, chunk: &'a [u8], last: bool, pool: &mut Pool) -> Option<&'a [u8]> {
-        if self.partial.is_none() && last {
+        if self.partial.is_empty() && last {
             return Some(chunk);
         }
-        let partial = self.partial.get_or_insert_with(|| {
-            let bytes = pool.take();
-            Box::new(Partial { bytes })
-        });
-        partial.bytes.extend_from_slice(chunk);
-        last.then_some(&partial.bytes)
+        if self.partial.capacity() == 0 {
+            self.partial = pool.take();
+        }
+        self.partial.extend_from_slice(chunk);
+        last.then_some(&self.partial)
     }
 
     /// Forgets what was added and returns the buffer.
     pub fn clear(&mut self, pool: &mut Pool) {
-        if let Some(partial) = self.partial.take() {
-            pool.give_back(partial.bytes);
+        if self.partial.capacity() > 0 {
+            pool.give_back(std::mem::take(&mut self.partial));
         }
     }
 }
@@ -61,7 +57,7 @@ mod tests {
             Some(&b"in pieces"[..])
         );
         assembly.clear(&mut pool);
-        assert!(assembly.partial.is_none(), "the buffer went back");
+        assert_eq!(assembly.partial.capacity(), 0, "the buffer went back");
         assert_eq!(assembly.add(b"", true, &mut pool), Some(&b""[..]));
     }
 }

@@ -17,7 +17,7 @@ pub struct Record {
     /// The address of the peer: the client's, or that of a proxy in front of it.
     pub peer: SocketAddr,
     /// Where the client is, as the proxy says that is the peer; `None`: it is the peer itself.
-    pub client: Option<Remote>,
+    pub client: Option<Box<Remote>>,
     /// The path it asked for, as it came, without the query: that may hold a secret. Empty until
     /// the opening handshake is done, which no path of a request is.
     pub path: Box<str>,
@@ -117,7 +117,9 @@ impl Record {
 
     /// The address that counts as the client's own.
     pub fn ip(&self) -> IpAddr {
-        self.client.map_or(self.peer.ip(), |client| client.ip)
+        self.client
+            .as_deref()
+            .map_or(self.peer.ip(), |client| client.ip)
     }
 
     /// The line of the log.
@@ -204,10 +206,10 @@ mod tests {
             "closed peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77 \
              duration=1.234 in=3/1 out=12/1 code=1000 exit=\"exit 0\""
         );
-        record.client = Some(Remote {
+        record.client = Some(Box::new(Remote {
             ip: "2001:db8::9".parse().unwrap(),
             port: None,
-        });
+        }));
         assert!(
             (record.line(now).to_string())
                 .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")

@@ -100,7 +100,7 @@ impl<S: System> Server<S> {
         let has_channel = process.is_some_and(|process| process.channel.is_some());
         let record = client.record_mut();
         record.open(path, name.zip(pid), self.cx.now);
-        record.client = remote;
+        record.client = remote.map(Box::new);
         self.admission.enter(record.ip(), &self.cx.config);
         client.open(process_id, has_channel, self.cx.now);
         if lost {
