@@ -55,7 +55,7 @@ fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     let mut client = open_narrow(&server);
     let start = Instant::now();
     let mut bytes = Vec::new();
-    // A close frame with a code and `exit 7` is 10 bytes, and no `x` is in it.
+    // Nothing that is printed looks like it.
     let close = [&[0x88, 8][..], &4007_u16.to_be_bytes(), b"exit 7"].concat();
     while !bytes.ends_with(&close) {
         let read = client.wire.read_at_most(10_000);
@@ -67,8 +67,8 @@ fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     }
     let waited = start.elapsed();
     assert!(waited > Duration::from_millis(1200), "read in {waited:?}");
-    let lost = bytes.iter().filter(|byte| **byte == b'x').count();
-    assert_eq!(lost, 1_200_000 + 1, "with the one in the reason");
+    let count = bytes.iter().filter(|byte| **byte == b'x').count();
+    assert_eq!(count, 1_200_000 + 1, "with the one of `exit`");
     client
         .wire
         .try_send(&masked(FIN | CLOSE, &4007_u16.to_be_bytes()));
@@ -211,13 +211,13 @@ fn an_interrupt_that_was_ignored_at_start_is_ignored() {
 
 // -- The log ----------------------------------------------------------------------------------------
 
-/// A line with `code=1006` did not say why the connection was lost.
-/// How a client leaves; it may stay at hand.
-type Leave = fn(Client) -> Option<Client>;
+/// How a client is lost; it may stay at hand.
+type Lose = fn(Client) -> Option<Client>;
 
+/// A line with `code=1006` did not say why the connection was lost.
 #[test]
 fn the_log_says_why_a_connection_was_lost() {
-    let cases: [(&[&str], Leave, &str); 4] = [
+    let cases: [(&[&str], Lose, &str); 4] = [
         (&["cat"], hung_up, "the peer hung up"),
         (&["cat"], reset, "connection reset"),
         (
