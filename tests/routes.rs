@@ -169,7 +169,7 @@ fn plain_requests_are_told_what_is_there() {
     assert_eq!(get("/.wspipe/console.js").status, 200);
     let config = get("/.wspipe/config.json").text();
     assert!(
-        config.contains(r#""shell":{"path":"r","command":"cat","binary":false}"#)
+        config.contains(r#""shell":{"path":"r","command":"cat","binary":false,"#)
             && config.contains(r#""endpoints":[{"path":"r","command":"cat"}]"#),
         "{config}"
     );
