@@ -399,6 +399,27 @@ fn once_ends_when_nobody_has_come_back() {
 // -- The secret -----------------------------------------------------------------------------------
 
 #[test]
+fn who_comes_back_having_received_nothing_is_told_when_the_session_is_gone() {
+    let server = Server::script(&["--linger=30"], "exec cat");
+    let offer = |protocols: &str| {
+        let request = server.upgrade("/");
+        let request = request.add("Sec-WebSocket-Protocol", protocols);
+        server.try_open(&request).ok().expect("served")
+    };
+    let name = protocol(TOKEN, 0);
+    let resumed = format!("{name}, wspipe.resume");
+    let client = offer(&resumed);
+    let named = client.response.header("Sec-WebSocket-Protocol");
+    assert_eq!(named, Some(name.as_str()), "the session, not what is asked");
+    assert_lost(client);
+    assert!(server.children().is_empty(), "no other command is started");
+    offer(&name).wire.reset();
+    let mut client = offer(&resumed);
+    assert_eq!(client.text(), "{\"received\":0}", "the session is there");
+    client.round_trip("on");
+}
+
+#[test]
 fn the_token_is_neither_logged_nor_in_the_environment() {
     let options = ["--linger=30", "--log-level=debug", "--subprotocol=chat"];
     let server = Server::script(&options, "env; echo end; exec cat");

@@ -10,6 +10,10 @@ import { Session } from "./session.js";
 const NO_CLOSE_FRAME = 1006;
 const OUTPUT_LOST = 4410;
 
+// Offered beside the session's name by a page that comes back: one that has received nothing would else look like a newcomer,
+// and get another command without being told.
+const RESUME = "wspipe.resume";
+
 // How long to wait before another attempt: doubled each time, and never quite the same, so that the pages of a server that
 // was gone do not all come back at once.
 const DELAY_MIN_MS = 250;
@@ -64,13 +68,18 @@ export class Link {
   }
 
   #connect() {
-    const socket = new WebSocket(this.#url, this.#session ? [this.#session.protocol] : []);
+    const socket = new WebSocket(this.#url, this.#protocols());
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#opened();
     socket.onmessage = ({ data }) => (this.#lostAt === null ? this.#received(data) : this.#welcomed(data));
     socket.onclose = (ending) => this.#closed(ending);
     this.#socket = socket;
     if (this.#lostAt !== null) this.#timer = setTimeout(() => this.#late(), ATTEMPT_MS);
+  }
+
+  #protocols() {
+    if (this.#session === null) return [];
+    return this.#lostAt === null ? [this.#session.protocol] : [this.#session.protocol, RESUME];
   }
 
   #opened() {
@@ -98,7 +107,7 @@ export class Link {
     for (const message of missing) this.#socket.send(message);
   }
 
-  // A session of which nothing was received yet begins anew when the server knows it no more, and then without a welcome.
+  // No welcome came, or not even an opening.
   #late() {
     if (this.#socket.readyState === WebSocket.OPEN) this.#abandon();
     else this.#socket.close();

@@ -3,7 +3,8 @@
 //! A page can neither read nor set a header of the opening handshake, but it can offer
 //! sub-protocols, of which the server names one in its answer. And only the client knows what has
 //! reached it. So it offers `wspipe.session.TOKEN.RECEIVED`: 32 hexadecimal digits that it drew
-//! from a CSPRNG, and how many messages of the session it has received so far.
+//! from a CSPRNG, and how many messages of the session it has received so far. One that comes back
+//! says so with a second offer, [`RESUME`]: having received nothing yet, it looks like a newcomer.
 
 use std::fmt;
 
@@ -11,6 +12,10 @@ use super::head::Request;
 
 /// The beginning of every such sub-protocol.
 const PREFIX: &str = "wspipe.session.";
+
+/// What a client offers beside the name of a session that it comes back to, so that it is told
+/// when that session is gone, and does not get a new one.
+const RESUME: &str = "wspipe.resume";
 
 /// The hexadecimal digits of a token.
 const TOKEN_DIGITS: usize = 32;
@@ -22,6 +27,8 @@ pub struct SessionOffer<'a> {
     pub token: Token,
     /// How many messages of the session it has received.
     pub received: u64,
+    /// Whether the client comes back to it: a new session is not what it wants.
+    pub resumes: bool,
     /// The sub-protocol as it was offered, to be named in the answer.
     pub protocol: &'a str,
 }
@@ -38,7 +45,10 @@ impl fmt::Debug for Token {
 
 /// The session that the request offers, if it offers one; of several the first.
 pub fn offer<'a>(request: &Request<'a>) -> Option<SessionOffer<'a>> {
-    request.list("Sec-WebSocket-Protocol").find_map(parse)
+    let protocols = || request.list("Sec-WebSocket-Protocol");
+    let mut offer = protocols().find_map(parse)?;
+    offer.resumes |= protocols().any(|protocol| protocol == RESUME.as_bytes());
+    Some(offer)
 }
 
 /// Whether a sub-protocol is the name of a session, well-formed or not. Such a name is a secret.
@@ -55,9 +65,11 @@ fn parse(protocol: &[u8]) -> Option<SessionOffer<'_>> {
     if token.len() != TOKEN_DIGITS || !all_hex || !all_digits {
         return None;
     }
+    let received = received.parse().ok()?;
     Some(SessionOffer {
         token: Token(u128::from_str_radix(token, 16).ok()?),
-        received: received.parse().ok()?,
+        received,
+        resumes: received > 0,
         protocol,
     })
 }
@@ -97,6 +109,24 @@ mod tests {
         ] {
             assert_eq!(offered(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn who_comes_back_says_so() {
+        let resumes = |protocols: &str| {
+            let head = format!(
+                "GET / HTTP/1.1\r\nHost: localhost\r\nSec-WebSocket-Protocol: {protocols}\r\n\r\n"
+            );
+            let request = Request::parse(head.as_bytes(), 8).unwrap();
+            offer(&request).map(|offer| offer.resumes)
+        };
+        const NAME: &str = "wspipe.session.0123456789abcdef0123456789ABCDEF";
+        assert_eq!(resumes(&format!("{NAME}.0")), Some(false));
+        assert_eq!(resumes(&format!("{NAME}.1")), Some(true));
+        assert_eq!(resumes(&format!("{NAME}.0, wspipe.resume")), Some(true));
+        assert_eq!(resumes(&format!("wspipe.resume, {NAME}.0")), Some(true));
+        assert_eq!(resumes(&format!("{NAME}.0, wspipe.resumed")), Some(false));
+        assert_eq!(resumes("wspipe.resume"), None, "of no session");
     }
 
     #[test]

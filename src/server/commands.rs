@@ -75,7 +75,7 @@ impl<S: System> Server<S> {
                 Some(process) => {
                     return Ok(found(command.name, process, Some(session.received)));
                 }
-                None if session.received > 0 => return Ok(Behind::Lost),
+                None if session.resumes => return Ok(Behind::Lost),
                 None => {
                     let channel = Channel::new(Some(session.token), &self.cx.config);
                     Audience::Channel(channel)
