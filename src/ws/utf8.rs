@@ -1,4 +1,9 @@
 //! Whether bytes that come in pieces are UTF-8.
+//!
+//! The standard library's validation goes through text that is not ASCII character by character.
+//! Here most of a long text is looked at in blocks, each byte with the three before it, by
+//! comparisons alone: without a branch, the compiler makes vector instructions of them. A block
+//! only says that something is wrong; what and where, the standard library is asked.
 
 use std::str;
 
@@ -10,8 +15,8 @@ pub struct NotUtf8;
 ///
 /// A message's fragments, and the reads that bring them, may cut a character anywhere (RFC 6455
 /// section 5.6 binds only the whole message). So the bytes of a character that has begun and not
-/// ended are kept here; there are three of them at most. Everything else goes straight through
-/// the standard library's validation, which takes ASCII many bytes at a time.
+/// ended are kept here; there are three of them at most. Everything else is validated where it
+/// lies.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8 {
     begun: [u8; 3],
@@ -40,11 +45,12 @@ impl Utf8 {
         } else {
             self.push_begun(bytes)?
         };
-        match str::from_utf8(bytes) {
+        let rest = &bytes[well_formed_prefix(bytes)..];
+        match str::from_utf8(rest) {
             Ok(_) => Ok(()),
             // No length says: the end came too early. More may come.
             Err(error) if error.error_len().is_none() => {
-                self.begin(&bytes[error.valid_up_to()..]);
+                self.begin(&rest[error.valid_up_to()..]);
                 Ok(())
             }
             Err(_) => Err(NotUtf8),
@@ -86,6 +92,73 @@ impl Utf8 {
 }
 
 const _: () = assert!(size_of::<Utf8>() == 4);
+
+/// How many bytes are looked at together: as many vector registers as the compiler can keep busy.
+const BLOCK_LEN: usize = 64;
+
+/// How far back a byte has to look: a character has at most four bytes.
+const BEFORE_LEN: usize = 3;
+
+/// A length up to which `bytes` are whole characters, found block by block. What is left is less
+/// than two blocks, or has something wrong in its first.
+fn well_formed_prefix(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    // Before the first byte there is nothing that could have begun, as behind ASCII.
+    let mut first = [0; BEFORE_LEN + BLOCK_LEN];
+    if let Some(block) = bytes.first_chunk::<BLOCK_LEN>() {
+        first[BEFORE_LEN..].copy_from_slice(block);
+        let mut window = &first;
+        while !has_flaw(window) {
+            at += BLOCK_LEN;
+            let Some(next) = bytes[at - BEFORE_LEN..].first_chunk() else {
+                break;
+            };
+            window = next;
+        }
+    }
+    at - begun_len(&bytes[..at])
+}
+
+/// How many bytes of a character that has begun and not ended stand at the end of `bytes`, in
+/// which nothing else is wrong.
+fn begun_len(bytes: &[u8]) -> usize {
+    let is_begun = |len: usize| {
+        let head = bytes.len().checked_sub(len).map(|at| bytes[at]);
+        // The head of a character of more than `len` bytes.
+        head.is_some_and(|head| head >= [0xc0, 0xe0, 0xf0][len - 1])
+    };
+    (1..=BEFORE_LEN).find(|&len| is_begun(len)).unwrap_or(0)
+}
+
+/// Whether anything in a block is wrong, given the bytes before it. A character that it ends
+/// within is not.
+fn has_flaw(window: &[u8; BEFORE_LEN + BLOCK_LEN]) -> bool {
+    if window.iter().fold(0, |all, byte| all | byte) < 0x80 {
+        return false;
+    }
+    let mut found = false;
+    for at in 0..BLOCK_LEN {
+        found |= is_flaw(window[at], window[at + 1], window[at + 2], window[at + 3]);
+    }
+    found
+}
+
+/// Whether `byte` cannot stand behind the three before it: RFC 3629, section 4, as comparisons.
+/// Every operator is of the kind that looks at both of its sides, so there is no branch.
+#[inline]
+fn is_flaw(third_last: u8, second_last: u8, last: u8, byte: u8) -> bool {
+    let tail_is_due = (last >= 0xc0) | (second_last >= 0xe0) | (third_last >= 0xf0);
+    let is_tail = byte & 0xc0 == 0x80;
+    // Heads of characters that a shorter one encodes, and of those above U+10FFFF.
+    let is_no_head = (byte & 0xfe == 0xc0) | (byte >= 0xf5);
+    // Where the head allows only some tails: else it would be overlong (E0, F0), a surrogate (ED),
+    // or above U+10FFFF (F4).
+    let is_other_tail = ((last == 0xe0) & (byte < 0xa0))
+        | ((last == 0xed) & (byte >= 0xa0))
+        | ((last == 0xf0) & (byte < 0x90))
+        | ((last == 0xf4) & (byte >= 0x90));
+    (tail_is_due != is_tail) | is_no_head | is_other_tail
+}
 
 #[cfg(test)]
 mod tests {
@@ -224,6 +297,50 @@ mod tests {
         }
     }
 
+    /// Faults and ends at every place of a text of several blocks.
+    #[test]
+    fn long_texts() {
+        let text =
+            "a é€😀Ж語𝄞ß한🦀 plain ASCII, more than a block of it, before and after ".repeat(4);
+        for bytes in [text.as_bytes(), &text.as_bytes()[1..], &[b'x'; 300]] {
+            for at in 0..bytes.len() {
+                assert_eq!(verdict([&bytes[..at]]), reference(&bytes[..at]), "{at}");
+                for fault in [0x00, 0x80, 0xbf, 0xc0, 0xc2, 0xe0, 0xed, 0xf0, 0xf4, 0xf5] {
+                    let mut bytes = bytes.to_vec();
+                    bytes[at] = fault;
+                    let expected = reference(&bytes);
+                    assert_eq!(verdict([&bytes[..]]), expected, "{fault:x} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_character_within_a_block() {
+        for character in '\0'..=char::MAX {
+            let mut bytes = [b'x'; 80];
+            character.encode_utf8(&mut bytes[20..]);
+            assert_eq!(well_formed_prefix(&bytes), 64, "{character:?}");
+        }
+    }
+
+    #[test]
+    fn every_three_bytes_within_a_block() {
+        for one in 0x80..=0xff {
+            for two in 0..=0xff {
+                for three in [0x41, 0x80, 0xbf, 0xc2] {
+                    let mut bytes = [b'x'; 80];
+                    bytes[20..23].copy_from_slice(&[one, two, three]);
+                    assert_eq!(
+                        verdict([&bytes[..]]),
+                        reference(&bytes),
+                        "{one:x} {two:x} {three:x}"
+                    );
+                }
+            }
+        }
+    }
+
     #[test]
     fn random_texts_with_random_faults_in_random_pieces() {
         for_each_seed(500, |random| {
@@ -239,7 +356,7 @@ mod tests {
                 '\u{800}',
                 '\u{10000}',
             ];
-            let len = random.below(60);
+            let len = random.below(160);
             let mut bytes: Vec<u8> = (0..len)
                 .map(|_| random.pick(&alphabet))
                 .collect::<String>()
