@@ -1,4 +1,4 @@
-//! A message put together from the chunks it arrives in: [`Assembly`].
+//! A message, or a long piece of one, put together from the chunks it arrives in: [`Assembly`].
 
 use crate::outbox::Pool;
 
@@ -17,7 +17,17 @@ impl Assembly {
         }
     }
 
-    /// Adds a chunk. When it is the `last`, gives the whole message; [`Assembly::clear`] is then
+    /// How many bytes were added.
+    pub fn len(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.partial.is_empty()
+    }
+
+    /// Adds a chunk. When it is the `last`, gives all that was added; [`Assembly::clear`] is then
     /// due before the next chunk. How long a message may be is checked where frames are read.
     pub fn add<'a>(&'a mut self, chunk: &'a [u8], last: bool, pool: &mut Pool) -> Option<&'a [u8]> {
         if self.partial.is_empty() && last {

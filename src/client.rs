@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use crate::assembly::Assembly;
 use crate::channel::Batch;
-use crate::config::{Config, Framing, READ_BUDGET};
+use crate::config::{Config, FRAGMENT_LEN, Framing, READ_BUDGET};
 use crate::context::Context;
 use crate::farewell::{self, Farewell};
 use crate::framing::{Fault, Piece};
@@ -428,16 +428,23 @@ impl<S: Socket> Client<S> {
                         stdin.push(framing, kind, bytes, &mut cx.pool);
                         continue;
                     }
-                    let Some(message) = assembly.add(bytes, last, &mut cx.pool) else {
+                    // An echo of a long message leaves in fragments, so that it need not be kept;
+                    // what a command gets is whole.
+                    let enough = match *sink {
+                        Sink::Echo => last || assembly.len() + bytes.len() >= FRAGMENT_LEN,
+                        Sink::Process => last,
+                    };
+                    let Some(bytes) = assembly.add(bytes, enough, &mut cx.pool) else {
                         continue;
                     };
                     match (*sink, &mut stdin) {
                         (Sink::Echo, _) => {
-                            record.sent.count(message.len(), true);
-                            ws.send(kind, message, out);
+                            record.sent.count(bytes.len(), last);
+                            let first = !ws.is_sending();
+                            ws.send_fragment(kind, first, last, bytes, out);
                         }
                         (Sink::Process, Some(stdin)) => {
-                            stdin.push(framing, kind, message, &mut cx.pool);
+                            stdin.push(framing, kind, bytes, &mut cx.pool);
                         }
                         (Sink::Process, None) => {}
                     }

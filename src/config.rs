@@ -427,13 +427,14 @@ pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 pub const BATCH_LEN: usize = 1024;
 
 /// How many empty buffers the pool keeps for the next outbox that needs one.
-pub const POOL_BUFFERS_MAX: usize = 64;
+pub const POOL_BUFFERS_MAX: usize = 16;
 
-/// A buffer that grew beyond this many bytes is freed, not kept in the pool.
-pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024;
+/// A buffer that grew beyond this many bytes is freed, not kept in the pool. What waits in an
+/// outbox is seldom more: a default high-water mark and a scratch buffer full, with their headers.
+pub const POOL_BUFFER_LEN_MAX: usize = 2 * SCRATCH_LEN + 1024;
 
-/// A message of the command's longer than this many bytes goes out in fragments (RFC 6455, section
-/// 5.4); with `--stderr=json` in several messages.
+/// A message longer than this many bytes goes out in fragments (RFC 6455, section 5.4), be it the
+/// command's or an echo; with `--stderr=json` in several messages.
 pub const FRAGMENT_LEN: usize = 64 * 1024;
 
 /// How much of a command's output is read at once with `--stderr=json`. An empty line of one byte

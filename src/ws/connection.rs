@@ -97,6 +97,12 @@ impl Connection {
         self.state
     }
 
+    /// Whether a message of ours has begun and not ended.
+    #[inline]
+    pub const fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
     /// The next thing that the peer did, from the front of `input`, which is consumed as far as it
     /// was looked at. Payload is unmasked where it lies.
     ///
