@@ -90,7 +90,7 @@ struct Open {
     whole: bool,
     /// How much more than the high-water mark may wait for it, of what it was sent at once when it
     /// came; until nothing waits for the first time.
-    catching_up: usize,
+    catching_up: u32,
     /// Whether the socket is not read because of back-pressure.
     paused: bool,
     /// When a part of a message last passed, either way.
@@ -490,7 +490,8 @@ impl<S: Socket> Client<S> {
     /// has not fallen behind by them.
     pub fn catch_up(&mut self, batch: &Batch, cx: &mut Context) {
         if let Phase::Open(open) = &mut self.phase {
-            open.catching_up = self.outbox.len() + batch.frames.len();
+            let waiting = self.outbox.len() + batch.frames.len();
+            open.catching_up = u32::try_from(waiting).unwrap_or(u32::MAX);
             self.send_batch(batch, cx);
         }
     }
@@ -501,7 +502,8 @@ impl<S: Socket> Client<S> {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
-        let queue_max = cx.config.high_water.saturating_add(open.catching_up);
+        let catching_up = open.catching_up as usize;
+        let queue_max = cx.config.high_water.saturating_add(catching_up);
         if self.outbox.is_full(queue_max) {
             let reason = "too slow: more than --high-water was waiting";
             return self.close(CloseCode::POLICY_VIOLATION, reason, cx);

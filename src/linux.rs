@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal as NixSignal, kill};
 use nix::unistd::{Pid as NixPid, geteuid};
 
+use crate::client::Client;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::http::routes::Entry;
@@ -19,10 +20,18 @@ use crate::ladder::Signal;
 use crate::limits::DescriptorLimit;
 use crate::listener;
 use crate::peer_uid::peer_uid;
+use crate::process::Process;
 use crate::signals::Signals;
 use crate::source::{ClientId, ProcessId, Source};
 use crate::spawn::{self, Surroundings};
 use crate::system::{Child, Exit, Group, Notice, Pid, Socket, Spawn, SpawnError, System};
+
+// There may be many thousand of each, and this is what they cost.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(size_of::<Client<TcpStream>>() <= 280);
+    assert!(size_of::<Process<Sender, Receiver>>() <= 208);
+};
 
 /// What `waitpid(2)` calls "any child".
 const ANY_CHILD: Pid = -1;

@@ -1,13 +1,34 @@
-//! Bytes that wait to be written: [`Outbox`], and the [`Pool`] that lends it its buffer.
+//! Bytes that wait to be written: [`Outbox`], and the [`Pool`] that lends it its [`Buffer`].
 //!
 //! Nearly every outbox is empty nearly always, so none owns a buffer: it borrows one from the
-//! pool with its first unsent byte and gives it back with its last. What is idle costs nothing.
+//! pool with its first unsent byte and gives it back with its last. What is idle costs the room of
+//! a pointer.
 
 use std::io::{self, ErrorKind, Write};
 
-/// Spare buffers, kept so that a busy server need not allocate.
+/// Bytes in the order in which they came, and how many of them have left.
+///
+/// Invariant: `sent <= bytes.len()`.
+#[derive(Default)]
+pub struct Buffer {
+    /// What came. Whoever takes bytes away has to see to `sent`.
+    pub bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Buffer {
+    /// What has not left.
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+}
+
+/// Spare buffers, kept so that a busy server need not allocate. They are boxed, so that who is
+/// lent one keeps no more than a pointer.
 pub struct Pool {
-    spare: Vec<Vec<u8>>,
+    // A box that moves costs nothing; a buffer that is boxed anew, an allocation.
+    #[allow(clippy::vec_box)]
+    spare: Vec<Box<Buffer>>,
     spare_max: usize,
     buffer_len_max: usize,
 }
@@ -24,55 +45,63 @@ impl Pool {
     }
 
     /// An empty buffer.
-    pub fn take(&mut self) -> Vec<u8> {
+    pub fn take(&mut self) -> Box<Buffer> {
         self.spare.pop().unwrap_or_default()
     }
 
     /// Returns a buffer, whatever it holds.
-    pub fn give_back(&mut self, mut buffer: Vec<u8>) {
+    pub fn give_back(&mut self, mut buffer: Box<Buffer>) {
         let kept = 1..=self.buffer_len_max;
-        if kept.contains(&buffer.capacity()) && self.spare.len() < self.spare_max {
-            buffer.clear();
+        if kept.contains(&buffer.bytes.capacity()) && self.spare.len() < self.spare_max {
+            buffer.bytes.clear();
+            buffer.sent = 0;
             self.spare.push(buffer);
         }
+    }
+
+    /// Frees the spare buffers.
+    pub fn clear(&mut self) {
+        self.spare = Vec::new();
     }
 }
 
 /// Bytes that wait for a peer or a pipe to take them.
 ///
-/// Invariant: `sent <= bytes.len()`, and an outbox with nothing unsent owns no buffer.
+/// Invariant: after a flush, an outbox with nothing unsent owns no buffer.
 #[derive(Default)]
 pub struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
+    buffer: Option<Box<Buffer>>,
 }
+
+/// A client has one, and its command another.
+const _: () = assert!(size_of::<Outbox>() == size_of::<usize>());
 
 impl Outbox {
     /// An outbox without bytes; it allocates nothing.
     pub const fn new() -> Self {
-        Self {
-            bytes: Vec::new(),
-            sent: 0,
-        }
+        Self { buffer: None }
     }
 
     /// The buffer to append to, borrowed from the pool if there is none. An outbox that is left
     /// empty gives it back at the next [`Outbox::flush`].
     pub fn writer(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
-        if self.bytes.capacity() == 0 {
-            self.bytes = pool.take();
-        } else if self.sent > 0 && self.sent >= self.len() {
+        let buffer = self.buffer.get_or_insert_with(|| pool.take());
+        if buffer.sent > 0 && buffer.sent >= buffer.waiting().len() {
             // At most as many bytes are moved as were written since the last move, and what has
             // been sent never takes more room than what has not.
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
+            buffer.bytes.drain(..buffer.sent);
+            buffer.sent = 0;
         }
-        &mut self.bytes
+        &mut buffer.bytes
     }
 
     /// How many bytes wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.sent
+        self.waiting().len()
+    }
+
+    fn waiting(&self) -> &[u8] {
+        self.buffer.as_deref().map_or(&[], Buffer::waiting)
     }
 
     /// Whether nothing waits.
@@ -98,14 +127,16 @@ impl Outbox {
             written: 0,
             blocked: false,
         };
-        while !self.is_empty() && !flushed.blocked {
-            let waiting = &self.bytes[self.sent..];
-            match sink.write(waiting) {
+        while let Some(buffer) = &mut self.buffer
+            && !buffer.waiting().is_empty()
+            && !flushed.blocked
+        {
+            match sink.write(buffer.waiting()) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(n) => {
-                    flushed.blocked = n < waiting.len();
+                    flushed.blocked = n < buffer.waiting().len();
                     flushed.written += n;
-                    self.sent += n;
+                    buffer.sent += n;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => flushed.blocked = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -148,9 +179,8 @@ impl Outbox {
 
     /// Forgets what waits and returns the buffer.
     pub fn clear(&mut self, pool: &mut Pool) {
-        self.sent = 0;
-        if self.bytes.capacity() > 0 {
-            pool.give_back(std::mem::take(&mut self.bytes));
+        if let Some(buffer) = self.buffer.take() {
+            pool.give_back(buffer);
         }
     }
 }
@@ -213,7 +243,7 @@ mod tests {
                 blocked: false
             }
         );
-        assert_eq!(outbox.bytes.capacity(), 0);
+        assert!(outbox.buffer.is_none());
         assert_eq!(pool.spare.len(), 1, "the buffer went back");
     }
 
@@ -233,7 +263,7 @@ mod tests {
             expected.extend_from_slice(&bytes);
             sink.room = (n % 8) as usize;
             outbox.flush(&mut sink, &mut pool).unwrap();
-            assert!(outbox.sent <= outbox.bytes.len());
+            assert_eq!(outbox.buffer.is_none(), outbox.is_empty());
         }
         while !outbox.is_empty() {
             sink.room = 3;
@@ -257,7 +287,7 @@ mod tests {
             blocked: false,
         };
         assert_eq!(flushed.unwrap(), whole);
-        assert_eq!(outbox.bytes.capacity(), 0);
+        assert!(outbox.buffer.is_none());
         let flushed = outbox.write_through(b"world", &mut sink, &mut pool);
         let cut = Flushed {
             written: 2,
@@ -313,18 +343,24 @@ mod tests {
             outbox.flush(&mut sink, &mut pool).unwrap();
         }
         assert_eq!(outbox.len(), 100);
-        assert!(outbox.bytes.capacity() < 1000);
+        assert!(outbox.buffer.unwrap().bytes.capacity() < 1000);
     }
 
     #[test]
     fn a_buffer_too_large_for_the_pool_is_freed() {
         let mut pool = Pool::new(2, 100);
-        pool.give_back(Vec::with_capacity(101));
+        let buffer = |len| {
+            let bytes = Vec::with_capacity(len);
+            Box::new(Buffer { bytes, sent: 0 })
+        };
+        pool.give_back(buffer(101));
         assert_eq!(pool.spare.len(), 0);
         for _ in 0..3 {
-            pool.give_back(Vec::with_capacity(100));
+            pool.give_back(buffer(100));
         }
         assert_eq!(pool.spare.len(), 2);
+        pool.clear();
+        assert_eq!(pool.spare.len(), 0);
     }
 
     #[test]

@@ -186,7 +186,8 @@ impl<W: Write, R: Read> Process<W, R> {
             return false;
         };
         let over = |output: &Output<R>| {
-            let silent = !output.readiness.readable() || output.read_since_exit >= PIPE_LEN_MAX;
+            let silent =
+                !output.readiness.readable() || output.read_since_exit as usize >= PIPE_LEN_MAX;
             output.pipe.is_none() || silent && ladder.is_done(kill_after)
         };
         over(&self.stdout) && self.stderr.as_deref().is_none_or(over)
@@ -301,8 +302,8 @@ pub struct Output<R> {
     splitter: Splitter,
     /// Since when the beginning of a line has waited for its end.
     prompt_since: Option<Instant>,
-    /// Bytes read since the command's exit.
-    read_since_exit: usize,
+    /// Bytes read since the command's exit, if they can be counted so.
+    read_since_exit: u32,
 }
 
 impl<R: Read> Output<R> {
@@ -335,7 +336,8 @@ impl<R: Read> Output<R> {
         while self.readiness.readable() {
             match pipe.read(scratch) {
                 Ok(n) if n > 0 => {
-                    self.read_since_exit = self.read_since_exit.saturating_add(n);
+                    let read = u32::try_from(n).unwrap_or(u32::MAX);
+                    self.read_since_exit = self.read_since_exit.saturating_add(read);
                     self.readiness.read_some(n, scratch.len());
                     return Some(n);
                 }

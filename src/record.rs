@@ -18,9 +18,9 @@ pub struct Record {
     pub peer: SocketAddr,
     /// Where the client is, as the proxy says that is the peer; `None`: it is the peer itself.
     pub client: Option<Box<Remote>>,
-    /// The path it asked for, as it came, without the query: that may hold a secret. Empty until
-    /// the opening handshake is done, which no path of a request is.
-    pub path: Box<str>,
+    /// The path it asked for, as it came, without the query: that may hold a secret. `None` until
+    /// the opening handshake is done.
+    pub path: Option<Rc<str>>,
     /// When the opening handshake was done.
     pub opened_at: Instant,
     /// What came from the client.
@@ -91,7 +91,7 @@ impl Record {
         Self {
             peer,
             client: None,
-            path: Box::default(),
+            path: None,
             opened_at: now,
             received: Tally::default(),
             sent: Tally::default(),
@@ -104,15 +104,15 @@ impl Record {
 
     /// The opening handshake was done `now`, of a connection with this path, and with this command
     /// behind it if there is one.
-    pub fn open(&mut self, path: &str, command: Option<(Rc<str>, Pid)>, now: Instant) {
-        self.path = path.into();
+    pub fn open(&mut self, path: Rc<str>, command: Option<(Rc<str>, Pid)>, now: Instant) {
+        self.path = Some(path);
         self.opened_at = now;
         self.command = command;
     }
 
     /// Whether the opening handshake was done: only then there is a line for the log.
     pub fn is_opened(&self) -> bool {
-        !self.path.is_empty()
+        self.path.is_some()
     }
 
     /// The address that counts as the client's own.
@@ -151,6 +151,7 @@ impl fmt::Display for Line<'_> {
             Some(client) => write!(f, "closed peer={client} proxy={peer}")?,
             None => write!(f, "closed peer={peer}")?,
         }
+        let path = path.as_deref().unwrap_or_default();
         write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
         match command {
             Some((name, pid)) => {
@@ -194,7 +195,7 @@ mod tests {
         let peer = "127.0.0.1:5555".parse().unwrap();
         let mut record = Record::new(peer, now);
         assert!(!record.is_opened());
-        record.open("/ws", Some(("sh".into(), 77)), now);
+        record.open("/ws".into(), Some(("sh".into(), 77)), now);
         assert!(record.is_opened());
         record.received.count(3, true);
         record.sent.count(10, false);
@@ -215,7 +216,7 @@ mod tests {
                 .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
         );
         let mut record = Record::new(peer, now);
-        record.open("/a\nb", None, now);
+        record.open("/a\nb".into(), None, now);
         assert_eq!(
             record.line(now).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \

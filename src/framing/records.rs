@@ -5,7 +5,7 @@ use std::mem;
 use memchr::memchr;
 
 use super::{Fault, Piece};
-use crate::config::{Config, Crlf, FRAGMENT_LEN, Framing, LOG_LINE_LEN_MAX};
+use crate::config::{Config, Crlf, FRAGMENT_LEN, Framing, LOG_LINE_LEN_MAX, SIZE_MAX};
 use crate::ws::frame::Kind;
 
 /// Cuts a stream of bytes into records: each is a text message, without what ended it. The last
@@ -22,14 +22,20 @@ pub struct Records {
     /// What becomes of a `\r` before it.
     crlf: Crlf,
     /// The longest piece, in bytes of the record (mending may triple them).
-    piece_len_max: usize,
-    /// The longest record.
-    record_len_max: usize,
+    piece_len_max: u32,
+    /// The longest record; `u32::MAX`: any length.
+    record_len_max: u32,
     /// The beginning of a record whose end has not come, or what of it is not yet out.
     tail: Vec<u8>,
-    /// How many bytes of the present record are out already.
-    sent: usize,
+    /// How many bytes of the present record are out already, if they can be counted so.
+    sent: u32,
 }
+
+/// Every command has one or two.
+const _: () = assert!(size_of::<Records>() <= size_of::<Vec<u8>>() + 16);
+
+/// The limits of sizes fit, and what does not is beyond every limit.
+const _: () = assert!(SIZE_MAX < u32::MAX as usize);
 
 impl Records {
     /// What cuts the records of a framing that has any. That of the others has lines.
@@ -49,15 +55,15 @@ impl Records {
     }
 
     /// The same with limits of the caller's own: the longest piece, at least 4, and the longest
-    /// record, both in bytes.
+    /// record, both in bytes and up to [`SIZE_MAX`]; what is more is no limit.
     pub fn with(delimiter: u8, crlf: Crlf, piece_len_max: usize, record_len_max: usize) -> Self {
         // Room for the longest character, so that there is always something before its beginning.
         debug_assert!(piece_len_max >= 4);
         Self {
             delimiter,
             crlf,
-            piece_len_max,
-            record_len_max,
+            piece_len_max: saturating_u32(piece_len_max),
+            record_len_max: saturating_u32(record_len_max),
             tail: Vec::new(),
             sent: 0,
         }
@@ -138,7 +144,11 @@ impl Records {
     /// When so many bytes have come, a piece has to go out: with its end, a record of the length
     /// of a piece still goes out whole.
     fn held_max(&self) -> usize {
-        self.piece_len_max + b"\r\n".len()
+        self.piece_len_max() + b"\r\n".len()
+    }
+
+    fn piece_len_max(&self) -> usize {
+        self.piece_len_max as usize
     }
 
     /// A record without the `\r` that belongs to its end.
@@ -150,7 +160,7 @@ impl Records {
     }
 
     fn check_len(&self, rest_len: usize) -> Result<(), Fault> {
-        match self.sent.saturating_add(rest_len) > self.record_len_max {
+        match self.sent.saturating_add(saturating_u32(rest_len)) > self.record_len_max {
             true => Err(Fault::TooLong),
             false => Ok(()),
         }
@@ -166,8 +176,8 @@ impl Records {
 
     /// Hands out the rest of a record, in two pieces if it is just too long for one.
     fn send_rest(&mut self, mut rest: &[u8], sink: &mut impl FnMut(Piece<'_>)) {
-        while rest.len() > self.piece_len_max {
-            let (front, back) = rest.split_at(whole_characters(&rest[..self.piece_len_max]));
+        while rest.len() > self.piece_len_max() {
+            let (front, back) = rest.split_at(whole_characters(&rest[..self.piece_len_max()]));
             self.send(front, false, sink);
             rest = back;
         }
@@ -177,7 +187,7 @@ impl Records {
     /// Hands out as much of the tail as a piece takes.
     fn send_front(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
         let mut tail = mem::take(&mut self.tail);
-        let cut = whole_characters(&tail[..self.piece_len_max]);
+        let cut = whole_characters(&tail[..self.piece_len_max()]);
         self.send(&tail[..cut], false, sink);
         tail.drain(..cut);
         self.tail = tail;
@@ -187,7 +197,7 @@ impl Records {
         let first = self.sent == 0;
         self.sent = match last {
             true => 0,
-            false => self.sent.saturating_add(bytes.len()),
+            false => self.sent.saturating_add(saturating_u32(bytes.len())),
         };
         // The check that finds nothing wrong is far faster than the one that mends.
         let mended;
@@ -205,6 +215,10 @@ impl Records {
             last,
         });
     }
+}
+
+fn saturating_u32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// How many of `bytes` come before a character that has begun at their end and not ended.

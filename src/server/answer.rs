@@ -98,8 +98,11 @@ impl<S: System> Server<S> {
         let process = process_id.and_then(|id| self.processes.get_mut(id));
         let pid = process.as_ref().map(|process| process.pid());
         let has_channel = process.is_some_and(|process| process.channel.is_some());
+        if *self.last_path != *path {
+            self.last_path = path.into();
+        }
         let record = client.record_mut();
-        record.open(path, name.zip(pid), self.cx.now);
+        record.open(Rc::clone(&self.last_path), name.zip(pid), self.cx.now);
         record.client = remote.map(Box::new);
         self.admission.enter(record.ip(), &self.cx.config);
         client.open(process_id, has_channel, self.cx.now);

@@ -308,8 +308,9 @@ impl<S: System> Server<S> {
             return Forwarded::All;
         };
         let mut scratch = std::mem::take(&mut self.cx.scratch);
+        let mut buffer = self.cx.pool.take();
         let mut batch = Batch {
-            frames: self.cx.pool.take(),
+            frames: std::mem::take(&mut buffer.bytes),
             ..Batch::default()
         };
         let mut budget = READ_BUDGET;
@@ -338,7 +339,8 @@ impl<S: System> Server<S> {
             }
         };
         self.cx.scratch = scratch;
-        self.cx.pool.give_back(batch.frames);
+        buffer.bytes = batch.frames;
+        self.cx.pool.give_back(buffer);
         if let Some(fault) = fault {
             for &member in &channel.members {
                 if let Some(client) = self.clients.get_mut(member) {

@@ -70,6 +70,8 @@ pub struct Server<S: System> {
     starved: Vec<u32>,
     /// When accepting is tried again on those.
     accept_at: Option<Instant>,
+    /// The path that the last client asked for. Most ask for the same, and share the text.
+    last_path: Rc<str>,
     /// How the last command ended that is gone.
     last_exit: Option<Exit>,
     /// The command that all clients share, with `--shared`.
@@ -215,6 +217,7 @@ impl<S: System> Server<S> {
             gone: Vec::new(),
             starved: Vec::new(),
             accept_at: None,
+            last_path: "".into(),
             last_exit: None,
             shared: Shared::default(),
             shutdown: Shutdown::No,
