@@ -123,9 +123,7 @@ impl<Tag, T> Arena<Tag, T> {
     /// Takes the entry out and makes its id stale; `None` when it was stale already.
     pub fn remove(&mut self, id: Id<Tag>) -> Option<T> {
         self.get(id)?;
-        let value = self.slots.remove(id.key as usize).value;
-        self.shrink();
-        Some(value)
+        Some(self.slots.remove(id.key as usize).value)
     }
 
     /// How many entries there are.
@@ -152,14 +150,9 @@ impl<Tag, T> Arena<Tag, T> {
             .map(|(key, slot)| (Id::from_parts(key as u32, slot.generation), &mut slot.value))
     }
 
-    /// Returns the memory of a crowd that has left. Tried only when the number of entries falls
-    /// to a power of two, so that the cost is spread over the departures before it.
-    fn shrink(&mut self) {
-        let len = self.slots.len();
-        let sparse = self.slots.capacity() > 4 * len + GROWTH;
-        if sparse && (len == 0 || len.is_power_of_two()) {
-            self.slots.shrink_to_fit();
-        }
+    /// Gives back the memory of slots that are free, but for those before one that is not.
+    pub fn shrink_to_fit(&mut self) {
+        self.slots.shrink_to_fit();
     }
 }
 
@@ -246,9 +239,14 @@ mod tests {
         let mut arena: Arena<Any, [u8; 64]> = Arena::new();
         let ids: Vec<_> = (0..10_000).map(|_| arena.insert([0; 64])).collect();
         assert!(arena.slots.capacity() <= 10_000 + GROWTH, "growth is exact");
-        for id in ids {
+        let (last, others) = ids.split_last().unwrap();
+        for &id in others {
             arena.remove(id);
         }
-        assert!(arena.slots.capacity() <= GROWTH);
+        arena.shrink_to_fit();
+        assert_eq!(arena.get(*last), Some(&[0; 64]), "its slot has not moved");
+        arena.remove(*last);
+        arena.shrink_to_fit();
+        assert_eq!(arena.slots.capacity(), 0);
     }
 }

@@ -194,7 +194,24 @@ impl System for Linux {
     fn own_uid(&self) -> u32 {
         geteuid().as_raw()
     }
+
+    fn give_back_memory(&mut self) {
+        trim_heap();
+    }
 }
+
+/// Gives back the free pages within the heap, which one block at its end keeps from being given
+/// back otherwise (malloc_trim(3)).
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)]
+fn trim_heap() {
+    // SAFETY: it may be called at any time, and what is in use it leaves alone.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators give free pages back by themselves.
+#[cfg(not(target_env = "gnu"))]
+fn trim_heap() {}
 
 /// Signals a process group; `None` asks only whether it has members.
 fn kill_group(leader: Pid, signal: Option<NixSignal>) -> Group {

@@ -96,6 +96,9 @@ pub trait System {
 
     /// The user that the server runs as.
     fn own_uid(&self) -> u32;
+
+    /// Gives back to the machine what memory was freed, where the allocator would keep it.
+    fn give_back_memory(&mut self) {}
 }
 
 /// What is to be started.

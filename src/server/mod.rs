@@ -11,6 +11,7 @@ mod admission;
 mod answer;
 mod audience;
 mod commands;
+mod crowd;
 mod shutdown;
 
 use std::collections::VecDeque;
@@ -27,6 +28,7 @@ use nix::errno::Errno;
 
 use self::admission::Admission;
 use self::audience::Shared;
+use self::crowd::Crowd;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
@@ -70,6 +72,8 @@ pub struct Server<S: System> {
     starved: Vec<u32>,
     /// When accepting is tried again on those.
     accept_at: Option<Instant>,
+    /// How many entries there were, so that memory is given back when they have left.
+    crowd: Crowd,
     /// The path that the last client asked for. Most ask for the same, and share the text.
     last_path: Rc<str>,
     /// How the last command ended that is gone.
@@ -188,6 +192,12 @@ impl<S: System> Handler for Server<S> {
             self.visit_hot();
             self.free_gone();
         }
+        if self
+            .crowd
+            .has_left(self.clients.len() + self.processes.len())
+        {
+            self.give_back_memory();
+        }
         if self.is_over() {
             self.free_all();
             Next::Stop
@@ -217,6 +227,7 @@ impl<S: System> Server<S> {
             gone: Vec::new(),
             starved: Vec::new(),
             accept_at: None,
+            crowd: Crowd::default(),
             last_path: "".into(),
             last_exit: None,
             shared: Shared::default(),
@@ -717,6 +728,17 @@ impl<S: System> Server<S> {
                 Owner::Listener(_) | Owner::Starved | Owner::Restart | Owner::Shutdown => {}
             }
         }
+    }
+
+    /// What a crowd needed is of no use to the few who are left.
+    fn give_back_memory(&mut self) {
+        self.clients.shrink_to_fit();
+        self.processes.shrink_to_fit();
+        self.cx.pool.clear();
+        self.hot.shrink_to_fit();
+        self.later.shrink_to_fit();
+        self.gone.shrink_to_fit();
+        self.system.give_back_memory();
     }
 
     /// The server ends before all of them have: each still has its line in the log.
