@@ -385,8 +385,10 @@ pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The largest size any option takes: 1 GiB. It fits a 32-bit `usize`, also when doubled.
 pub const SIZE_MAX: usize = 1024 * 1024 * 1024;
 
-/// Bytes of the one buffer into which every socket and pipe is read.
-pub const SCRATCH_LEN: usize = 64 * 1024;
+/// Bytes of the one buffer into which every socket and pipe is read. More is read at once where it
+/// has come, and no more is waited for; from this length on the allocators take memory for it that
+/// counts only once it is written to.
+pub const SCRATCH_LEN: usize = 128 * 1024;
 
 /// How many bytes one source may have read in a turn, before the others have theirs.
 pub const READ_BUDGET: usize = 256 * 1024;
@@ -431,7 +433,7 @@ pub const POOL_BUFFERS_MAX: usize = 16;
 
 /// A buffer that grew beyond this many bytes is freed, not kept in the pool. What waits in an
 /// outbox is seldom more: a default high-water mark and a scratch buffer full, with their headers.
-pub const POOL_BUFFER_LEN_MAX: usize = 2 * SCRATCH_LEN + 1024;
+pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024 + SCRATCH_LEN + 1024;
 
 /// A message longer than this many bytes goes out in fragments (RFC 6455, section 5.4), be it the
 /// command's or an echo; with `--stderr=json` in several messages.

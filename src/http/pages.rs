@@ -100,7 +100,8 @@ pub fn config_json(site: &Site) -> String {
             format!(r#"{{"path":{},"command":{command}}}"#, relative(route))
         })
         .collect();
-    let seconds = |linger: Duration| linger.as_secs_f64().to_string();
+    // A number of JSON, without the code that it takes to print any floating-point number.
+    let seconds = |linger: Duration| format!("{}.{:03}", linger.as_secs(), linger.subsec_millis());
     let linger = site.linger.map_or("null".to_owned(), seconds);
     format!(
         r#"{{"version":{},"demo":{},"echo":{},"shell":{},"endpoints":[{}]}}"#,
@@ -224,8 +225,8 @@ mod tests {
         let everywhere = Offer::Routes(Routes::everywhere(Service::Command(0)));
         let plain = site(everywhere, "x", false);
         for (millis, json, rest) in [
-            (30_000, false, r#""json":false,"linger":30}"#),
-            (250, true, r#""json":true,"linger":0.25}"#),
+            (30_000, false, r#""json":false,"linger":30.000}"#),
+            (250, true, r#""json":true,"linger":0.250}"#),
         ] {
             let linger = Some(Duration::from_millis(millis));
             let site = Site {

@@ -51,11 +51,13 @@ impl<S: System> Server<S> {
         self.start_shared()
     }
 
-    /// Before the first turn: starts what is started with the server.
+    /// Before the first turn: starts what is started with the server, and gives back what the start
+    /// itself needed.
     pub fn begin(&mut self) {
         if self.cx.config.shared == Some(config::Shared::Eager) {
             self.restart_shared();
         }
+        self.system.give_back_memory();
     }
 
     /// Starts the command that all clients share. No client's request is in its environment.
