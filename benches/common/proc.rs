@@ -31,6 +31,11 @@ fn utime_and_stime(pid: u32) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
 /// What memory a process has, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {

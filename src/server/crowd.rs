@@ -1,7 +1,7 @@
 //! When a crowd has left, and its memory with it: [`Crowd`].
 
 /// How many entries are a crowd. Fewer leave too little behind to be worth a search for it.
-const CROWD_MIN: usize = 64;
+const CROWD_MIN: usize = 16;
 
 /// Keeps in mind how many entries there were at most.
 #[derive(Default)]
@@ -32,7 +32,7 @@ mod tests {
         let mut crowd = Crowd::default();
         assert!((1..=10_000).all(|entries| !crowd.has_left(entries)));
         let times: Vec<_> = (0..10_000).rev().filter(|&n| crowd.has_left(n)).collect();
-        assert_eq!(times, [2500, 625, 156, 39]);
+        assert_eq!(times, [2500, 625, 156, 39, 9]);
     }
 
     #[test]
