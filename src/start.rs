@@ -124,7 +124,10 @@ fn become_user(account: &Account, config: &mut Config) -> Result<(), StartError>
             config.setenv.push((name.into(), value.into()));
         }
     }
-    // The directory was there for root; now it must be open to the user.
+    // The directories were there for root; now they must be open to the user.
+    if let Some(programs) = &config.directory {
+        found_directory(programs.clone())?;
+    }
     check_directory(config)
 }
 

@@ -389,6 +389,10 @@ fn a_directory_that_cannot_be_entered_is_told_at_start() {
         let cwd = format!("--cwd={}", dir.text("closed"));
         command.args(["--port=0", "--user=nobody", &cwd, "cat"]);
         refused(command, &[&cwd, "Permission denied"]);
+        let mut command = Command::new(BINARY);
+        let programs = format!("--dir={}", dir.text("closed"));
+        command.args(["--port=0", "--user=nobody", &programs]);
+        refused(command, &[&programs, "Permission denied"]);
     }
 }
 
