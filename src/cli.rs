@@ -51,6 +51,7 @@ Command  --framing=lines|raw|null|length [lines]   --binary: raw   --null: null
 Clients  --shared[=eager]                 one COMMAND for all; eager: at once
          --replay=N  --restart            its last messages; start it again
          --linger=TIME [none]             it waits for a client that was lost
+         --replay-buffer=SIZE [1M]        so much is kept for who comes later
          --once                           end after one, as its command did
          --exit-when-idle                 end when the last one has left
          --max-clients=N [none]           --max-clients-per-ip=N [none]
@@ -166,6 +167,8 @@ enum Scope {
     Several,
     /// Where one command serves all.
     Shared,
+    /// Where signals are sent to a command whose client has left.
+    Signalled,
 }
 
 /// Whether an option takes a value, and what it does. The error says what should be written.
@@ -276,7 +279,7 @@ const OPTIONS: &[Opt] = &[
         let kill_after = unless("never", text, |text| duration(text, SECOND, Duration::ZERO));
         set(&mut draft.config.kill_after, kill_after)
     }),
-    value("signal", "NAME", Scope::Command, |draft, text| {
+    value("signal", "NAME", Scope::Signalled, |draft, text| {
         set(&mut draft.config.first_signal, signal(text))
     }),
     value("setenv", "NAME=VALUE", Scope::Command, |draft, text| {
@@ -335,6 +338,9 @@ const OPTIONS: &[Opt] = &[
     value("linger", "TIME", Scope::Command, |draft, text| {
         let linger = unless("none", text, |text| duration(text, SECOND, MILLI));
         set(&mut draft.config.linger, linger)
+    }),
+    value("replay-buffer", "SIZE", Scope::Command, |draft, text| {
+        set(&mut draft.config.replay_len_max, size(text, 1024))
     }),
     flag("once", Scope::Always, |draft| draft.config.once = true),
     flag("exit-when-idle", Scope::Several, |draft| {
@@ -438,6 +444,7 @@ const OPTIONS: &[Opt] = &[
 fn framings() -> impl Iterator<Item = Framing> {
     [Framing::Lines, Framing::Raw, Framing::Null, Framing::Length].into_iter()
 }
+
 /// The largest number of clients or commands that can be asked for: more than any kernel's
 /// processes (`PID_MAX_LIMIT`, 2^22).
 const COUNT_MAX: usize = 10_000_000;
@@ -631,7 +638,9 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
     let has_records = matches!(framing, Framing::Lines | Framing::Null);
     for &Opt { name, scope, .. } in given {
         let why = match scope {
-            Scope::Command | Scope::Records | Scope::Lines if !config.has_commands() => {
+            Scope::Command | Scope::Records | Scope::Lines | Scope::Signalled
+                if !config.has_commands() =>
+            {
                 "no command is served".to_owned()
             }
             Scope::Records if !has_records => {
@@ -645,6 +654,9 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
             }
             Scope::Shared if config.shared.is_none() => {
                 "it is for a command that all clients share (--shared)".to_owned()
+            }
+            Scope::Signalled if config.has_commands() && config.kill_after.is_none() => {
+                "no signal is sent with --kill-after=never".to_owned()
             }
             Scope::Several if config.once => "one client is all that --once serves".to_owned(),
             _ => continue,

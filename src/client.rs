@@ -6,7 +6,7 @@
 //! listens).
 
 use std::io::{ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::assembly::Assembly;
 use crate::channel::Batch;
@@ -117,6 +117,9 @@ pub enum Pumped {
     Request,
 }
 
+/// Why a client that has stayed for `--session-timeout` is closed.
+pub const SESSION_OVER: &str = "the session lasted as long as --session-timeout allows";
+
 impl<S: Socket> Client<S> {
     /// A connection that has just been accepted.
     pub fn new(socket: S, peer: SocketAddr, now: Instant) -> Self {
@@ -147,6 +150,11 @@ impl<S: Socket> Client<S> {
     /// The address of the peer.
     pub fn peer(&self) -> SocketAddr {
         self.record.peer
+    }
+
+    /// The address that counts as its own.
+    pub fn ip(&self) -> IpAddr {
+        self.record.ip()
     }
 
     /// The command that runs for this client.
@@ -820,10 +828,9 @@ impl Open {
         opened_at: Instant,
         config: &Config,
     ) -> impl Iterator<Item = (Instant, &'static str)> + use<> {
-        let session = config.session_timeout.map(|timeout| {
-            let why = "the session lasted as long as --session-timeout allows";
-            (opened_at + timeout, why)
-        });
+        let session = config
+            .session_timeout
+            .map(|timeout| (opened_at + timeout, SESSION_OVER));
         let idle = config.idle_timeout.map(|timeout| {
             let why = "no message passed for as long as --idle-timeout allows";
             (self.active_at + timeout, why)

@@ -103,6 +103,9 @@ pub struct Config {
     pub shared: Option<Shared>,
     /// How many of a shared command's last messages a newcomer gets. Default: none.
     pub replay: usize,
+    /// How much is kept of what a command with `--shared` or `--linger` has printed last, at least
+    /// 1 KiB. Default: 1 MiB.
+    pub replay_len_max: usize,
     /// Whether a shared command that has ended is started again. Default: no, but for the next
     /// client.
     pub restart: bool,
@@ -188,6 +191,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             shared: None,
             replay: 0,
+            replay_len_max: 1024 * 1024,
             restart: false,
             linger: None,
             once: false,
@@ -413,9 +417,6 @@ pub const SPAWNS_PER_TURN: usize = 8;
 
 /// How many pipelined requests of one connection are answered in a turn.
 pub const REQUESTS_PER_TURN: usize = 64;
-
-/// How many bytes of a command's last messages are kept for those who come later.
-pub const REPLAY_LEN_MAX: usize = 1024 * 1024;
 
 /// How long after its end a shared command is started again, at first; each time that it ends
 /// soon after its start doubles it, up to [`RESTART_DELAY_MAX`].

@@ -7,18 +7,24 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// The newest messages of a sequence that is numbered from zero.
+/// The newest messages of a sequence that is numbered from zero. The last of them may not have
+/// ended yet.
 ///
 /// Invariant: `bytes.len()` is the sum of `lens`, and `lens.len() <= next_number`.
 #[derive(Debug, Default)]
 pub struct History {
     /// The frames, one behind the other.
     bytes: VecDeque<u8>,
-    /// The length of each.
+    /// The length of each message, of all its frames.
     lens: VecDeque<u32>,
     /// The number that the next message will have.
     next_number: u64,
+    /// Whether the newest message has begun and not ended.
+    is_unfinished: bool,
 }
+
+/// What a message takes beside its frames.
+const LEN_SIZE: usize = size_of::<u32>();
 
 impl History {
     /// A history without messages; it allocates nothing.
@@ -27,25 +33,41 @@ impl History {
             bytes: VecDeque::new(),
             lens: VecDeque::new(),
             next_number: 0,
+            is_unfinished: false,
         }
     }
 
-    /// Adds a message, one whole frame, and forgets the oldest until at most `messages_max` and
-    /// `bytes_max` are left. A message larger than that alone is counted but not kept.
-    pub fn push(&mut self, frame: &[u8], messages_max: usize, bytes_max: usize) {
-        self.next_number += 1;
-        let too_long = frame.len() > bytes_max || messages_max == 0;
-        let len = if too_long { bytes_max } else { frame.len() };
-        while self.bytes.len() + len > bytes_max || self.lens.len() >= messages_max.max(1) {
+    /// Adds a frame: that of a message, or one of its fragments. Forgets the oldest messages until
+    /// at most `messages_max` of them and `bytes_max` bytes, at most 2^32, are left, with what it
+    /// takes to tell them apart. A message larger than that alone is counted but not kept.
+    pub fn push(&mut self, frame: &[u8], last: bool, messages_max: usize, bytes_max: usize) {
+        let first = !std::mem::replace(&mut self.is_unfinished, !last);
+        if first {
+            self.next_number += 1;
+            reserve(&mut self.lens, 1, bytes_max / LEN_SIZE);
+            self.lens.push_back(0);
+        }
+        while self.lens.len() > messages_max || self.size() + frame.len() > bytes_max {
             let Some(oldest) = self.lens.pop_front() else {
-                break;
+                // The message that the frame belongs to is itself too much.
+                return;
             };
             self.bytes.drain(..oldest as usize);
         }
-        if !too_long && let Ok(len) = u32::try_from(frame.len()) {
+        if let Some(newest) = self.lens.back_mut() {
+            *newest += frame.len() as u32;
+            reserve(&mut self.bytes, frame.len(), bytes_max);
             self.bytes.extend(frame);
-            self.lens.push_back(len);
         }
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len() + self.lens.len() * LEN_SIZE
+    }
+
+    /// Whether the newest message has begun and not ended.
+    pub fn is_unfinished(&self) -> bool {
+        self.is_unfinished
     }
 
     /// How many messages there ever were: the number of the next one.
@@ -58,14 +80,16 @@ impl History {
         self.next_number - self.lens.len() as u64..self.next_number
     }
 
-    /// Appends to `out` the frames of every message from `number` on.
+    /// Appends to `out` the frames of every message from `number` on, as far as they are there.
     ///
     /// # Errors
     /// [`Lost`] when some of them are not kept any more, or were never printed: nothing is
     /// appended then.
     pub fn replay(&self, number: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
         let kept = self.kept();
-        if number < kept.start || number > kept.end {
+        // Nobody can have had all of a message that has not ended.
+        let end = kept.end - u64::from(self.is_unfinished);
+        if number < kept.start || number > end {
             return Err(Lost);
         }
         let skipped = (number - kept.start) as usize;
@@ -87,6 +111,17 @@ impl History {
     }
 }
 
+/// Makes room for `more`. Doubling would take up to twice what is allowed, so it grows by a quarter,
+/// and not beyond `len_max` unless it must.
+fn reserve<T>(deque: &mut VecDeque<T>, more: usize, len_max: usize) {
+    let needed = deque.len() + more;
+    let capacity = deque.capacity();
+    if needed > capacity {
+        let capacity = (capacity + capacity / 4).min(len_max).max(needed);
+        deque.reserve_exact(capacity - deque.len());
+    }
+}
+
 /// Messages that were asked for are not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
@@ -105,7 +140,7 @@ mod tests {
     fn what_was_missed_is_sent_again_and_no_more() {
         let mut history = History::new();
         for message in [&b"one"[..], b"two", b"three"] {
-            history.push(message, 10, 100);
+            history.push(message, true, 10, 100);
         }
         assert_eq!(history.next_number(), 3);
         assert_eq!(replayed(&history, 0), Some(b"onetwothree".to_vec()));
@@ -122,17 +157,17 @@ mod tests {
     fn the_oldest_go_first_by_count_and_by_bytes() {
         let mut history = History::new();
         for n in 0..10u8 {
-            history.push(&[n; 4], 3, 100);
+            history.push(&[n; 4], true, 3, 100);
         }
         assert_eq!(history.kept(), 7..10);
         assert_eq!(replayed(&history, 6), None, "lost");
         let mut history = History::new();
         for n in 0..10u8 {
-            history.push(&[n; 4], 100, 10);
-            assert!(history.bytes.len() <= 10);
+            history.push(&[n; 4], true, 100, 20);
+            assert!(history.size() <= 20);
         }
         assert_eq!(history.kept(), 8..10);
-        history.push(&[0; 11], 100, 10);
+        history.push(&[0; 17], true, 100, 20);
         assert_eq!(
             history.kept(),
             11..11,
@@ -140,6 +175,43 @@ mod tests {
         );
         assert_eq!(replayed(&history, 10), None);
         assert_eq!(replayed(&history, 11), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_message_that_has_not_ended_is_sent_again_from_its_beginning() {
+        let mut history = History::new();
+        history.push(b"one", true, 10, 100);
+        history.push(b"tw", false, 10, 100);
+        assert_eq!(replayed(&history, 1), Some(b"tw".to_vec()));
+        assert_eq!(replayed(&history, 2), None, "nobody has had it");
+        history.push(b"o", false, 10, 100);
+        history.push(b"!", true, 10, 100);
+        assert_eq!(history.kept(), 0..2);
+        assert_eq!(replayed(&history, 1), Some(b"two!".to_vec()));
+        assert_eq!(replayed(&history, 2), Some(Vec::new()));
+        // One that grows beyond the bounds is lost as a whole, and the next is kept.
+        for _ in 0..100 {
+            history.push(b"more", false, 10, 100);
+            assert!(history.size() <= 100);
+        }
+        history.push(b"end", true, 10, 100);
+        assert_eq!((history.kept(), history.size()), (3..3, 0));
+        history.push(b"next", true, 10, 100);
+        assert_eq!(replayed(&history, 3), Some(b"next".to_vec()));
+    }
+
+    #[test]
+    fn what_is_kept_takes_no_more_memory_than_it_may() {
+        const MAX: usize = 100_000;
+        for len in [1, 2, 7, 1000, MAX / 2, MAX - LEN_SIZE] {
+            let mut history = History::new();
+            for _ in 0..2 * MAX / len {
+                history.push(&vec![0; len], true, usize::MAX, MAX);
+            }
+            assert!(history.size() > MAX / 3, "{len}: it is used");
+            let taken = history.bytes.capacity() + history.lens.capacity() * LEN_SIZE;
+            assert!(taken <= MAX + MAX / 4, "{len}: {taken}");
+        }
     }
 
     #[test]
@@ -155,7 +227,10 @@ mod tests {
             let (mut history, mut all) = (History::new(), Vec::new());
             for n in 0..100u8 {
                 let frame = vec![n; random(20) as usize];
-                history.push(&frame, 8, 64);
+                for part in frame.chunks(1 + random(20) as usize) {
+                    history.push(part, false, 8, 64);
+                }
+                history.push(b"", true, 8, 64);
                 all.push(frame);
             }
             for number in history.kept() {

@@ -7,7 +7,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Session};
 use crate::config::{Config, GROUP_PROBE, PIPE_LEN_MAX, Stderr};
 use crate::context::Context;
 use crate::framing::{Fault, Piece, Splitter, Stream};
@@ -51,7 +51,7 @@ pub enum Audience {
     /// One client, with which it ends.
     Client(ClientId),
     /// Whoever is there.
-    Channel(Channel),
+    Channel(Box<Channel>),
 }
 
 /// Where a command is in its life.
@@ -77,7 +77,7 @@ impl<W: Write, R: Read> Process<W, R> {
     ) -> Self {
         let (client, channel) = match audience {
             Audience::Client(client) => (Some(client), None),
-            Audience::Channel(channel) => (None, Some(Box::new(channel))),
+            Audience::Channel(channel) => (None, Some(channel)),
         };
         Self {
             pid,
@@ -128,9 +128,6 @@ impl<W: Write, R: Read> Process<W, R> {
     /// command that still prints is not stuck.
     pub fn client_left(&mut self, now: Instant, pool: &mut Pool) {
         self.wanted = false;
-        if let Some(channel) = &mut self.channel {
-            channel.until = None;
-        }
         for output in self.outputs_for_client() {
             output.prompt_since = None;
         }
@@ -218,8 +215,12 @@ impl<W: Write, R: Read> Process<W, R> {
         let prompts = prompts
             .filter(|_| self.wanted)
             .filter_map(|output| output.prompt_due(cx.config.flush));
-        let until = self.channel.as_deref().and_then(|channel| channel.until);
-        rung.into_iter().chain(prompts).chain(until).min()
+        let session = self.channel.as_deref().and_then(|it| it.session.as_ref());
+        let session = session.filter(|_| self.wanted).map(Session::deadline);
+        rung.into_iter()
+            .chain(prompts)
+            .chain(session.flatten())
+            .min()
     }
 
     /// Whether the command has ended and its process group is left to end by itself.

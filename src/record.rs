@@ -32,10 +32,21 @@ pub struct Record {
     pub code: Option<CloseCode>,
     /// Why it was lost, if it did not end by the closing handshake.
     pub loss: Option<Loss>,
-    /// The command's name and number, if there is a command.
-    pub command: Option<(Rc<str>, Pid)>,
+    /// What it got.
+    pub service: Service,
     /// How the command ended, once it has.
     pub exit: Option<Exit>,
+}
+
+/// What was behind a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Its own messages.
+    Echo,
+    /// A command, by its name and number.
+    Command(Rc<str>, Pid),
+    /// Nothing: the session that it came back to was gone.
+    Lost,
 }
 
 /// Why a connection was lost. A time-out is named by its option.
@@ -97,17 +108,16 @@ impl Record {
             sent: Tally::default(),
             code: None,
             loss: None,
-            command: None,
+            service: Service::Echo,
             exit: None,
         }
     }
 
-    /// The opening handshake was done `now`, of a connection with this path, and with this command
-    /// behind it if there is one.
-    pub fn open(&mut self, path: Rc<str>, command: Option<(Rc<str>, Pid)>, now: Instant) {
+    /// The opening handshake was done `now`, of a connection with this path and this behind it.
+    pub fn open(&mut self, path: Rc<str>, service: Service, now: Instant) {
         self.path = Some(path);
         self.opened_at = now;
-        self.command = command;
+        self.service = service;
     }
 
     /// Whether the opening handshake was done: only then there is a line for the log.
@@ -144,7 +154,7 @@ impl fmt::Display for Line<'_> {
             sent,
             code,
             loss,
-            command,
+            service,
             exit,
         } = self.record;
         match client {
@@ -153,12 +163,13 @@ impl fmt::Display for Line<'_> {
         }
         let path = path.as_deref().unwrap_or_default();
         write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
-        match command {
-            Some((name, pid)) => {
+        match service {
+            Service::Command(name, pid) => {
                 let name = Escaped(name.as_bytes());
                 write!(f, " service=command command=\"{name}\" pid={pid}")?;
             }
-            None => f.write_str(" service=echo")?,
+            Service::Echo => f.write_str(" service=echo")?,
+            Service::Lost => f.write_str(" service=none")?,
         }
         let duration = self.now.saturating_duration_since(*opened_at);
         write!(
@@ -195,7 +206,7 @@ mod tests {
         let peer = "127.0.0.1:5555".parse().unwrap();
         let mut record = Record::new(peer, now);
         assert!(!record.is_opened());
-        record.open("/ws".into(), Some(("sh".into(), 77)), now);
+        record.open("/ws".into(), Service::Command("sh".into(), 77), now);
         assert!(record.is_opened());
         record.received.count(3, true);
         record.sent.count(10, false);
@@ -216,7 +227,7 @@ mod tests {
                 .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
         );
         let mut record = Record::new(peer, now);
-        record.open("/a\nb".into(), None, now);
+        record.open("/a\nb".into(), Service::Echo, now);
         assert_eq!(
             record.line(now).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \

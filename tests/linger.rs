@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
     CLOSE, CONTINUATION, Client, FIN, Message, Server, TEXT, TempDir, close_payload, masked,
-    wait_until,
+    wait_until, write_file,
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789ABCDEF";
@@ -536,4 +537,179 @@ fn the_demos_shell_waits_for_its_own_user_alone() {
     assert_eq!(client.text(), "{\"received\":1}");
     client.send_text("echo $X");
     assert_eq!(client.text(), "kept");
+}
+
+// -- What sessions may take ------------------------------------------------------------------------
+
+/// Waits until the server has noticed so many losses.
+#[track_caller]
+fn await_lost(server: &Server, count: usize) {
+    let lost = || server.log_text().matches(" lost=").count();
+    wait_until("the losses are noticed", || lost() >= count);
+}
+
+#[test]
+fn who_is_waited_for_keeps_his_place() {
+    for (option, status) in [("--max-clients=2", 503), ("--max-clients-per-ip=2", 429)] {
+        let server = Server::script(&["--linger=30", option], "exec cat");
+        for token in [TOKEN, OTHER] {
+            let mut client = open(&server, token, 0);
+            client.round_trip("x");
+            client.wire.reset();
+        }
+        await_lost(&server, 2);
+        let Err(response) = server.try_open(&server.upgrade("/")) else {
+            panic!("{option}: a third client was let in");
+        };
+        response.expect_refusal(option, status);
+        // Who comes back needs no further place, and the place is free once he has left.
+        resume(&server, 1, 1).leave();
+        wait_until("the command is gone", || server.children().len() == 1);
+        server.open("/").round_trip("y");
+    }
+}
+
+#[test]
+fn a_replay_buffer_takes_what_it_may_and_no_more() {
+    // Of these lines each takes as much to be told apart as it is long.
+    for line in ["", "a line of the usual length, neither long nor short"] {
+        let script = format!("yes '{line}' | head -c 200000; exec cat");
+        let server = Server::script(&["--linger=30", "--replay-buffer=100k"], &script);
+        let lose = |session: u64| {
+            let mut client = open(&server, &format!("{session:032x}"), 0);
+            client.send_text("end");
+            while !client.text().ends_with("end") {}
+            client.wire.reset();
+            await_lost(&server, session as usize);
+        };
+        // The first brings what is there once for all.
+        lose(1);
+        let before = server.rss_anon();
+        (2..=9).for_each(lose);
+        let sessions = 8;
+        // A quarter for growth, and some for the pages of all.
+        let each = server.rss_anon().saturating_sub(before) / sessions;
+        assert!(each < 160 << 10, "{each} bytes for each session");
+    }
+}
+
+#[test]
+fn the_time_of_a_session_is_not_prolonged_by_coming_back() {
+    let server = Server::script(&["--linger=30", "--session-timeout=1s"], "exec cat");
+    let mut client = open(&server, TOKEN, 0);
+    client.round_trip("one");
+    let began = Instant::now();
+    let mut received = 1;
+    loop {
+        client.wire.reset();
+        client = open(&server, TOKEN, received);
+        match client.message() {
+            Message::Text(text) if text.starts_with("{\"received\"") => {}
+            Message::Close(close) => {
+                let (code, reason) = close.expect("with a code");
+                assert_eq!(
+                    (code, began.elapsed().as_secs() > 5),
+                    (4410, false),
+                    "{reason}"
+                );
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        client.round_trip("again");
+        received += 1;
+        thread::sleep(Duration::from_millis(20));
+    }
+    server.await_no_children();
+    // Nor while nobody is there.
+    let mut client = open(&server, OTHER, 0);
+    client.round_trip("one");
+    client.wire.reset();
+    server.await_no_children();
+    assert!(began.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn a_session_belongs_to_its_command() {
+    let options = ["--linger=30", "--route=/a=cat", "--route=/b=cat -u"];
+    let server = Server::start(&options);
+    let offer = |path: &str, received| {
+        let request = server.upgrade(path);
+        let request = request.add("Sec-WebSocket-Protocol", &protocol(TOKEN, received));
+        server.try_open(&request).ok().expect("served")
+    };
+    let mut client = offer("/a", 0);
+    client.round_trip("one");
+    client.wire.reset();
+    assert_lost(offer("/b", 1));
+    let mut client = offer("/a", 1);
+    assert_eq!(client.text(), "{\"received\":1}", "it is there still");
+}
+
+#[test]
+fn coming_back_again_and_again_leaves_no_crowd_of_connections() {
+    let server = Server::script(&["--linger=30", "--max-clients=1"], "exec cat");
+    let mut client = open(&server, TOKEN, 0);
+    client.round_trip("one");
+    let before = server.descriptors();
+    let mut replaced = Vec::new();
+    for _ in 0..20 {
+        replaced.push(std::mem::replace(&mut client, resume(&server, 1, 1)));
+        assert!(
+            server.descriptors() <= before + 2,
+            "the one before, and a new one"
+        );
+    }
+    client.round_trip("on");
+}
+
+#[test]
+fn a_stale_session_is_not_the_one_client_that_is_served() {
+    let mut server = Server::start(&["--linger=30", "--once", "--", "sh", "-c", "echo hi; exit 3"]);
+    assert_lost(open(&server, TOKEN, 5));
+    server.await_log(&["closed", "service=none", "code=4410"]);
+    let mut client = open(&server, OTHER, 0);
+    assert_eq!(client.text(), "hi");
+    assert_eq!(client.expect_close("served", 4003), "exit 3");
+    assert_eq!(server.exit_status().code(), Some(3));
+}
+
+#[test]
+fn a_long_message_is_one_message() {
+    let text = "x".repeat(150_000);
+    for framing in ["--framing=lines", "--framing=length", "--framing=null"] {
+        let server = Server::script(&["--linger=30", framing], "exec cat");
+        let mut client = open(&server, TOKEN, 0);
+        client.round_trip(&text);
+        client.round_trip("short");
+        client.wire.reset();
+        let mut client = resume(&server, 0, 2);
+        assert_eq!(client.text(), text, "{framing}");
+        assert_eq!(client.text(), "short");
+    }
+}
+
+#[test]
+fn a_message_that_was_under_way_is_sent_again_from_its_beginning() {
+    let dir = TempDir::new();
+    let go = dir.text("go");
+    let script = format!(
+        "printf one; head -c 200000 /dev/zero | tr '\\0' x; while [ ! -e {go} ]; do sleep 0.02; done; \
+         echo end; exec cat"
+    );
+    let server = Server::script(&["--linger=30"], &script);
+    let mut client = open(&server, TOKEN, 0);
+    // The first fragment is out, and the message has not ended.
+    client.wire.peek(70_000);
+    client.wire.reset();
+    let mut client = resume(&server, 0, 0);
+    write_file(&dir.path("go"), "", 0o644);
+    let text = client.text();
+    assert!(
+        text.starts_with("onexxx") && text.ends_with("xend"),
+        "{} bytes",
+        text.len()
+    );
+    assert_eq!(text.len(), 200_006);
+    client.round_trip("on");
 }

@@ -310,6 +310,74 @@ fn output_that_breaks_the_format_ends_every_client_and_a_restart_follows() {
     }
 }
 
+#[test]
+fn one_that_breaks_the_format_is_ended_before_the_next_starts() {
+    let dir = TempDir::new();
+    let pids = dir.text("pids");
+    // It takes SIGKILL to end it, and that comes late.
+    let script =
+        format!("trap '' INT TERM; echo $$ >> {pids}; printf A; while :; do sleep 0.05; done");
+    let options = ["--shared=eager", "--framing=length", "--kill-after=1500ms"];
+    for restart in [&["--restart"][..], &[]] {
+        let server = Server::script(&[&options[..], restart].concat(), &script);
+        let starts = || dir.read("pids").lines().count();
+        let before = starts();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while starts() < before + 2 {
+            assert!(Instant::now() < deadline, "it is started again");
+            assert!(server.children().len() <= 1, "{:?}", server.children());
+            // Without --restart it is the next client for whom it is started again.
+            if let Err(response) = server.try_open(&server.upgrade("/")) {
+                response.expect_refusal("it is being ended", 503);
+            }
+        }
+    }
+}
+
+#[test]
+fn why_a_restart_fails_is_told_to_every_client() {
+    let dir = TempDir::new();
+    let path = dir.text("command");
+    let server = Server::start(&["--shared=eager", "--restart", &path]);
+    let missing = refusal(&server, 404);
+    assert!(missing.text().contains("there is no command"));
+    write_file(&dir.path("command"), "#!/no/such/interpreter\n", 0o755);
+    wait_until("it is tried again", || {
+        let request = server.upgrade("/");
+        server.try_open(&request).is_err_and(|it| it.status == 500)
+    });
+}
+
+#[test]
+fn an_exact_message_is_one_however_long_and_whoever_comes_meanwhile() {
+    let dir = TempDir::new();
+    let go = dir.text("go");
+    // 200,000 is 0x030d40. Its second half comes when the newcomer is there.
+    let script = format!(
+        "half() {{ head -c 100000 /dev/zero | tr '\\0' $1; }}; read start; \
+         printf '\\001\\000\\003\\015\\100'; half a; while [ ! -e {go} ]; do sleep 0.02; done; \
+         half b; printf '\\001\\000\\000\\000\\004next'; exec cat >/dev/null"
+    );
+    for replay in ["--replay=0", "--replay=1"] {
+        let server = shared(&["--framing=length", "--high-water=1M", replay], &script);
+        let mut first = server.open("/");
+        first.send_text("go\n");
+        first.wire.peek(60_000);
+        let mut second = server.open("/");
+        write_file(&dir.path("go"), "", 0o644);
+        let long = "a".repeat(100_000) + &"b".repeat(100_000);
+        assert_eq!(first.text(), long);
+        if replay == "--replay=1" {
+            assert_eq!(second.text(), long, "from its beginning");
+        }
+        assert_eq!(
+            (first.text(), second.text()),
+            ("next".into(), "next".into())
+        );
+        std::fs::remove_file(dir.path("go")).expect("it was there");
+    }
+}
+
 // -- Clients that do not keep up --------------------------------------------------------------------
 
 #[test]

@@ -61,7 +61,7 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .into_iter()
         .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
         .collect();
-    assert_eq!(defaults.len(), 31, "{defaults:?}");
+    assert_eq!(defaults.len(), 32, "{defaults:?}");
     let words: Vec<_> = defaults.iter().map(String::as_str).collect();
     assert_eq!(config(&words), Config::default());
 }
@@ -196,7 +196,7 @@ fn each_option_sets_its_own_field() {
         --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn --signal=SIGUSR1 \
         --setenv=A=b=c --setenv=A= --cwd=/tmp --umask=27 --nice=-5 --rlimit=as:1G \
         --rlimit=nofile:64 --rlimit=as:unlimited --no-new-privs --user=u --group=7 \
-        --trust-proxy=10.0.0.0/8,::1 --linger=23";
+        --trust-proxy=10.0.0.0/8,::1 --linger=23 --replay-buffer=24k";
     let words: Vec<_> = words.split_ascii_whitespace().collect();
     let secs = Duration::from_secs;
     let expected = Config {
@@ -252,6 +252,7 @@ fn each_option_sets_its_own_field() {
         log_level: Level::Warn,
         shared: None,
         replay: 0,
+        replay_len_max: 24 * 1024,
         restart: false,
         linger: Some(secs(23)),
     };
@@ -297,6 +298,18 @@ fn the_last_of_a_repeated_option_counts_and_lists_add_up() {
         config(&["--passenv=A", "--passenv=B,C"]).passenv,
         ["A", "B", "C"]
     );
+}
+
+#[test]
+fn no_signal_is_chosen_where_none_is_sent() {
+    let words = ["--signal=TERM", "--kill-after=never", "cat"];
+    let message = error(&words);
+    assert!(
+        message.contains("--signal would have no effect"),
+        "{message}"
+    );
+    let words = ["--signal=TERM", "--echo"];
+    assert!(error(&words).contains("no command is served"));
 }
 
 #[test]

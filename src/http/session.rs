@@ -34,7 +34,7 @@ pub struct SessionOffer<'a> {
 }
 
 /// Names a session. Whoever knows it is let into the session, so it is not shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Token(u128);
 
 impl fmt::Debug for Token {

@@ -65,16 +65,21 @@ impl Admission {
         }
     }
 
-    /// A client of this address is there.
+    /// A client of this address is there, and is served.
+    pub(super) fn serve(&mut self, address: IpAddr, config: &Config) {
+        self.has_served = true;
+        self.enter(address, config);
+    }
+
+    /// A client of this address has a place: it is there, or may come back.
     pub(super) fn enter(&mut self, address: IpAddr, config: &Config) {
         self.clients += 1;
-        self.has_served = true;
         if config.clients_per_ip_max.is_some() {
             *self.by_address.entry(address).or_default() += 1;
         }
     }
 
-    /// A client of this address is gone.
+    /// A place of this address is free.
     pub(super) fn leave(&mut self, address: IpAddr) {
         self.clients -= 1;
         if let Some(own) = self.by_address.get_mut(&address) {
@@ -135,7 +140,7 @@ mod tests {
         let mut admission = Admission::default();
         for address in [A, A] {
             assert_eq!(admission.check(address, &config), Ok(()));
-            admission.enter(address, &config);
+            admission.serve(address, &config);
         }
         let refused = admission.check(A, &config);
         assert_eq!(status(refused, "--max-clients-per-ip"), 429);
@@ -169,8 +174,10 @@ mod tests {
             ..Config::default()
         };
         let mut admission = Admission::default();
-        assert_eq!(admission.check(A, &config), Ok(()));
         admission.enter(A, &config);
+        admission.leave(A);
+        assert_eq!(admission.check(A, &config), Ok(()), "it got nothing");
+        admission.serve(A, &config);
         assert_eq!(status(admission.check(B, &config), "--once"), 503);
         admission.leave(A);
         assert_eq!(status(admission.check(A, &config), "--once"), 503);

@@ -9,6 +9,8 @@ use crate::http::head::Request;
 use crate::http::proxy::{Claim, Remote};
 use crate::http::refusal::Refusal;
 use crate::http::session;
+use crate::process::Process;
+use crate::record::Service;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
@@ -90,27 +92,38 @@ impl<S: System> Server<S> {
         } = opening;
         let out = client.response(&mut self.cx.pool);
         write_accept(out, &key, subprotocol.as_deref());
-        let (name, process_id, received, lost) = match behind {
-            Behind::Echo => (None, None, None, false),
-            Behind::Command { name, id, received } => (Some(name), Some(id), received, false),
-            Behind::Lost => (None, None, None, true),
+        let (service, process_id, received) = match behind {
+            Behind::Echo => (Service::Echo, None, None),
+            Behind::Lost => (Service::Lost, None, None),
+            Behind::Command { name, id, received } => {
+                let pid = self.processes.get(id).map_or(0, Process::pid);
+                (Service::Command(name, pid), Some(id), received)
+            }
         };
         let process = process_id.and_then(|id| self.processes.get_mut(id));
-        let pid = process.as_ref().map(|process| process.pid());
-        let has_channel = process.is_some_and(|process| process.channel.is_some());
+        let channel = process.and_then(|process| process.channel.as_deref());
+        let (has_channel, has_session) = (
+            channel.is_some(),
+            channel.is_some_and(|channel| channel.session.is_some()),
+        );
         if *self.last_path != *path {
             self.last_path = path.into();
         }
         let record = client.record_mut();
-        record.open(Rc::clone(&self.last_path), name.zip(pid), self.cx.now);
+        let lost = service == Service::Lost;
+        record.open(Rc::clone(&self.last_path), service, self.cx.now);
         record.client = remote.map(Box::new);
-        self.admission.enter(record.ip(), &self.cx.config);
+        let ip = record.ip();
         client.open(process_id, has_channel, self.cx.now);
         if lost {
+            self.admission.enter(ip, &self.cx.config);
             return self.refuse_resumption(id);
         }
-        if let Some(process_id) = process_id.filter(|_| has_channel) {
-            self.join(id, process_id, received);
+        self.admission.serve(ip, &self.cx.config);
+        match process_id {
+            Some(process_id) if has_session => self.join_session(id, process_id, received),
+            Some(process_id) if has_channel => self.join(id, process_id),
+            _ => {}
         }
         // Frames may have come right behind the head.
         let process = process_id.and_then(|id| self.processes.get_mut(id));
@@ -143,12 +156,11 @@ impl<S: System> Server<S> {
                 // An echo has nothing that a client could come back to.
                 let lingers = command.is_some() && self.cx.config.linger.is_some();
                 let session = session::offer(request).filter(|_| lingers);
+                let found = session.as_ref().zip(command.as_ref());
+                let found = found.and_then(|(it, command)| self.session(it.token, &command.words));
                 // Who comes back is the client that was let in before, whose loss was perhaps not
                 // noticed yet.
-                if session
-                    .as_ref()
-                    .is_none_or(|it| self.session(it.token).is_none())
-                {
+                if found.is_none() {
                     let admitted = self.admission.check(client.ip, &self.cx.config);
                     admitted.map_err(fit)?;
                 }
@@ -159,7 +171,14 @@ impl<S: System> Server<S> {
                 let behind = match command {
                     None => Behind::Echo,
                     Some(command) => self
-                        .command_for(id, request, command, &endpoint.script_name, claim, session)
+                        .command_for(
+                            id,
+                            request,
+                            command,
+                            &endpoint.script_name,
+                            claim,
+                            session.map(|it| (it, found)),
+                        )
                         .map_err(fit)?,
                 };
                 Ok(Then::Open(Opening {

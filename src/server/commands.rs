@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::Server;
 use super::answer::Behind;
-use crate::channel::Channel;
+use crate::channel::{Channel, Session};
 use crate::config::{Config, Mode};
 use crate::environment::{self, Gateway};
 use crate::http::head::Request;
@@ -22,7 +22,7 @@ use crate::system::{Child, Socket, Spawn, SpawnError, System};
 /// What is started.
 pub(super) struct Command {
     name: Rc<str>,
-    words: Rc<[OsString]>,
+    pub(super) words: Rc<[OsString]>,
 }
 
 /// The environment of a command.
@@ -52,8 +52,8 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// The command that a client gets: the one that all share, the one of the session that it comes
-    /// back to, or one that is started for it.
+    /// The command that a client gets: the one that all share, the one of the `session` that it
+    /// comes back to, if that was found, or one that is started for it.
     pub(super) fn command_for(
         &mut self,
         id: ClientId,
@@ -61,7 +61,7 @@ impl<S: System> Server<S> {
         command: Command,
         script_name: &str,
         claim: Claim,
-        session: Option<SessionOffer<'_>>,
+        session: Option<(SessionOffer<'_>, Option<ProcessId>)>,
     ) -> Result<Behind, Refusal> {
         self.check_user(id)?;
         let found = |name, id, received| Behind::Command { name, id, received };
@@ -71,16 +71,21 @@ impl<S: System> Server<S> {
         }
         let audience = match session {
             None => Audience::Client(id),
-            Some(session) => match self.session(session.token) {
-                Some(process) => {
-                    return Ok(found(command.name, process, Some(session.received)));
-                }
-                None if session.resumes => return Ok(Behind::Lost),
-                None => {
-                    let channel = Channel::new(Some(session.token), &self.cx.config);
-                    Audience::Channel(channel)
-                }
-            },
+            Some((session, Some(process))) => {
+                return Ok(found(command.name, process, Some(session.received)));
+            }
+            Some((session, None)) if session.resumes => return Ok(Behind::Lost),
+            Some((session, None)) => {
+                let lasts = self.cx.config.session_timeout;
+                let session = Session {
+                    token: session.token,
+                    command: Rc::clone(&command.words),
+                    awaited: None,
+                    expires_at: lasts.map(|timeout| self.cx.now + timeout),
+                    replaced: None,
+                };
+                Audience::Channel(Box::new(Channel::new(Some(session), &self.cx.config)))
+            }
         };
         let environment = self.environment_for(id, request, script_name, claim)?;
         let process = self.start(&command, environment, audience)?;

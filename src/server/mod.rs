@@ -12,6 +12,8 @@ mod answer;
 mod audience;
 mod commands;
 mod crowd;
+mod sessions;
+mod shared;
 mod shutdown;
 
 use std::collections::VecDeque;
@@ -27,8 +29,8 @@ use mio::Token;
 use nix::errno::Errno;
 
 use self::admission::Admission;
-use self::audience::Shared;
 use self::crowd::Crowd;
+use self::shared::Shared;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
@@ -474,6 +476,7 @@ impl<S: System> Server<S> {
             true => {
                 self.resume_members(id);
                 self.broadcast_exit(id);
+                self.follow_shared(id);
             }
             false => self.deliver_exit(id),
         }
@@ -646,7 +649,7 @@ impl<S: System> Server<S> {
                 }
                 self.signal_due(id);
                 self.flush_prompts(id);
-                self.end_abandoned(id);
+                self.end_overdue(id);
             }
             Owner::Starved => self.accept_at = None,
             Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
@@ -778,6 +781,13 @@ impl<S: System> Server<S> {
         self.deadlines
             .disarm(Owner::Process(id), &mut process.wake_at);
         self.last_exit = process.exit();
+        let session = process
+            .channel
+            .as_deref_mut()
+            .and_then(|it| it.session.as_mut());
+        if let Some(awaited) = session.and_then(|session| session.awaited.take()) {
+            self.admission.leave(awaited.address);
+        }
         if let Some(mut record) = process.record.take() {
             record.exit = process.exit();
             self.log_record(&record);
