@@ -29,7 +29,11 @@ impl Json {
             Stream::Stdout => config.framing,
             Stream::Stderr => Framing::Lines,
         };
-        let records = Records::new(framing, config);
+        Self::with(stream, Records::new(framing, config))
+    }
+
+    /// What tags the records that the caller's own splitter cuts.
+    pub fn with(stream: Stream, records: Records) -> Self {
         Self { stream, records }
     }
 

@@ -59,7 +59,10 @@ impl Length {
         Self::with(FRAGMENT_LEN)
     }
 
-    fn with(piece_len_max: usize) -> Self {
+    /// The same with the caller's own length of the longest piece, at least 4 bytes.
+    pub fn with(piece_len_max: usize) -> Self {
+        // Room for the longest character, so that there is always something before its beginning.
+        debug_assert!(piece_len_max >= 4);
         Self {
             due: Due::Kind,
             tail: Vec::new(),
