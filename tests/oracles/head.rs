@@ -31,6 +31,7 @@ pub fn check(data: &[u8]) {
         Ok(request) => {
             check_request(head, &request);
             check_handshake(&request);
+            super::request::check(head, &request);
         }
         Err(refusal) => check_refusal(&refusal),
     }

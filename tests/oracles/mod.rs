@@ -9,6 +9,7 @@
 pub mod connection;
 pub mod head;
 pub mod lines;
+pub mod request;
 pub mod utf8;
 
 /// The pieces in which a stream is fed, as a knob says: byte by byte, whole, or of mixed lengths.
