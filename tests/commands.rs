@@ -100,7 +100,7 @@ fn refusal(command: &mut Command) -> (Option<i32>, String) {
 fn is_root(test: &str) -> bool {
     let root = geteuid().is_root();
     if !root {
-        println!("skipped: {test} takes root");
+        support::skipped(&format!("{test} takes root"));
     }
     root
 }
@@ -519,8 +519,7 @@ fn a_limit_that_the_server_may_not_give_is_told_at_start() {
     // Where root has all of its power (CAP_SYS_RESOURCE), it can be given.
     let effective = u64::from_str_radix(&status(std::process::id() as i32, "CapEff:"), 16);
     if effective.expect("a number") & 1 << 24 == 0 {
-        println!("skipped: a limit raised by root takes CAP_SYS_RESOURCE");
-        return;
+        return support::skipped("a limit raised by root takes CAP_SYS_RESOURCE");
     }
     let server = Launch::new(&["--rlimit=nofile:101", "sh", "-c", "ulimit -Hn"])
         .after("ulimit -n 100")

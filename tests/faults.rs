@@ -26,7 +26,7 @@ macro_rules! or_skip {
     ($condition:expr, $why:expr) => {
         match $condition {
             Some(value) => value,
-            None => return eprintln!("SKIPPED: {}", $why),
+            None => return support::skipped($why),
         }
     };
 }

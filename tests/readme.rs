@@ -11,7 +11,6 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -37,10 +36,8 @@ fn every_session_goes_as_it_is_written() {
     for session in &sessions {
         match session.missing(&blocks) {
             None => session.play(&blocks),
-            // Past the capture of the test harness, so that it is heard when all goes well.
-            Some(program) => drop(writeln!(
-                std::io::stderr(),
-                "SKIPPED: README.md:{} needs {program}, which is not here",
+            Some(program) => support::skipped(&format!(
+                "README.md:{} needs {program}, which is not here",
                 session.line
             )),
         }

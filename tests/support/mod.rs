@@ -18,6 +18,7 @@ mod server;
 mod wire;
 mod ws;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -49,6 +50,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         );
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Says that something was not tested, and why. Past the capture of the test harness, so that it is
+/// heard when all else goes well.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// A directory of the test's own that goes with it.
