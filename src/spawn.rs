@@ -200,7 +200,7 @@ fn explain(error: io::Error, spawn: &Spawn<'_>, cwd: Option<&Path>) -> SpawnErro
         | Errno::ELOOP
         | Errno::EINVAL
         | Errno::ETXTBSY => SpawnError::NotExecutable(error),
-        Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE => {
+        Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS | Errno::EMFILE | Errno::ENFILE => {
             SpawnError::Exhausted(error)
         }
         _ => SpawnError::Failed(error),
@@ -549,7 +549,13 @@ mod tests {
             environment: Vec::new(),
             stderr: Stderr::Merge,
         };
-        for errno in [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE] {
+        for errno in [
+            Errno::EAGAIN,
+            Errno::ENOMEM,
+            Errno::ENOBUFS,
+            Errno::EMFILE,
+            Errno::ENFILE,
+        ] {
             assert!(matches!(
                 explain(errno.into(), &spawn, None),
                 SpawnError::Exhausted(_)

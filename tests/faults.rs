@@ -33,6 +33,9 @@ macro_rules! or_skip {
 
 const NO_COMPILER: &str = "no C compiler to build the interposer with";
 
+/// What a system says that lacks something, whatever it was asked for.
+const LACKS: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+
 /// How much processor time the server uses in a while.
 fn busy(server: &Server, during: Duration) -> Duration {
     let before = cpu_time(server.pid());
@@ -50,13 +53,7 @@ fn accept_that_fails_delays_new_clients_and_no_one_else() {
     let server = faults.launch(&["--echo"]).start();
     let mut client = server.open("/");
     // EPERM: what a security module says, for as long as its policy stands.
-    for error in [
-        Errno::EMFILE,
-        Errno::ENFILE,
-        Errno::ENOBUFS,
-        Errno::ENOMEM,
-        Errno::EPERM,
-    ] {
+    for error in [&LACKS[..], &[Errno::EPERM]].concat() {
         println!("{error}");
         let hits = faults.hits(Call::Accept);
         faults.fail(Call::Accept, error, 1);
@@ -69,6 +66,57 @@ fn accept_that_fails_delays_new_clients_and_no_one_else() {
         faults.mend(Call::Accept);
         assert_eq!(Response::read(&mut waiting, false).status, 101, "{error}");
     }
+}
+
+/// EAGAIN is no fault: what cannot be done now is done as soon as something comes of it. (A full
+/// stdin is EAGAIN by itself: `backpressure::a_command_that_reads_late_gets_everything`.)
+#[test]
+fn calls_that_would_block_are_made_again_later() {
+    let faults = or_skip!(Faults::new(), NO_COMPILER);
+    let server = faults.launch(&["cat"]).start();
+    let fail_once = |call, during: &mut dyn FnMut()| {
+        let hits = faults.hits(call);
+        faults.fail(call, Errno::EAGAIN, 1);
+        during();
+        wait_until("the call has failed", || faults.hits(call) > hits);
+        faults.mend(call);
+    };
+    let mut waiting = None;
+    fail_once(Call::Accept, &mut || {
+        let mut wire = server.connect();
+        wire.send(&server.upgrade("/").to_bytes());
+        waiting = Some(wire);
+    });
+    let mut client = server.open("/");
+    let mut waiting = waiting.expect("it was set");
+    assert_eq!(Response::read(&mut waiting, false).status, 101);
+    for call in [Call::Recv, Call::Send, Call::Read] {
+        println!("{call:?}");
+        fail_once(call, &mut || client.send_text("first"));
+        client.send_text("second");
+        assert_eq!(
+            (client.text(), client.text()),
+            ("first".into(), "second".into())
+        );
+    }
+    client.leave();
+}
+
+/// A connection that was gone before it was accepted takes no other with it.
+#[test]
+fn a_connection_that_is_gone_before_it_is_accepted_delays_no_one() {
+    let faults = or_skip!(Faults::new(), NO_COMPILER);
+    let server = faults.launch(&["--echo"]).start();
+    for error in [Errno::ECONNABORTED, Errno::EPROTO, Errno::ENETUNREACH] {
+        // The first attempt goes well, the second fails, and a third is made at once.
+        faults.fail(Call::Accept, error, 2);
+        for _ in 0..10 {
+            server.open("/").round_trip("served");
+        }
+        assert!(faults.hits(Call::Accept) > 0, "{error}");
+        faults.mend(Call::Accept);
+    }
+    assert!(!server.log_text().contains("new connections wait"));
 }
 
 /// What is interrupted is done again; nothing is lost by it.
@@ -109,15 +157,15 @@ fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
     for options in [&["cat"][..], &["--stderr=log", "cat"]] {
         let server = faults.launch(options).start();
         let before = server.descriptors();
-        let cases = [
-            (Call::Fork, Errno::EAGAIN, 1),
-            (Call::Fork, Errno::ENOMEM, 1),
-            (Call::Pipe, Errno::EMFILE, 1),
-            (Call::Pipe, Errno::ENFILE, 1),
-            // The second pipe, and the third.
+        let errors = [&LACKS[..], &[Errno::EAGAIN]].concat();
+        let mut cases: Vec<_> = (errors.iter())
+            .flat_map(|&error| [(Call::Fork, error, 1), (Call::Pipe, error, 1)])
+            .collect();
+        // The second pipe, and the third.
+        cases.extend([
             (Call::Pipe, Errno::EMFILE, 2),
             (Call::Pipe, Errno::EMFILE, 3),
-        ];
+        ]);
         for (call, error, one_in) in cases {
             println!("{options:?} {call:?} {error} {one_in}");
             faults.fail(call, error, one_in);
@@ -176,14 +224,13 @@ fn an_error_of_a_socket_ends_its_connection_alone() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let before = server.descriptors();
-    for (call, error) in [
+    let lacks = (LACKS.iter()).flat_map(|&error| [(Call::Recv, error), (Call::Send, error)]);
+    let network = [
         (Call::Recv, Errno::ETIMEDOUT),
         (Call::Recv, Errno::EHOSTUNREACH),
-        (Call::Recv, Errno::ENOMEM),
-        (Call::Send, Errno::ENOBUFS),
-        (Call::Send, Errno::ENOMEM),
         (Call::Send, Errno::EPIPE),
-    ] {
+    ];
+    for (call, error) in lacks.chain(network) {
         println!("{call:?} {error}");
         let mut bystander = server.open("/");
         let mut client = server.open("/");
@@ -198,28 +245,41 @@ fn an_error_of_a_socket_ends_its_connection_alone() {
     }
 }
 
-/// An error of a pipe is its end: the command is reaped, its client told how it ended.
+/// An error of a pipe is its end: the command notices as ever, its client is told how it ended, and
+/// nothing of it is left.
 #[test]
 fn an_error_of_a_pipe_ends_what_goes_through_it() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let before = server.descriptors();
-    for (call, error) in [
-        (Call::Read, Errno::EIO),
-        (Call::Read, Errno::ENOMEM),
-        (Call::Write, Errno::EIO),
-        (Call::Write, Errno::ENOMEM),
-    ] {
-        println!("{call:?} {error}");
-        let mut client = server.open("/");
-        faults.fail(call, error, 1);
-        client.send_text("into the void");
-        wait_until("the call has failed", || faults.hits(call) > 0);
-        faults.mend(call);
-        server.open("/").round_trip("served as before");
-        drop(client);
-        server.await_no_children();
-        server.await_descriptors(before);
+    for error in [&LACKS[..], &[Errno::EIO]].concat() {
+        for call in [Call::Read, Call::Write] {
+            println!("{call:?} {error}");
+            let mut bystander = server.open("/");
+            let mut client = server.open("/");
+            let hits = faults.hits(call);
+            faults.fail(call, error, 1);
+            client.send_text("into the void");
+            wait_until("the call has failed", || faults.hits(call) > hits);
+            faults.mend(call);
+            bystander.round_trip("untouched");
+            let (code, reason) = match call {
+                // Its stdout is closed: the next line that it prints ends it.
+                Call::Read => {
+                    client.send_text("once more");
+                    (4256 + Signal::SIGPIPE as u16, "signal 13")
+                }
+                // Its stdin is at its end, and so is `cat`.
+                _ => (1000, "exit 0"),
+            };
+            assert_eq!(client.close(), (code, reason.to_owned()));
+            client.send_close(code, "");
+            client.wire.expect_eof();
+            drop(client);
+            bystander.leave();
+            server.await_no_children();
+            server.await_descriptors(before);
+        }
     }
 }
 
