@@ -39,6 +39,14 @@ impl Head {
         }
     }
 
+    /// A request for a page, which is answered with 200.
+    fn plain(line: &[u8]) -> Head {
+        Head {
+            line: line.to_vec(),
+            fields: vec![FIELDS[0].to_vec()],
+        }
+    }
+
     /// `field` besides the right ones, as their first: nothing is skipped because it comes last.
     fn and(mut self, field: &[u8]) -> Head {
         self.fields.insert(0, field.to_vec());
@@ -123,6 +131,22 @@ macro_rules! refused {
     )*};
 }
 
+/// Named tests, each of header fields that no request may have. A handshake with them is refused, but
+/// so it would be for any body; a request for a page would be answered if they were overlooked.
+macro_rules! never_accepted {
+    ($($(#[$doc:meta])* $name:ident: $fields:expr => $status:expr;)*) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            for head in [Head::right(), Head::plain(LINE)] {
+                let fields: &[&[u8]] = &$fields;
+                let head = fields.iter().rev().fold(head, |head, field| head.and(field));
+                refused(&head.bytes(), $status);
+            }
+        }
+    )*};
+}
+
 /// Named tests, each of a head that must be let in.
 macro_rules! accepted {
     ($($(#[$doc:meta])* $name:ident: $head:expr;)*) => {$(
@@ -191,10 +215,22 @@ refused! {
     a_body_in_chunks: Head::right().and(b"Transfer-Encoding: chunked") => 400;
 }
 
+/// HEAD is answered like GET elsewhere; there is no handshake by it.
+#[test]
+fn the_method_head() {
+    let server = Server::echo();
+    let mut wire = server.connect();
+    wire.send(&Head::with_line(b"HEAD / HTTP/1.1").bytes());
+    assert_eq!(Response::read(&mut wire, true).status, 400);
+    wire.expect_eof();
+}
+
 /// 4.2.2 (4): a version that is not understood gets 426 and the version that is.
 #[test]
 fn other_versions_are_told_of_13() {
-    for version in ["0", "7", "8", "12", "14", "25", "013", "13x", "-13", "1 3"] {
+    for version in [
+        "0", "7", "8", "12", "14", "25", "013", "13x", "-13", "1 3", "13, 8", "13, 13",
+    ] {
         let field = format!("Sec-WebSocket-Version: {version}");
         let response = refused(&Head::right().instead(field.as_bytes()).bytes(), 426);
         assert_eq!(
@@ -207,26 +243,34 @@ fn other_versions_are_told_of_13() {
 
 // -- RFC 9112: the request head ----------------------------------------------------------------------
 
-refused! {
+never_accepted! {
     /// 6.3 (3) with 6.1: both are request smuggling or its preparation.
-    a_length_with_chunks: Head::right().and(b"Content-Length: 5").and(b"Transfer-Encoding: chunked") => 400;
-    chunks_with_a_length: Head::right().and(b"Transfer-Encoding: chunked").and(b"Content-Length: 5") => 400;
-    an_empty_body_with_chunks: Head::right().and(b"Content-Length: 0").and(b"Transfer-Encoding: chunked") => 400;
+    a_length_with_chunks: [b"Transfer-Encoding: chunked", b"Content-Length: 5"] => 400;
+    chunks_with_a_length: [b"Content-Length: 5", b"Transfer-Encoding: chunked"] => 400;
+    an_empty_body_with_chunks: [b"Transfer-Encoding: chunked", b"Content-Length: 0"] => 400;
     /// 6.3 (5): lengths that differ, or are none.
-    two_lengths: Head::right().and(b"Content-Length: 0").and(b"Content-Length: 5") => 400;
-    the_same_length_twice: Head::right().and(b"Content-Length: 0").and(b"Content-Length: 0") => 400;
-    a_list_of_lengths: Head::right().and(b"Content-Length: 0, 5") => 400;
-    a_length_with_a_sign: Head::right().and(b"Content-Length: +0") => 400;
-    a_negative_length: Head::right().and(b"Content-Length: -1") => 400;
-    a_length_in_hexadecimal: Head::right().and(b"Content-Length: 0x0") => 400;
-    a_length_without_digits: Head::right().and(b"Content-Length:") => 400;
+    two_lengths: [b"Content-Length: 5", b"Content-Length: 0"] => 400;
+    the_same_length_twice: [b"Content-Length: 0", b"Content-Length: 0"] => 400;
+    a_list_of_lengths: [b"Content-Length: 0, 5"] => 400;
+    a_length_with_a_sign: [b"Content-Length: +0"] => 400;
+    a_negative_length: [b"Content-Length: -1"] => 400;
+    a_length_in_hexadecimal: [b"Content-Length: 0x0"] => 400;
+    a_length_without_digits: [b"Content-Length:"] => 400;
     /// 6.3 (4): a coding of a request that does not end with chunked, and chunked twice (7.1).
-    chunks_that_are_not_last: Head::right().and(b"Transfer-Encoding: chunked, gzip") => 400;
-    chunks_twice: Head::right().and(b"Transfer-Encoding: chunked, chunked") => 400;
-    chunks_in_two_fields: Head::right().and(b"Transfer-Encoding: chunked").and(b"Transfer-Encoding: chunked") => 400;
-    chunks_misspelt: Head::right().and(b"Transfer-Encoding: xchunked") => 400;
-    chunks_behind_a_vertical_tab: Head::right().and(b"Transfer-Encoding: \x0bchunked") => 400;
-    chunks_behind_the_identity: Head::right().and(b"Transfer-Encoding: identity") => 400;
+    chunks_that_are_not_last: [b"Transfer-Encoding: chunked, gzip"] => 400;
+    chunks_twice: [b"Transfer-Encoding: chunked, chunked"] => 400;
+    chunks_in_two_fields: [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"] => 400;
+    chunks_misspelt: [b"Transfer-Encoding: xchunked"] => 400;
+    chunks_behind_a_vertical_tab: [b"Transfer-Encoding: \x0bchunked"] => 400;
+    chunks_behind_the_identity: [b"Transfer-Encoding: identity"] => 400;
+    /// 6.1: "A server that receives a request message with a transfer coding it does not understand
+    /// SHOULD respond with 501".
+    chunks_of_an_unknown_coding: [b"Transfer-Encoding: gzip, chunked"] => 501;
+}
+
+refused! {
+    /// 6.1: such a message is to be treated "as if the framing is faulty".
+    chunks_in_http_1_0: Head::plain(b"GET / HTTP/1.0").and(b"Transfer-Encoding: chunked") => 400;
     /// 2.2: "A recipient of such a bare CR MUST consider that element to be invalid".
     a_bare_cr_in_a_value: Head::right().and(b"X: a\rb") => 400;
     a_bare_cr_before_a_field: Head::right().and(b"\rX: y") => 400;
