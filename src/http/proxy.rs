@@ -469,6 +469,7 @@ mod tests {
             ("Forwarded: for=8.8.8.8;x=\", for=\"[2001:db8::9]\"", none),
             ("Forwarded: for=8.8.8.8;x=\"\r\nForwarded: for=9.9.9.9", "9.9.9.9"),
             ("Forwarded: for=8.8.8.8\r\nForwarded: for=\"9.9.9.9", none),
+            ("Forwarded: for=8.8.8.8;x=a\"b, for=9.9.9.9", none),
             ("Forwarded: ,;,", none),
             ("Forwarded:", none),
             ("X-Real-IP: 9.9.9.9", none),
