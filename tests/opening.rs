@@ -373,6 +373,18 @@ fn nothing_behind_a_body_is_taken_for_a_request() {
     wire.expect_eof();
 }
 
+/// What a client sends ahead, trusting in the 101, are frames and no requests.
+#[test]
+fn nothing_behind_a_refused_handshake_is_taken_for_a_request() {
+    let server = Server::echo();
+    let mut wire = server.connect();
+    let mut bytes = Head::right().without("Sec-WebSocket-Key").bytes();
+    bytes.extend(Head::plain(b"GET /healthz HTTP/1.1").bytes());
+    wire.send(&bytes);
+    Response::read(&mut wire, false).expect_refusal("no key", 400);
+    wire.expect_eof();
+}
+
 // -- What must be let in -------------------------------------------------------------------------------
 
 accepted! {
