@@ -442,19 +442,26 @@ fn a_server_that_was_stopped_drops_no_one() {
         "--ping-interval=500ms",
         "--pong-timeout=1500ms",
         "--idle-http=1500ms",
+        "--head-timeout=1500ms",
         "cat",
     ]);
     let mut idle = server.open("/");
     let mut talking = server.open("/");
+    let upgrade = server.upgrade("/").to_bytes();
+    let (front, rest) = upgrade.split_at(40);
+    let mut half = server.connect();
+    half.send(front);
     idle.round_trip("before");
     talking.round_trip("before");
     server.signal(Signal::SIGSTOP);
     talking.send_text("sent while it stood still");
+    half.send(rest);
     let mut newcomer = server.connect();
-    newcomer.send(&server.upgrade("/").to_bytes());
+    newcomer.send(&upgrade);
     thread::sleep(Duration::from_millis(2500));
     server.signal(Signal::SIGCONT);
     assert_eq!(talking.text(), "sent while it stood still");
+    assert_eq!(Response::read(&mut half, false).status, 101);
     assert_eq!(Response::read(&mut newcomer, false).status, 101);
     idle.round_trip("after");
     talking.round_trip("after");
