@@ -405,7 +405,7 @@ fn who_comes_back_having_received_nothing_is_told_when_the_session_is_gone() {
     let offer = |protocols: &str| {
         let request = server.upgrade("/");
         let request = request.add("Sec-WebSocket-Protocol", protocols);
-        server.try_open(&request).ok().expect("served")
+        server.try_open(&request).expect("served")
     };
     let name = protocol(TOKEN, 0);
     let resumed = format!("{name}, wspipe.resume");
@@ -636,7 +636,7 @@ fn a_session_belongs_to_its_command() {
     let offer = |path: &str, received| {
         let request = server.upgrade(path);
         let request = request.add("Sec-WebSocket-Protocol", &protocol(TOKEN, received));
-        server.try_open(&request).ok().expect("served")
+        server.try_open(&request).expect("served")
     };
     let mut client = offer("/a", 0);
     client.round_trip("one");
