@@ -439,10 +439,10 @@ fn a_stopped_command_goes_with_its_client() {
 #[test]
 fn a_server_that_was_stopped_drops_no_one() {
     let server = Server::start(&[
-        "--ping-interval=500ms",
-        "--pong-timeout=1500ms",
-        "--idle-http=1500ms",
-        "--head-timeout=1500ms",
+        "--ping-interval=1s",
+        "--pong-timeout=3s",
+        "--idle-http=3s",
+        "--head-timeout=3s",
         "cat",
     ]);
     let mut idle = server.open("/");
@@ -458,7 +458,7 @@ fn a_server_that_was_stopped_drops_no_one() {
     half.send(rest);
     let mut newcomer = server.connect();
     newcomer.send(&upgrade);
-    thread::sleep(Duration::from_millis(2500));
+    thread::sleep(Duration::from_millis(4500));
     server.signal(Signal::SIGCONT);
     assert_eq!(talking.text(), "sent while it stood still");
     assert_eq!(Response::read(&mut half, false).status, 101);
@@ -593,7 +593,7 @@ fn ten_thousand_connections_reset_at_once_leave_nothing() {
     bystander.round_trip("before");
     let before = server.descriptors();
     let upgrade = server.upgrade("/").to_bytes();
-    let mut memory = Vec::new();
+    let memory = server.rss_anon();
     for round in 0..2 {
         let wires: Vec<Wire> = (0..10_000)
             .map(|index| {
@@ -613,12 +613,9 @@ fn ten_thousand_connections_reset_at_once_leave_nothing() {
         }
         bystander.round_trip("while they go");
         server.await_descriptors(before);
-        memory.push(server.rss_anon());
-        println!("round {round}: {} bytes", memory[round]);
+        let what = format!("the memory of round {round} is given back");
+        wait_until(&what, || server.rss_anon() < memory + (512 << 10));
     }
-    // The second flood finds room in what the first one has left.
-    assert!(memory[1] < memory[0] + (1 << 20), "{memory:?}");
-    assert!(memory[1] < 16 << 20, "{memory:?}");
 }
 
 /// Who only pings and never reads is stopped, then dropped: by the write time-out at the latest,
