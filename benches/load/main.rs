@@ -29,7 +29,7 @@ use common::server::Server;
 use limit::Pipe;
 use report::{Facts, Outcome, Series};
 use sample::{Sample, Span};
-use servers::{Contestant, LIMIT, WSPIPE};
+use servers::{Contestant, LIMIT, OTHER, WSPIPE};
 use workloads::{Kind, Workload};
 
 const HELP: &str = "\
@@ -42,6 +42,7 @@ contain one of them.
   --rounds=N         rounds of each workload (3)
   --window=SECONDS   how long one measurement counts (1)
   --servers=LIST     only these, by commas
+  --other=FILE       measures this build of wspipe too, as `other`: before and after a change
   --time-limit=SECONDS
                      no measurement begins after so long (3600; with --quick 100)
   --json=FILE        where the figures go (target/bench/load.json)
@@ -55,6 +56,7 @@ struct Options {
     rounds: usize,
     window: Duration,
     servers: Option<Vec<String>>,
+    other: Option<PathBuf>,
     time_limit: Option<Duration>,
     json: Option<PathBuf>,
     list: bool,
@@ -116,6 +118,7 @@ impl Options {
             rounds: 3,
             window: Duration::from_secs(1),
             servers: None,
+            other: None,
             time_limit: None,
             json: None,
             list: false,
@@ -131,6 +134,7 @@ impl Options {
                 Long("quick") => options.quick = true,
                 Long("rounds") => options.rounds = parser.value()?.parse::<usize>()?.max(1),
                 Long("window") => options.window = seconds(&mut parser)?,
+                Long("other") => options.other = Some(parser.value()?.into()),
                 Long("time-limit") => options.time_limit = Some(seconds(&mut parser)?),
                 Long("servers") => {
                     let list = parser.value()?.string()?;
@@ -173,7 +177,7 @@ impl Options {
 
     /// Whether this server is to be measured at this workload.
     fn wants(&self, contestant: &Contestant, workload: &Workload) -> bool {
-        let ours = [WSPIPE, LIMIT].contains(&contestant.name);
+        let ours = [WSPIPE, LIMIT, OTHER].contains(&contestant.name);
         match &self.servers {
             Some(names) => names.iter().any(|name| name == contestant.name),
             None => ours || !(self.quick || workload.scaling),
@@ -209,9 +213,9 @@ impl Bench {
     fn new(options: Options) -> Bench {
         Bench {
             deadline: Instant::now() + options.time_limit(),
-            options,
             cores: Cores::choose(),
-            contestants: servers::all(),
+            contestants: servers::all(options.other.as_deref()),
+            options,
         }
     }
 

@@ -52,6 +52,8 @@ impl Contestant {
 pub(crate) const LIMIT: &str = "limit";
 /// The one that the bench is for.
 pub(crate) const WSPIPE: &str = "wspipe";
+/// Another build of it, to compare with.
+pub(crate) const OTHER: &str = "other";
 
 /// The folder of what `benches/peers/install` has installed.
 pub(crate) fn peers_folder() -> PathBuf {
@@ -60,7 +62,8 @@ pub(crate) fn peers_folder() -> PathBuf {
     target.unwrap_or(Path::new("target")).join("peers")
 }
 
-pub(crate) fn all() -> Vec<Contestant> {
+/// All of them, and `other` if there is another build of wspipe to be measured.
+pub(crate) fn all(other: Option<&Path>) -> Vec<Contestant> {
     let peers = peers_folder();
     let installed = |path: &str| {
         let path = peers.join(path);
@@ -70,7 +73,7 @@ pub(crate) fn all() -> Vec<Contestant> {
             Err("not installed: cargo bench --bench load -- --install-peers".to_owned())
         }
     };
-    vec![
+    let mut all = vec![
         Contestant {
             name: LIMIT,
             program: std::env::current_exe().map_err(|error| error.to_string()),
@@ -106,7 +109,16 @@ pub(crate) fn all() -> Vec<Contestant> {
             program: installed("websocat/bin/websocat"),
             command: websocat,
         },
-    ]
+    ];
+    if let Some(program) = other {
+        let other = Contestant {
+            name: OTHER,
+            program: Ok(program.to_owned()),
+            command: wspipe,
+        };
+        all.insert(2, other);
+    }
+    all
 }
 
 fn in_path(name: &str) -> Result<PathBuf, String> {
