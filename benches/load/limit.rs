@@ -7,11 +7,13 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::broadcast::ASKING_LEN;
 
 /// How much is read at once. Messages of 1 MiB took a third more of the processor with 64 KiB, and no
 /// less with 1 MiB; to short ones it is all the same.
@@ -22,6 +24,12 @@ const BATCH_LEN: usize = 1024;
 
 /// The token of the listener; the connections have their descriptors for theirs.
 const LISTENER: u64 = u64::MAX;
+
+/// The token of a shared command's output.
+const OUTPUT: u64 = u64::MAX - 1;
+
+/// What the server of a shared command is called on the command line.
+pub(crate) const SHARED: &str = "shared";
 
 const EDGES: EpollFlags = EpollFlags::EPOLLIN
     .union(EpollFlags::EPOLLOUT)
@@ -313,17 +321,15 @@ fn download(
             // Closed without a code (RFC 6455, section 5.5.1).
             return stream.write_all(&[0x88, 0]);
         }
-        let mut bytes = &buffer[..held + n];
+        let bytes = &buffer[..held + n];
         out.clear();
-        if kind == Pipe::Raw {
-            frame(&mut out, 0x82, bytes);
-            bytes = &[];
-        }
-        while let Some(end) = memchr::memchr(b'\n', bytes) {
-            frame(&mut out, 0x81, &bytes[..end]);
-            bytes = &bytes[end + 1..];
-        }
-        let rest = held + n - bytes.len();
+        let rest = match kind {
+            Pipe::Raw => {
+                frame(&mut out, 0x82, bytes);
+                bytes.len()
+            }
+            _ => frame_lines(bytes, &mut out),
+        };
         stream.write_all(&out)?;
         buffer.copy_within(rest..held + n, 0);
         held = held + n - rest;
@@ -345,6 +351,101 @@ fn upload(mut stream: TcpStream, pipe: Option<impl Write>, buffer: &mut [u8]) ->
         buffer.copy_within(rest..held + n, 0);
         held = held + n - rest;
     }
+}
+
+// -- A shared command ------------------------------------------------------------------------------
+
+/// Runs one command for all clients, until it is killed. Each line that it prints goes to all of
+/// them, framed once, and written once to each for all that a read brought.
+pub(crate) fn shared(port: u16, words: &[String]) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn()?;
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Ok(());
+    };
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+    epoll.add(&stdout, EpollEvent::new(EpollFlags::EPOLLIN, OUTPUT))?;
+    let mut hub = Hub {
+        stdin,
+        stdout,
+        members: Vec::new(),
+        buffer: vec![0; READ_LEN],
+        held: 0,
+        out: Vec::new(),
+    };
+    let mut events = vec![EpollEvent::empty(); BATCH_LEN];
+    loop {
+        let n = epoll.wait(&mut events, EpollTimeout::NONE)?;
+        for event in &events[..n] {
+            match event.data() {
+                LISTENER => hub.admit(&listener, &epoll)?,
+                OUTPUT => hub.broadcast()?,
+                index => hub.ask(index as usize)?,
+            }
+        }
+    }
+}
+
+struct Hub {
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    members: Vec<TcpStream>,
+    buffer: Vec<u8>,
+    /// Bytes of a line whose end has not come.
+    held: usize,
+    out: Vec<u8>,
+}
+
+impl Hub {
+    fn admit(&mut self, listener: &TcpListener, epoll: &Epoll) -> io::Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        let n = stream.read(&mut self.buffer[self.held..])?;
+        let Some(answer) = handshake(&self.buffer[self.held..self.held + n]) else {
+            return Ok(());
+        };
+        stream.write_all(&answer)?;
+        let index = self.members.len() as u64;
+        epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index))?;
+        self.members.push(stream);
+        Ok(())
+    }
+
+    fn broadcast(&mut self) -> io::Result<()> {
+        let n = self.stdout.read(&mut self.buffer[self.held..])?;
+        let end = self.held + n;
+        self.out.clear();
+        let rest = frame_lines(&self.buffer[..end], &mut self.out);
+        for member in &mut self.members {
+            member.write_all(&self.out)?;
+        }
+        self.buffer.copy_within(rest..end, 0);
+        self.held = end - rest;
+        Ok(())
+    }
+
+    /// All that clients send are messages of one length, of which each is a line to the command.
+    fn ask(&mut self, index: usize) -> io::Result<()> {
+        let n = self.members[index].read(&mut self.buffer[self.held..])?;
+        if n == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.stdin.write_all(&vec![b'\n'; n / ASKING_LEN])
+    }
+}
+
+/// Frames whole lines, and says where the one begins that is not whole.
+fn frame_lines(bytes: &[u8], out: &mut Vec<u8>) -> usize {
+    let mut rest = bytes;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        frame(out, 0x81, &rest[..end]);
+        rest = &rest[end + 1..];
+    }
+    bytes.len() - rest.len()
 }
 
 fn frame(out: &mut Vec<u8>, first: u8, payload: &[u8]) {

@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod broadcast;
 mod commands;
 mod echo;
 mod histogram;
@@ -71,6 +72,11 @@ fn main() -> ExitCode {
     {
         return serve_limit(kind, port, command);
     }
+    if let [word, burst] = &words[..]
+        && word == servers::PRINT
+    {
+        return ended(broadcast::print(burst.parse().unwrap_or_default()));
+    }
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
@@ -90,14 +96,19 @@ fn main() -> ExitCode {
 
 fn serve_limit(kind: &str, port: &str, command: &[String]) -> ExitCode {
     let port = port.parse().unwrap_or_default();
-    let served = match Pipe::named(kind) {
-        Some(pipe) => limit::command(port, pipe, command),
-        None => limit::echo(port),
-    };
-    match served {
+    ended(match (kind, Pipe::named(kind)) {
+        (limit::SHARED, _) => limit::shared(port, command),
+        (_, Some(pipe)) => limit::command(port, pipe, command),
+        (_, None) => limit::echo(port),
+    })
+}
+
+/// How this program ends where it is what another measures.
+fn ended(result: std::io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("limit server: {error}");
+            eprintln!("load: {error}");
             ExitCode::FAILURE
         }
     }
@@ -220,7 +231,7 @@ impl Bench {
     }
 
     fn run(&self) -> ExitCode {
-        let workloads = workloads::all(descriptors::raise_limit());
+        let workloads = workloads::all(descriptors::raise_limit(), self.options.quick);
         let wanted = workloads.iter().filter(|w| self.options.wants_workload(w));
         self.print_presence();
         if self.options.list {
@@ -340,6 +351,9 @@ impl Bench {
             Kind::Download(_, printed) => commands::download(address, pid, *printed, span),
             Kind::Upload(_) => commands::upload(address, pid, span),
             Kind::Visits(_, idle) => commands::visits(address, pid, *idle, span),
+            Kind::Broadcast { clients, burst } => {
+                broadcast::run(address, pid, (*clients, *burst), span)
+            }
         }
     }
 

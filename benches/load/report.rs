@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::sample::Sample;
 use crate::servers::{LIMIT, WSPIPE};
-use crate::workloads::{Aim, Ratio, Workload};
+use crate::workloads::{Aim, Kind, Ratio, Workload};
 
 /// All rounds of one server at one workload.
 pub(crate) struct Series {
@@ -99,9 +99,22 @@ impl Outcome<'_> {
                 println!("  {:<15} a round failed: {failure}", series.server);
             }
         }
+        if let Kind::Broadcast { clients, .. } = self.workload.load {
+            self.print_lines(clients);
+        }
         for aim in &self.workload.aims {
             self.print_aim(aim);
         }
+    }
+
+    /// The rates of messages as lines that the command printed.
+    fn print_lines(&self, clients: usize) {
+        let rates = self.series.iter().filter_map(|series| {
+            let rate = series.median(|sample| sample.rate)?.value / clients as f64;
+            Some(format!("{} {rate:.0}", series.server))
+        });
+        let rates: Vec<String> = rates.collect();
+        println!("  lines a second to each client: {}", rates.join(", "));
     }
 
     fn line(&self, series: &Series) -> Option<String> {

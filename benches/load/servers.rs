@@ -1,10 +1,11 @@
 //! Who is measured: wspipe, the limit servers, and the peers as far as they are there.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::commands::IDLE_PATH;
-use crate::limit::Pipe;
+use crate::limit::{self, Pipe};
 
 /// What a server is started for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(crate) enum Role {
     Binary(&'static [&'static str]),
     /// Runs this command for every client, which reads what the client sends.
     Upload(&'static [&'static str]),
+    /// Runs one command for all clients, which prints so many lines each time it is asked.
+    Shared(usize),
 }
 
 /// Says `hi` and ends, but at [`IDLE_PATH`] waits for the end of its input.
@@ -26,6 +29,15 @@ pub(crate) const HI_OR_IDLE: [&str; 3] = [
     "[ \"$PATH_INFO\" = /idle ] && exec cat; echo hi",
 ];
 const _: () = assert!(IDLE_PATH.len() == "/idle".len());
+
+/// The word that has this program print what all clients share, as many lines as the next says.
+pub(crate) const PRINT: &str = "--print";
+
+/// The command for [`Role::Shared`].
+fn printer(burst: usize) -> Option<[OsString; 3]> {
+    let program = std::env::current_exe().ok()?;
+    Some([program.into(), PRINT.into(), burst.to_string().into()])
+}
 
 /// A server that can be measured.
 pub(crate) struct Contestant {
@@ -77,7 +89,7 @@ pub(crate) fn all(other: Option<&Path>) -> Vec<Contestant> {
         Contestant {
             name: LIMIT,
             program: std::env::current_exe().map_err(|error| error.to_string()),
-            command: limit,
+            command: limit_server,
         },
         Contestant {
             name: WSPIPE,
@@ -129,20 +141,24 @@ fn in_path(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("no {name} in PATH: Debian has a package of it"))
 }
 
-fn limit(program: &Path, role: Role, port: u16) -> Option<Command> {
+fn limit_server(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
     let (kind, words): (&str, &[&str]) = match role {
         Role::Echo { .. } => ("echo", &[]),
         Role::Lines(words) => (Pipe::Lines.name(), words),
         Role::Binary(words) => (Pipe::Raw.name(), words),
         Role::Upload(words) => (Pipe::Upload.name(), words),
+        Role::Shared(_) => (limit::SHARED, &[]),
     };
     // It serves one client after the other, and knows no paths.
     if matches!(role, Role::Lines(words) if words == HI_OR_IDLE) {
         return None;
     }
     command.args(["--serve-limit", kind, &port.to_string()]);
-    command.args(words);
+    match role {
+        Role::Shared(burst) => command.args(printer(burst)?),
+        _ => command.args(words),
+    };
     Some(command)
 }
 
@@ -160,6 +176,7 @@ fn wspipe(program: &Path, role: Role, port: u16) -> Option<Command> {
         Role::Echo { .. } => command.args(["--echo", "--max-message=64M"]),
         Role::Lines(words) | Role::Upload(words) => command.arg("--").args(words),
         Role::Binary(words) => command.args(["--binary", "--"]).args(words),
+        Role::Shared(burst) => command.args(["--shared", "--"]).args(printer(burst)?),
     };
     Some(command)
 }
@@ -182,7 +199,7 @@ fn websocketd(program: &Path, role: Role, port: u16) -> Option<Command> {
     command.arg(format!("--port={port}"));
     match role {
         // A process for every client, which says little of the server.
-        Role::Echo { .. } => return None,
+        Role::Echo { .. } | Role::Shared(_) => return None,
         Role::Lines(words) | Role::Upload(words) => command.args(words),
         Role::Binary(words) => command.arg("--binary").args(words),
     };
@@ -192,6 +209,14 @@ fn websocketd(program: &Path, role: Role, port: u16) -> Option<Command> {
 fn websocat(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
     let (mode, words) = match role {
+        Role::Shared(burst) => {
+            let [printer, arguments @ ..] = printer(burst)?;
+            command.args(["-E", "-t", &format!("ws-l:127.0.0.1:{port}")]);
+            let mut shared = OsString::from("broadcast:exec:");
+            shared.push(printer);
+            command.arg(shared).arg("--exec-args").args(arguments);
+            return Some(command);
+        }
         Role::Echo { text } => {
             command.args(["-E", if text { "-t" } else { "-b" }]);
             command.args([format!("ws-l:127.0.0.1:{port}"), "mirror:".to_owned()]);

@@ -24,6 +24,11 @@ pub(crate) enum Kind {
     Download(Role, Printed),
     Upload(Role),
     Visits(Role, usize),
+    /// So many clients share a command that prints so many lines at a time.
+    Broadcast {
+        clients: usize,
+        burst: usize,
+    },
 }
 
 impl Kind {
@@ -33,6 +38,7 @@ impl Kind {
                 text: load.payload != Payload::Binary,
             },
             Kind::Download(role, _) | Kind::Upload(role) | Kind::Visits(role, _) => *role,
+            Kind::Broadcast { burst, .. } => Role::Shared(*burst),
         }
     }
 }
@@ -86,7 +92,7 @@ const DESCRIPTORS_PER_COMMAND: usize = 5;
 const DESCRIPTORS_SPARE: usize = 200;
 
 /// All workloads, on a machine that grants a process so many descriptors.
-pub(crate) fn all(descriptors: usize) -> Vec<Workload> {
+pub(crate) fn all(descriptors: usize, quick: bool) -> Vec<Workload> {
     let descriptors = descriptors.saturating_sub(DESCRIPTORS_SPARE);
     let crowd = CROWD_MAX.min(descriptors / DESCRIPTORS_PER_COMMAND);
     let mut all = Vec::new();
@@ -96,6 +102,8 @@ pub(crate) fn all(descriptors: usize) -> Vec<Workload> {
         }
     }
     all.extend(commands(crowd));
+    let audience = if quick { 100 } else { 1000 };
+    all.extend([1, 100].map(|burst| shared(audience, burst)));
     let clients = [1, 10, 100, 1000, 10_000.min(descriptors)];
     all.extend(clients.map(|clients| scaling((clients, 20, 1))));
     all.extend((0..=24).step_by(4).map(|power| scaling((8, 1 << power, 1))));
@@ -193,6 +201,21 @@ fn commands(crowd: usize) -> Vec<Workload> {
             )
         },
     ]
+}
+
+fn shared(clients: usize, burst: usize) -> Workload {
+    let lines = match burst {
+        1 => "a line".to_owned(),
+        n => format!("{n} lines"),
+    };
+    Workload {
+        name: format!("shared by {clients}, {lines} at a time"),
+        load: Kind::Broadcast { clients, burst },
+        aims: vec![rate(LIMIT, 0.9)],
+        scaling: false,
+        once: false,
+        quick: true,
+    }
 }
 
 fn kind_name(payload: Payload) -> &'static str {
