@@ -66,6 +66,10 @@ impl Outcome<'_> {
                 let ratio = self.ratio(WSPIPE, aim.of, |sample| sample.rate)?;
                 Some((ratio, ratio >= min))
             }
+            Ratio::BytesMin(min) => {
+                let ratio = self.ratio(WSPIPE, aim.of, |sample| sample.bytes_rate)?;
+                Some((ratio, ratio >= min))
+            }
             Ratio::CpuMax(max) => {
                 let ratio = self.ratio(WSPIPE, aim.of, |sample| sample.cpu_us)?;
                 Some((ratio, ratio <= max))
@@ -153,6 +157,7 @@ impl Outcome<'_> {
     fn print_aim(&self, aim: &Aim) {
         let aimed = match aim.ratio {
             Ratio::RateMin(min) => format!("rate at least {min} of {}", aim.of),
+            Ratio::BytesMin(min) => format!("MB/s at least {min} of {}", aim.of),
             Ratio::CpuMax(max) => format!("CPU at most {max} of {}", aim.of),
         };
         match self.reached(aim) {
@@ -199,6 +204,7 @@ impl Outcome<'_> {
     fn aim_json(&self, aim: &Aim) -> String {
         let (figure, bound) = match aim.ratio {
             Ratio::RateMin(min) => ("rate", format!("\"min\": {min}")),
+            Ratio::BytesMin(min) => ("bytes_rate", format!("\"min\": {min}")),
             Ratio::CpuMax(max) => ("cpu", format!("\"max\": {max}")),
         };
         let came = match self.reached(aim) {

@@ -52,6 +52,8 @@ pub(crate) struct Aim {
 pub(crate) enum Ratio {
     /// Messages a second, at least so many times the other's.
     RateMin(f64),
+    /// Payload bytes a second, likewise: where each server cuts the messages as it reads.
+    BytesMin(f64),
     /// Processor time for a message, at most so many times the other's.
     CpuMax(f64),
 }
@@ -60,6 +62,13 @@ fn rate(of: &'static str, min: f64) -> Aim {
     Aim {
         of,
         ratio: Ratio::RateMin(min),
+    }
+}
+
+fn bytes(of: &'static str, min: f64) -> Aim {
+    Aim {
+        of,
+        ratio: Ratio::BytesMin(min),
     }
 }
 
@@ -179,7 +188,7 @@ fn commands(crowd: usize) -> Vec<Workload> {
         command(
             "binary from a command",
             Kind::Download(ZEROS, Printed::Zeros),
-            vec![rate("websocat", 2.0), rate(LIMIT, 1.0)],
+            vec![bytes("websocat", 2.0), bytes(LIMIT, 1.0)],
         ),
         command(
             "64 KiB messages to a command",
