@@ -14,6 +14,8 @@ pub(crate) enum Role {
     Echo { text: bool },
     /// Runs this command for every client; text, a line a message.
     Lines(&'static [&'static str]),
+    /// The same with a command that is started again and again, and soon ends.
+    Visits(&'static [&'static str]),
     /// Runs this command for every client; what it prints is binary.
     Binary(&'static [&'static str]),
     /// Runs this command for every client, which reads what the client sends.
@@ -33,10 +35,34 @@ const _: () = assert!(IDLE_PATH.len() == "/idle".len());
 /// The word that has this program print what all clients share, as many lines as the next says.
 pub(crate) const PRINT: &str = "--print";
 
-/// The command for [`Role::Shared`].
-fn printer(burst: usize) -> Option<[OsString; 3]> {
-    let program = std::env::current_exe().ok()?;
-    Some([program.into(), PRINT.into(), burst.to_string().into()])
+impl Role {
+    /// Its command.
+    fn words(self) -> Vec<OsString> {
+        match self {
+            Role::Echo { .. } => Vec::new(),
+            Role::Shared(burst) => {
+                let program = std::env::current_exe().unwrap_or_default();
+                vec![program.into(), PRINT.into(), burst.to_string().into()]
+            }
+            Role::Lines(words)
+            | Role::Visits(words)
+            | Role::Binary(words)
+            | Role::Upload(words) => words.iter().map(OsString::from).collect(),
+        }
+    }
+
+    /// Its command, in a session of its own for a server that does not see to that. Linux divides a
+    /// core among sessions first (sched(7), autogroup). On a core that it shares with its server a
+    /// command is interrupted more often then, and its output read in smaller pieces, which has
+    /// little to do with how the server reads. Who starts one command after the other would start
+    /// two programs for each, so there it stays as it is.
+    fn words_in_session(self) -> Vec<OsString> {
+        let mut words = self.words();
+        if !matches!(self, Role::Visits(_)) && !words.is_empty() {
+            words.insert(0, "setsid".into());
+        }
+        words
+    }
 }
 
 /// A server that can be measured.
@@ -143,22 +169,17 @@ fn in_path(name: &str) -> Result<PathBuf, String> {
 
 fn limit_server(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
-    let (kind, words): (&str, &[&str]) = match role {
-        Role::Echo { .. } => ("echo", &[]),
-        Role::Lines(words) => (Pipe::Lines.name(), words),
-        Role::Binary(words) => (Pipe::Raw.name(), words),
-        Role::Upload(words) => (Pipe::Upload.name(), words),
-        Role::Shared(_) => (limit::SHARED, &[]),
+    let kind = match role {
+        Role::Echo { .. } => "echo",
+        // It serves one client after the other, and knows no paths.
+        Role::Visits(words) if words == HI_OR_IDLE => return None,
+        Role::Lines(_) | Role::Visits(_) => Pipe::Lines.name(),
+        Role::Binary(_) => Pipe::Raw.name(),
+        Role::Upload(_) => Pipe::Upload.name(),
+        Role::Shared(_) => limit::SHARED,
     };
-    // It serves one client after the other, and knows no paths.
-    if matches!(role, Role::Lines(words) if words == HI_OR_IDLE) {
-        return None;
-    }
     command.args(["--serve-limit", kind, &port.to_string()]);
-    match role {
-        Role::Shared(burst) => command.args(printer(burst)?),
-        _ => command.args(words),
-    };
+    command.args(role.words_in_session());
     Some(command)
 }
 
@@ -174,10 +195,12 @@ fn wspipe(program: &Path, role: Role, port: u16) -> Option<Command> {
     }
     match role {
         Role::Echo { .. } => command.args(["--echo", "--max-message=64M"]),
-        Role::Lines(words) | Role::Upload(words) => command.arg("--").args(words),
-        Role::Binary(words) => command.args(["--binary", "--"]).args(words),
-        Role::Shared(burst) => command.args(["--shared", "--"]).args(printer(burst)?),
+        Role::Lines(_) | Role::Visits(_) | Role::Upload(_) => command.arg("--"),
+        Role::Binary(_) => command.args(["--binary", "--"]),
+        Role::Shared(_) => command.args(["--shared", "--"]),
     };
+    // It gives every command a session of its own.
+    command.args(role.words());
     Some(command)
 }
 
@@ -200,36 +223,32 @@ fn websocketd(program: &Path, role: Role, port: u16) -> Option<Command> {
     match role {
         // A process for every client, which says little of the server.
         Role::Echo { .. } | Role::Shared(_) => return None,
-        Role::Lines(words) | Role::Upload(words) => command.args(words),
-        Role::Binary(words) => command.arg("--binary").args(words),
-    };
+        Role::Binary(_) => drop(command.arg("--binary")),
+        Role::Lines(_) | Role::Visits(_) | Role::Upload(_) => {}
+    }
+    command.args(role.words_in_session());
     Some(command)
 }
 
 fn websocat(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
-    let (mode, words) = match role {
-        Role::Shared(burst) => {
-            let [printer, arguments @ ..] = printer(burst)?;
-            command.args(["-E", "-t", &format!("ws-l:127.0.0.1:{port}")]);
-            let mut shared = OsString::from("broadcast:exec:");
-            shared.push(printer);
-            command.arg(shared).arg("--exec-args").args(arguments);
-            return Some(command);
-        }
+    let (mode, overlay) = match role {
         Role::Echo { text } => {
             command.args(["-E", if text { "-t" } else { "-b" }]);
             command.args([format!("ws-l:127.0.0.1:{port}"), "mirror:".to_owned()]);
             return Some(command);
         }
         // Its commands are not told the path.
-        Role::Lines(words) if words == HI_OR_IDLE => return None,
-        Role::Lines(words) | Role::Upload(words) => ("-t", words),
-        Role::Binary(words) => ("-b", words),
+        Role::Visits(words) if words == HI_OR_IDLE => return None,
+        Role::Lines(_) | Role::Visits(_) | Role::Upload(_) => ("-t", ""),
+        Role::Binary(_) => ("-b", ""),
+        Role::Shared(_) => ("-t", "broadcast:"),
     };
+    let words = role.words_in_session();
+    let program = words.first()?.to_str()?;
     command.args(["-E", mode]);
     command.arg(format!("ws-l:127.0.0.1:{port}"));
-    command.arg(format!("exec:{}", words[0]));
+    command.arg(format!("{overlay}exec:{program}"));
     command.arg("--exec-args").args(&words[1..]);
     Some(command)
 }

@@ -89,7 +89,7 @@ const SEQ: Role = Role::Lines(&["seq", "1", "3000000"]);
 const ZEROS: Role = Role::Binary(&["head", "-c", "2G", "/dev/zero"]);
 // The shell stays, and with it the pipe that some servers take for the command's life.
 const SINK: Role = Role::Upload(&["sh", "-c", "cat >/dev/null; exit"]);
-const HI: Role = Role::Lines(&["echo", "hi"]);
+const HI: Role = Role::Visits(&["echo", "hi"]);
 
 /// How many clients idle beside those that come and go, if there are descriptors for so many.
 const CROWD_MAX: usize = 10_000;
@@ -205,7 +205,7 @@ fn commands(crowd: usize) -> Vec<Workload> {
             quick: false,
             ..command(
                 &format!("connect, echo hi, close; {crowd} idle"),
-                Kind::Visits(Role::Lines(&HI_OR_IDLE), crowd),
+                Kind::Visits(Role::Visits(&HI_OR_IDLE), crowd),
                 vec![rate("websocketd", 1.3)],
             )
         },
