@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::assembly::Assembly;
 use crate::channel::Batch;
-use crate::config::{Config, FRAGMENT_LEN, Framing, READ_BUDGET};
+use crate::config::{Config, DIRECT_LEN, FRAGMENT_LEN, Framing, READ_BUDGET};
 use crate::context::Context;
 use crate::farewell::{self, Farewell};
 use crate::framing::{Fault, Piece};
@@ -476,8 +476,9 @@ impl<S: Socket> Client<S> {
         self.linger(cx);
     }
 
-    /// Queues a piece of what the command printed, as a fragment of a message.
-    pub fn send(&mut self, piece: Piece<'_>, now: Instant, pool: &mut Pool) {
+    /// Queues a piece of what the command printed, as a fragment of a message. A long one is written
+    /// at once, from where it lies.
+    pub fn send(&mut self, piece: Piece<'_>, cx: &mut Context) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
@@ -487,11 +488,24 @@ impl<S: Socket> Client<S> {
             first,
             last,
         } = piece;
-        open.active_at = now;
-        note_first_unsent(&self.outbox, &mut open.keepalive, now);
-        let out = self.outbox.writer(pool);
-        open.ws.send_fragment(kind, first, last, bytes, out);
+        open.active_at = cx.now;
+        note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
         self.record.sent.count(bytes.len(), last);
+        let out = self.outbox.writer(&mut cx.pool);
+        if bytes.len() < DIRECT_LEN || !self.readiness.writable() {
+            return open.ws.send_fragment(kind, first, last, bytes, out);
+        }
+        open.ws.send_header(kind, first, last, bytes.len(), out);
+        self.flush_with(bytes, cx);
+    }
+
+    /// Writes what is queued and `more` behind it, as far as the socket takes it.
+    fn flush_with(&mut self, more: &[u8], cx: &mut Context) {
+        let (outbox, socket) = (&mut self.outbox, &mut self.socket);
+        match outbox.flush_with(more, socket, &mut cx.pool) {
+            Ok(flushed) => self.on_flushed(flushed, cx),
+            Err(error) => self.lost(Loss::Failed(error.kind()), cx),
+        }
     }
 
     /// Sends messages that went to others before: whole frames. However many they are, the client
@@ -520,17 +534,12 @@ impl<S: Socket> Client<S> {
         note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
         self.record.sent.bytes += batch.payload_len as u64;
         self.record.sent.messages += batch.messages;
-        if !self.outbox.is_empty() || !self.readiness.writable() {
-            let out = self.outbox.writer(&mut cx.pool);
-            out.extend_from_slice(&batch.frames);
-            return self.flush(cx);
-        }
-        let sent = self
-            .outbox
-            .write_through(&batch.frames, &mut self.socket, &mut cx.pool);
-        match sent {
-            Ok(flushed) => self.on_flushed(flushed, cx),
-            Err(error) => self.lost(Loss::Failed(error.kind()), cx),
+        match self.readiness.writable() {
+            true => self.flush_with(&batch.frames, cx),
+            false => {
+                let out = self.outbox.writer(&mut cx.pool);
+                out.extend_from_slice(&batch.frames);
+            }
         }
     }
 

@@ -440,6 +440,10 @@ pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024 + SCRATCH_LEN + 1024;
 /// command's or an echo; with `--stderr=json` in several messages.
 pub const FRAGMENT_LEN: usize = 64 * 1024;
 
+/// What a command printed is not copied on its way to a socket that is free if it is in one piece
+/// of this many bytes: a call more costs less than to copy so much.
+pub const DIRECT_LEN: usize = 32 * 1024;
+
 /// How much of a command's output is read at once with `--stderr=json`. An empty line of one byte
 /// becomes a message of 31, so that a scratch buffer full of them would queue two megabytes.
 pub const JSON_READ_LEN: usize = 4 * 1024;

@@ -4,7 +4,7 @@
 //! pool with its first unsent byte and gives it back with its last. What is idle costs the room of
 //! a pointer.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IoSlice, Write};
 
 /// Bytes in the order in which they came, and how many of them have left.
 ///
@@ -149,32 +149,51 @@ impl Outbox {
         Ok(flushed)
     }
 
-    /// Writes `bytes` where nothing waits, so that bytes which go to many are not copied for each.
-    /// What the sink does not take waits.
+    /// As [`Outbox::flush`], with `more` behind what waits. It is written from where it lies, so that
+    /// what is long, or goes to many, is not copied; only what the sink does not take waits.
     ///
     /// # Errors
     /// As [`Outbox::flush`].
-    pub fn write_through(
+    pub fn flush_with(
         &mut self,
-        bytes: &[u8],
+        more: &[u8],
         sink: &mut impl Write,
         pool: &mut Pool,
     ) -> io::Result<Flushed> {
-        assert!(self.is_empty(), "bytes are written in order");
-        let written = match sink.write(bytes) {
+        let waiting = self.waiting();
+        let written = match sink.write_vectored(&[IoSlice::new(waiting), IoSlice::new(more)]) {
             Ok(n) => n,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                self.writer(pool).extend_from_slice(bytes);
-                return self.flush(sink, pool);
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.writer(pool).extend_from_slice(more);
+                return Ok(Flushed {
+                    written: 0,
+                    blocked: true,
+                });
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => 0,
             Err(error) => return Err(error),
         };
-        let blocked = written < bytes.len();
-        if blocked {
-            self.writer(pool).extend_from_slice(&bytes[written..]);
+        let rest = &more[written.saturating_sub(waiting.len())..];
+        if written < waiting.len() {
+            self.advance(written);
+        } else {
+            self.clear(pool);
         }
-        Ok(Flushed { written, blocked })
+        if !rest.is_empty() {
+            self.writer(pool).extend_from_slice(rest);
+        }
+        // A sink may take one of two pieces and have room still, so a short write says nothing here.
+        let flushed = self.flush(sink, pool)?;
+        Ok(Flushed {
+            written: written + flushed.written,
+            blocked: flushed.blocked,
+        })
+    }
+
+    fn advance(&mut self, written: usize) {
+        if let Some(buffer) = &mut self.buffer {
+            buffer.sent += written;
+        }
     }
 
     /// Forgets what waits and returns the buffer.
@@ -273,30 +292,66 @@ mod tests {
     }
 
     #[test]
-    fn bytes_for_many_are_written_without_a_copy_and_the_rest_waits() {
+    fn what_is_long_is_written_from_where_it_lies_and_the_rest_waits() {
         let mut pool = pool();
         let mut outbox = Outbox::new();
         let mut sink = Sink {
-            room: 7,
+            room: 12,
             step: 100,
             taken: Vec::new(),
         };
-        let flushed = outbox.write_through(b"hello", &mut sink, &mut pool);
+        outbox.writer(&mut pool).extend_from_slice(b"head");
+        let flushed = outbox.flush_with(b"hello", &mut sink, &mut pool);
         let whole = Flushed {
-            written: 5,
+            written: 9,
             blocked: false,
         };
         assert_eq!(flushed.unwrap(), whole);
         assert!(outbox.buffer.is_none());
-        let flushed = outbox.write_through(b"world", &mut sink, &mut pool);
+        let flushed = outbox.flush_with(b"world", &mut sink, &mut pool);
         let cut = Flushed {
-            written: 2,
+            written: 3,
             blocked: true,
         };
         assert_eq!(flushed.unwrap(), cut);
+        let flushed = outbox.flush_with(b"!", &mut sink, &mut pool);
+        let nothing = Flushed {
+            written: 0,
+            blocked: true,
+        };
+        assert_eq!(flushed.unwrap(), nothing);
         sink.room = 100;
         outbox.flush(&mut sink, &mut pool).unwrap();
-        assert_eq!(sink.taken, b"helloworld");
+        assert_eq!(sink.taken, b"headhelloworld!");
+    }
+
+    #[test]
+    fn whatever_part_of_it_the_sink_takes_the_order_holds() {
+        for waiting_len in 0..8 {
+            for room in 0..20 {
+                for step in 1..8 {
+                    let mut pool = pool();
+                    let mut outbox = Outbox::new();
+                    let mut sink = Sink {
+                        room,
+                        step,
+                        taken: Vec::new(),
+                    };
+                    let all: Vec<u8> = (0..15).collect();
+                    let (waiting, more) = all.split_at(waiting_len);
+                    outbox.writer(&mut pool).extend_from_slice(waiting);
+                    let flushed = outbox.flush_with(more, &mut sink, &mut pool).unwrap();
+                    assert_eq!(flushed.written, sink.taken.len());
+                    assert_eq!(outbox.len(), 15 - flushed.written);
+                    assert!(flushed.blocked || outbox.is_empty());
+                    sink.room = 100;
+                    while !outbox.is_empty() {
+                        outbox.flush(&mut sink, &mut pool).unwrap();
+                    }
+                    assert_eq!(sink.taken, all, "{waiting_len} {room} {step}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -318,7 +373,7 @@ mod tests {
         }
 
         let mut sink = Interrupted(Vec::new(), false);
-        let flushed = Outbox::new().write_through(b"hello", &mut sink, &mut pool());
+        let flushed = Outbox::new().flush_with(b"hello", &mut sink, &mut pool());
         let whole = Flushed {
             written: 5,
             blocked: false,

@@ -510,8 +510,9 @@ impl<S: System> Server<S> {
             };
             budget = budget.saturating_sub(len);
             let Some(client) = &mut client else { continue };
-            let (now, pool) = (self.cx.now, &mut self.cx.pool);
-            let cut = output.cut(&scratch[..len], now, |piece| client.send(piece, now, pool));
+            let cut = output.cut(&scratch[..len], self.cx.now, |piece| {
+                client.send(piece, &mut self.cx);
+            });
             client.flush(&mut self.cx);
             if let Err(fault) = cut {
                 client.output_failed(fault, &mut self.cx);
@@ -568,10 +569,9 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(client_id) else {
             return;
         };
-        let (now, pool) = (self.cx.now, &mut self.cx.pool);
         let mut fault = None;
         for output in process.outputs_for_client() {
-            let end = output.cut(&[], now, |piece| client.send(piece, now, pool));
+            let end = output.cut(&[], self.cx.now, |piece| client.send(piece, &mut self.cx));
             fault = fault.or(end.err());
         }
         if let Some(fault) = fault {
@@ -688,10 +688,10 @@ impl<S: System> Server<S> {
         else {
             return;
         };
-        let (now, pool) = (self.cx.now, &mut self.cx.pool);
+        let flush = self.cx.config.flush;
         for output in process.outputs_for_client() {
-            output.flush_prompt(now, self.cx.config.flush, |piece| {
-                client.send(piece, now, pool);
+            output.flush_prompt(self.cx.now, flush, |piece| {
+                client.send(piece, &mut self.cx);
             });
         }
         client.flush(&mut self.cx);

@@ -77,7 +77,7 @@ impl<S: System> Server<S> {
             first: true,
             last: true,
         };
-        client.send(welcome, self.cx.now, &mut self.cx.pool);
+        client.send(welcome, &mut self.cx);
         client.catch_up(missed, &mut self.cx);
     }
 

@@ -175,6 +175,23 @@ impl Connection {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) {
+        self.send_header(kind, first, last, payload.len(), out);
+        if self.state == CloseState::Open {
+            out.extend_from_slice(payload);
+        }
+    }
+
+    /// As [`send_fragment`](Self::send_fragment), but for the payload, so many bytes, which has to
+    /// follow it.
+    #[inline]
+    pub fn send_header(
+        &mut self,
+        kind: Kind,
+        first: bool,
+        last: bool,
+        payload_len: usize,
+        out: &mut Vec<u8>,
+    ) {
         if self.state != CloseState::Open {
             return;
         }
@@ -189,7 +206,13 @@ impl Connection {
         } else {
             Opcode::Continuation
         };
-        write_frame(last, opcode, &[payload], out);
+        Header {
+            fin: last,
+            opcode,
+            mask: None,
+            payload_len: payload_len as u64,
+        }
+        .write(out);
     }
 
     /// Appends a ping to `out` (section 5.5.2). Does nothing unless the state is `Open`.
