@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::{Owner, Server};
 use crate::instant::Instant;
 use crate::ladder::Signal;
-use crate::system::{Exit, System};
+use crate::system::{Exit, Group, System};
 use crate::ws::close::CloseCode;
 
 /// Whether the server is ending.
@@ -126,8 +126,10 @@ impl<S: System> Server<S> {
 
     fn kill_all(&mut self) {
         for (_, process) in self.processes.iter_mut() {
-            if !process.group_is_gone() {
-                self.system.signal_group(process.pid(), Signal::Kill);
+            if !process.group_is_gone()
+                && self.system.signal_group(process.pid(), Signal::Kill) == Group::Gone
+            {
+                process.group_gone();
             }
         }
     }
