@@ -520,8 +520,8 @@ impl<S: Socket> Client<S> {
 
     /// Sends messages that go to others too: whole frames. A client for which more than the
     /// high-water mark waits already has fallen too far behind, and is not waited for.
-    pub fn send_batch(&mut self, batch: &Batch, cx: &mut Context) {
-        let Phase::Open(open) = &mut self.phase else {
+    pub fn broadcast(&mut self, batch: &Batch, cx: &mut Context) {
+        let Phase::Open(open) = &self.phase else {
             return;
         };
         let catching_up = open.catching_up as usize;
@@ -530,6 +530,14 @@ impl<S: Socket> Client<S> {
             let reason = "too slow: more than --high-water was waiting";
             return self.close(CloseCode::POLICY_VIOLATION, reason, cx);
         }
+        self.send_batch(batch, cx);
+    }
+
+    /// Sends messages to a client that its command waits for: whole frames.
+    pub fn send_batch(&mut self, batch: &Batch, cx: &mut Context) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
         open.active_at = cx.now;
         note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
         self.record.sent.bytes += batch.payload_len as u64;

@@ -222,9 +222,18 @@ impl<S: System> Server<S> {
             let Some(client) = self.clients.get_mut(member) else {
                 continue;
             };
-            match channel.is_late(member) {
-                false => client.send_batch(batch, &mut self.cx),
-                true => client.send_batch(&channel.for_late(batch), &mut self.cx),
+            let late;
+            let batch = match channel.is_late(member) {
+                false => &*batch,
+                true => {
+                    late = channel.for_late(batch);
+                    &late
+                }
+            };
+            match channel.session {
+                // What it has no room for was not read. A prompt was, and has waited for more.
+                Some(_) => client.send_batch(batch, &mut self.cx),
+                None => client.broadcast(batch, &mut self.cx),
             }
             // Whoever took all of it needs nothing more.
             if !client.is_open() || client.queued_bytes() > 0 {
