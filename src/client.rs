@@ -178,6 +178,11 @@ impl<S: Socket> Client<S> {
         self.peer_closed
     }
 
+    /// Whether it was told how its command ended, if it was not closing already.
+    pub fn was_told_exit(&self) -> bool {
+        self.record.exit.is_some()
+    }
+
     /// Whether the entry can be freed.
     pub fn is_gone(&self) -> bool {
         matches!(self.phase, Phase::Gone)

@@ -41,12 +41,12 @@ impl<S: System> Server<S> {
         }
         if !client.is_open() {
             let has_session = (process.channel.as_deref()).is_some_and(|it| it.session.is_some());
-            let has_exited = process.exit().is_some();
-            if has_session && has_exited && client.is_closing() {
+            let was_told = client.was_told_exit();
+            if has_session && was_told && client.is_closing() {
                 // What it was sent last, and how the command ended, has perhaps not arrived.
                 return;
             }
-            let has_ended = client.has_ended() && (client.has_closed() || !has_exited);
+            let has_ended = client.has_ended() && (client.has_closed() || !was_told);
             return self.leave(id, process_id, has_ended);
         }
         let has_room = client.has_room(&self.cx.config);
