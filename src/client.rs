@@ -37,7 +37,7 @@ pub struct Client<S> {
     outbox: Outbox,
     /// Bytes that the kernel has taken from us so far.
     written: u64,
-    /// Whether the peer's Close has come.
+    /// Whether the peer's Close has come, as its own or as the answer to ours.
     peer_closed: bool,
     /// The command that runs for this client, as long as the two have to do with each other.
     process: Option<ProcessId>,
@@ -621,8 +621,9 @@ impl<S: Socket> Client<S> {
         loop {
             match ws.next_event(&mut bytes, out, len_max) {
                 Ok(None) => return,
-                Ok(Some(Event::Close(_))) => {
-                    self.peer_closed = true;
+                Ok(Some(Event::Close(code))) => {
+                    // That a page is left is no answer to ours: the two have crossed.
+                    self.peer_closed = code != Some(CloseCode::GOING_AWAY);
                     return self.linger(cx);
                 }
                 Err(_) => return self.linger(cx),
