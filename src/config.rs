@@ -415,6 +415,11 @@ pub const GROUP_PROBE: Duration = Duration::from_secs(1);
 /// time of hundreds of messages.
 pub const SPAWNS_PER_TURN: usize = 8;
 
+/// How long a child that has ended may stay unreaped. A signal of the kernel's names one of those
+/// that have ended since the last; for the others all children are asked for, which takes the
+/// longer the more there are, and is therefore done at most so often.
+pub const REAP_DELAY_MAX: Duration = Duration::from_millis(50);
+
 /// How many pipelined requests of one connection are answered in a turn.
 pub const REQUESTS_PER_TURN: usize = 64;
 

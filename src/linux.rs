@@ -177,10 +177,10 @@ impl System for Linux {
         kill_group(leader, None)
     }
 
-    fn reap(&mut self) -> Option<(Pid, Exit)> {
-        // Any child: as the first process of a container the server is also given orphans that
-        // it did not start, and they must not stay as zombies.
-        wait(ANY_CHILD)
+    fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
+        // Any child means those too that the server did not start: the first process of a
+        // container is given orphans, and they must not stay as zombies.
+        wait(which.unwrap_or(ANY_CHILD))
     }
 
     fn next_signal(&mut self) -> Option<Notice> {

@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::system::Notice;
+use crate::system::{Notice, Pid};
 
 /// The descriptor that SIGCHLD, SIGTERM, SIGINT and SIGHUP are read from.
 pub struct Signals {
@@ -54,12 +54,12 @@ impl Signals {
         registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
     }
 
-    /// The next signal that waits. SIGCHLD stands for any number of children (signal(7)).
+    /// The next signal that waits. SIGCHLD names one child, and stands for any number (signal(7)).
     pub fn next_notice(&mut self) -> Option<Notice> {
         // Reading from a signalfd fails only when nothing waits.
         let info = self.descriptor.read_signal().ok().flatten()?;
         match Signal::try_from(info.ssi_signo as i32).ok()? {
-            Signal::SIGCHLD => Some(Notice::ChildEnded),
+            Signal::SIGCHLD => Some(Notice::ChildEnded(info.ssi_pid as Pid)),
             signal => Some(Notice::Shutdown(signal.as_str())),
         }
     }
@@ -102,6 +102,7 @@ mod tests {
     use std::time::Duration;
 
     use nix::sys::signal::raise;
+    use nix::unistd::getpid;
 
     use super::*;
 
@@ -115,6 +116,8 @@ mod tests {
         let mut events = mio::Events::with_capacity(4);
         signals.register(poll.registry(), Token(7)).unwrap();
 
+        // Nothing of a child, but sent: then it names the sender.
+        let child_ended = Some(Notice::ChildEnded(getpid().as_raw()));
         raise(Signal::SIGTERM).unwrap();
         raise(Signal::SIGCHLD).unwrap();
         raise(Signal::SIGCHLD).unwrap();
@@ -123,8 +126,8 @@ mod tests {
         let event = events.iter().next().expect("the loop hears of it");
         assert!(event.token() == Token(7) && event.is_readable());
         let mut notices = [signals.next_notice(), signals.next_notice()];
-        notices.sort_by_key(|notice| notice != &Some(Notice::ChildEnded));
-        assert_eq!(notices[0], Some(Notice::ChildEnded));
+        notices.sort_by_key(|notice| *notice != child_ended);
+        assert_eq!(notices[0], child_ended);
         assert_eq!(notices[1], Some(Notice::Shutdown("SIGTERM")));
         assert_eq!(signals.next_notice(), None, "two of SIGCHLD are one");
 

@@ -80,9 +80,9 @@ pub trait System {
     /// Whether a process group has members. Its leader, until reaped, is one.
     fn probe_group(&mut self, leader: Pid) -> Group;
 
-    /// A child that has ended, with how it did; `None` when there is no other. SIGCHLD
-    /// coalesces, so whoever hears it asks until there is none.
-    fn reap(&mut self) -> Option<(Pid, Exit)>;
+    /// The child of this number, or any, if it has ended, with how it did. SIGCHLD coalesces, so
+    /// whoever hears it asks for any, be it later, until there is none.
+    fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)>;
 
     /// The next signal that was sent to the server itself.
     fn next_signal(&mut self) -> Option<Notice>;
@@ -159,8 +159,8 @@ pub enum Group {
 /// A signal that the server received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// SIGCHLD: a child has ended.
-    ChildEnded,
+    /// SIGCHLD: this child has ended, and perhaps others.
+    ChildEnded(Pid),
     /// SIGTERM, SIGINT or SIGHUP, by name: the server is to end.
     Shutdown(&'static str),
 }

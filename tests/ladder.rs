@@ -5,6 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use support::{Client, FIN, Process, Server, TEXT, TempDir, masked, wait_until};
 
 /// A command that no signal but SIGKILL ends. It says `ready` when that is so.
@@ -194,6 +197,36 @@ fn exits_that_come_together_are_all_seen() {
     }
     for client in &mut clients {
         assert_eq!(client.close(), (1000, "exit 0".to_string()));
+    }
+    server.await_no_children();
+}
+
+#[test]
+fn commands_that_end_at_one_moment_are_all_reaped() {
+    // All of one moment are one signal for a server that is stopped meanwhile. Of every second
+    // one nothing but its exit tells: its output has ended long before.
+    let script = "case $PATH_INFO in /silent) exec >&- 2>&-;; esac; exec sleep 1000";
+    let server = Server::script(&[], script);
+    let path = |index| if index % 2 == 0 { "/" } else { "/silent" };
+    let mut clients: Vec<Client> = (0..60).map(|index| server.open(path(index))).collect();
+    let commands = server.children();
+    assert_eq!(commands.len(), 60);
+    wait_until("all sleep", || {
+        let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        let mut names = commands.iter().map(|it| name(it.pid));
+        names.all(|name| name.is_ok_and(|name| name == "sleep\n"))
+    });
+    server.signal(Signal::SIGSTOP);
+    for command in &commands {
+        kill(Pid::from_raw(command.pid), Signal::SIGKILL).expect("it runs");
+    }
+    wait_until("all have ended", || {
+        let mut states = server.children().into_iter().map(|it| it.state);
+        states.all(|state| state == 'Z')
+    });
+    server.signal(Signal::SIGCONT);
+    for client in &mut clients {
+        assert_eq!(client.close(), (4256 + 9, "signal 9".to_string()));
     }
     server.await_no_children();
 }

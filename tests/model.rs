@@ -16,8 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use wspipe::config::{
-    ACCEPTS_PER_TURN, Config, Framing, Mode, PIPE_LEN_MAX, READ_BUDGET, SCRATCH_LEN,
-    SPAWNS_PER_TURN, Stderr,
+    ACCEPTS_PER_TURN, Config, Framing, Mode, PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX,
+    SCRATCH_LEN, SPAWNS_PER_TURN, Stderr,
 };
 use wspipe::context::Context;
 use wspipe::event_loop::{Handler, Next};
@@ -392,8 +392,11 @@ impl System for Sim {
         group
     }
 
-    fn reap(&mut self) -> Option<(Pid, Exit)> {
-        self.0.borrow_mut().exits.pop_front()
+    fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
+        let exits = &mut self.0.borrow_mut().exits;
+        let wanted = |(pid, _): &(Pid, Exit)| which.is_none_or(|which| which == *pid);
+        let index = exits.iter().position(wanted)?;
+        exits.remove(index)
     }
 
     fn next_signal(&mut self) -> Option<Notice> {
@@ -508,7 +511,11 @@ impl World {
             let (pid, id) = (child.pid, child.id);
             let ended = !child.grandchild && !child.floods;
             self.exits.push_back((pid, exit));
-            self.notices.push_back(Notice::ChildEnded);
+            // SIGCHLD coalesces: who ends while one waits is not named.
+            let waits = |notice: &Notice| matches!(notice, Notice::ChildEnded(_));
+            if !self.notices.iter().any(waits) {
+                self.notices.push_back(Notice::ChildEnded(pid));
+            }
             self.edges.push((Source::Signals, Readiness::READABLE));
             if let Some(id) = id {
                 self.edge(Source::Stdin(id), Readiness::WRITABLE);
@@ -1450,6 +1457,48 @@ fn a_flood_of_somebody_else_does_not_hold_the_close_frame_back() {
         }
         assert!(received < 10 * PIPE_LEN_MAX, "{received} bytes came");
     }
+}
+
+/// Of two commands that end at one moment a signal names the first. That the output of the other
+/// has ended is enough to ask for it.
+#[test]
+fn commands_that_end_at_one_moment_are_both_told_at_once() {
+    let mut run = Run::plain();
+    for _ in 0..2 {
+        run.connect_to(true);
+    }
+    run.settle();
+    run.await_upgrades();
+    for index in 0..2 {
+        run.world.borrow_mut().end_child(index, Exit::Status(0));
+    }
+    run.settle();
+    for index in 0..2 {
+        run.receive(index, usize::MAX);
+        let close = run.peers[index].close.clone();
+        assert_eq!(close, Some((1000, "exit 0".to_owned())), "peer {index}");
+    }
+}
+
+/// Nor does one have to wait for long whose output tells nothing, as somebody holds it.
+#[test]
+fn commands_that_end_at_one_moment_are_both_reaped_soon() {
+    let mut run = Run::plain();
+    for _ in 0..2 {
+        run.connect_to(true);
+    }
+    run.settle();
+    run.await_upgrades();
+    for index in 0..2 {
+        let mut world = run.world.borrow_mut();
+        world.children[index].grandchild = true;
+        world.end_child(index, Exit::Status(0));
+    }
+    run.settle();
+    assert_eq!(run.world.borrow().exits.len(), 1, "one was named");
+    run.now = run.now + REAP_DELAY_MAX;
+    run.settle();
+    assert_eq!(run.world.borrow().exits.len(), 0);
 }
 
 // -- Everything at random --------------------------------------------------------------------------

@@ -20,7 +20,7 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     };
     let descriptors = DescriptorLimit::raise().unwrap();
     let mut linux = Linux::start(&config, poll.registry(), descriptors).unwrap();
-    assert_eq!(linux.reap(), None, "no child yet");
+    assert_eq!(linux.reap(None), None, "no child yet");
 
     let mut start = |script: &str| {
         let command = ["sh", "-c", script].map(Into::into);
@@ -45,7 +45,11 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
             (signalled.pid, Exit::Signal(9))
         ]
     );
-    assert_eq!(linux.reap(), None, "a child that runs is not waited for");
+    assert_eq!(
+        linux.reap(None),
+        None,
+        "a child that runs is not waited for"
+    );
 
     // The orphan, whose number nobody here knows, is still of the group.
     assert_eq!(linux.probe_group(leaving.pid), Group::Alive);
@@ -57,7 +61,7 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     linux.signal_group(sleeping.pid, wspipe::ladder::Signal::Kill);
     assert_eq!(reap(&mut linux, 1), [(sleeping.pid, Exit::Signal(9))]);
     assert_eq!(linux.probe_group(sleeping.pid), Group::Gone);
-    assert_eq!(linux.reap(), None);
+    assert_eq!(linux.reap(None), None);
 }
 
 /// Reaps until so many have ended.
@@ -66,7 +70,7 @@ fn reap(linux: &mut Linux, count: usize) -> Vec<(i32, Exit)> {
     let mut ended = Vec::new();
     while ended.len() < count {
         assert!(Instant::now() < deadline, "{ended:?} is not all");
-        ended.extend(linux.reap());
+        ended.extend(linux.reap(None));
         std::thread::yield_now();
     }
     ended

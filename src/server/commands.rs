@@ -175,10 +175,10 @@ impl<S: System> Server<S> {
     /// Makes an entry of a command that was started.
     fn adopt(&mut self, audience: Audience, mut child: Child<S>) -> Result<ProcessId, Refusal> {
         let pid = child.pid;
-        for (_, process) in self.processes.iter_mut() {
-            if process.pid() == pid {
-                process.number_reused();
-            }
+        if let Some(&id) = self.by_pid.get(&pid)
+            && let Some(process) = self.processes.get_mut(id)
+        {
+            process.number_reused();
         }
         let (system, config) = (&mut self.system, &self.cx.config);
         let adopted = self.processes.try_insert_with(|id| {
@@ -192,10 +192,12 @@ impl<S: System> Server<S> {
                 config,
             ))
         });
-        adopted.map_err(|error: io::Error| {
+        let id = adopted.map_err(|error: io::Error| {
             self.system.signal_group(pid, Signal::Kill);
             Refusal::unavailable(&error.to_string())
-        })
+        })?;
+        self.by_pid.insert(pid, id);
+        Ok(id)
     }
 }
 

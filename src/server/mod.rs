@@ -16,7 +16,7 @@ mod sessions;
 mod shared;
 mod shutdown;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
@@ -35,7 +35,7 @@ use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::client::{Client, Pumped};
 use crate::config::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET, REQUESTS_PER_TURN, SPAWNS_PER_TURN,
+    ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET, REAP_DELAY_MAX, REQUESTS_PER_TURN, SPAWNS_PER_TURN,
 };
 use crate::context::Context;
 use crate::deadlines::Deadlines;
@@ -47,7 +47,7 @@ use crate::process::Process;
 use crate::readiness::Readiness;
 use crate::record::Record;
 use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
-use crate::system::{Exit, Group, Notice, System};
+use crate::system::{Exit, Group, Notice, Pid, System};
 
 /// All that lives in the loop, over a real or a simulated [`System`].
 pub struct Server<S: System> {
@@ -60,6 +60,8 @@ pub struct Server<S: System> {
     cx: Context,
     clients: Arena<ClientTag, Client<S::Socket>>,
     processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
+    /// The entry of each process number; of a number that was used again, the newest.
+    by_pid: BTreeMap<Pid, ProcessId>,
     deadlines: Deadlines<Owner>,
     /// To be visited before the next event is looked at.
     hot: Vec<Owner>,
@@ -74,6 +76,8 @@ pub struct Server<S: System> {
     starved: Vec<u32>,
     /// When accepting is tried again on those.
     accept_at: Option<Instant>,
+    /// When children are looked for that have ended without a notice of their own.
+    reap_at: Option<Instant>,
     /// How many entries there were, so that memory is given back when they have left.
     crowd: Crowd,
     /// The path that the last client asked for. Most ask for the same, and share the text.
@@ -95,6 +99,8 @@ enum Owner {
     Starved,
     /// The shared command, which has ended and is to be started again.
     Restart,
+    /// Children that have ended, of which no notice may have told.
+    Reap,
     Shutdown,
 }
 
@@ -111,6 +117,7 @@ impl From<Owner> for u64 {
             Owner::Starved => (3, 0, 0),
             Owner::Shutdown => (4, 0, 0),
             Owner::Restart => (5, 0, 0),
+            Owner::Reap => (6, 0, 0),
         };
         debug_assert!(
             key <= KEY_MASK,
@@ -129,7 +136,8 @@ impl From<u64> for Owner {
             2 => Owner::Listener(key),
             3 => Owner::Starved,
             4 => Owner::Shutdown,
-            _ => Owner::Restart,
+            5 => Owner::Restart,
+            _ => Owner::Reap,
         }
     }
 }
@@ -157,9 +165,12 @@ impl<S: System> Handler for Server<S> {
             Source::Stdin(id) => self.on_pipe(id, |process| {
                 process.stdin.readiness.merge(readiness);
             }),
-            Source::Stdout(id) => self.on_pipe(id, |process| {
-                process.stdout.readiness.merge(readiness);
-            }),
+            Source::Stdout(id) => {
+                self.on_pipe(id, |process| process.stdout.readiness.merge(readiness));
+                if readiness.hung_up() {
+                    self.reap_silent(id);
+                }
+            }
             Source::Stderr(id) => self.on_pipe(id, |process| {
                 if let Some(stderr) = &mut process.stderr {
                     stderr.readiness.merge(readiness);
@@ -222,6 +233,7 @@ impl<S: System> Server<S> {
             unique_ids: UniqueIds::new(SystemTime::now(), RandomState::new().hash_one(0)),
             clients: Arena::new(),
             processes: Arena::new(),
+            by_pid: BTreeMap::new(),
             deadlines: Deadlines::new(),
             hot: Vec::new(),
             later: VecDeque::new(),
@@ -229,6 +241,7 @@ impl<S: System> Server<S> {
             gone: Vec::new(),
             starved: Vec::new(),
             accept_at: None,
+            reap_at: None,
             crowd: Crowd::default(),
             last_path: "".into(),
             last_exit: None,
@@ -359,6 +372,7 @@ impl<S: System> Server<S> {
                 }
             }
             Owner::Restart => self.restart_shared(),
+            Owner::Reap => self.reap_all(),
             Owner::Shutdown => self.force_shutdown(),
         }
     }
@@ -629,7 +643,11 @@ impl<S: System> Server<S> {
                     process.queued = false;
                 }
             }
-            Owner::Listener(_) | Owner::Starved | Owner::Restart | Owner::Shutdown => {}
+            Owner::Listener(_)
+            | Owner::Starved
+            | Owner::Restart
+            | Owner::Reap
+            | Owner::Shutdown => {}
         }
     }
 
@@ -652,6 +670,7 @@ impl<S: System> Server<S> {
                 self.end_overdue(id);
             }
             Owner::Starved => self.accept_at = None,
+            Owner::Reap => self.reap_at = None,
             Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
         }
         self.hot.push(owner);
@@ -700,25 +719,55 @@ impl<S: System> Server<S> {
     fn on_signals(&mut self) {
         while let Some(notice) = self.system.next_signal() {
             match notice {
-                Notice::ChildEnded => self.reap(),
+                Notice::ChildEnded(pid) => self.on_child_ended(pid),
                 Notice::Shutdown(name) => self.shut_down(name),
             }
         }
     }
 
-    fn reap(&mut self) {
-        while let Some((pid, exit)) = self.system.reap() {
-            // A number that nobody knows is an orphan that PID 1 has adopted.
-            let known = self
-                .processes
-                .iter_mut()
-                .find(|(_, process)| process.pid() == pid && process.exit().is_none());
-            let Some((id, process)) = known else { continue };
+    /// The child of a notice is reaped by its number, since to ask for any has the kernel look at
+    /// every child there is. But one notice may stand for many: who else has ended is asked soon.
+    fn on_child_ended(&mut self, pid: Pid) {
+        self.reap(Some(pid));
+        let latest = self.cx.now + REAP_DELAY_MAX;
+        self.deadlines
+            .arm(Owner::Reap, Some(latest), &mut self.reap_at);
+    }
+
+    /// A command whose output has ended has mostly ended itself. If it was not the one that a
+    /// notice named, its client need not wait until all are asked for.
+    fn reap_silent(&mut self, id: ProcessId) {
+        let id = self
+            .processes
+            .resolve(id.key(), id.generation(), GENERATION_MASK);
+        if let Some(process) = id.and_then(|id| self.processes.get(id))
+            && process.exit().is_none()
+        {
+            self.reap(Some(process.pid()));
+        }
+    }
+
+    fn reap_all(&mut self) {
+        while self.reap(None) {}
+    }
+
+    /// Reaps one child, that of this number or any, if it has ended.
+    fn reap(&mut self, which: Option<Pid>) -> bool {
+        let Some((pid, exit)) = self.system.reap(which) else {
+            return false;
+        };
+        // A number that nobody knows is an orphan that PID 1 has adopted, or a command of which no
+        // entry was made. So is one whose exit is known: its number has been used again.
+        if let Some(&id) = self.by_pid.get(&pid)
+            && let Some(process) = self.processes.get_mut(id)
+            && process.exit().is_none()
+        {
             // Reaped first and asked then: a zombie counts as a member of its group.
             let group = self.system.probe_group(pid);
             process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
             self.hot.push(Owner::Process(id));
         }
+        true
     }
 
     // -- The end of an entry ---------------------------------------------------------------------
@@ -728,7 +777,11 @@ impl<S: System> Server<S> {
             match owner {
                 Owner::Client(id) => self.free_client(id),
                 Owner::Process(id) => self.free_process(id),
-                Owner::Listener(_) | Owner::Starved | Owner::Restart | Owner::Shutdown => {}
+                Owner::Listener(_)
+                | Owner::Starved
+                | Owner::Restart
+                | Owner::Reap
+                | Owner::Shutdown => {}
             }
         }
     }
@@ -778,6 +831,10 @@ impl<S: System> Server<S> {
         let Some(mut process) = self.processes.remove(id) else {
             return;
         };
+        // Not where the number has been used again.
+        if self.by_pid.get(&process.pid()) == Some(&id) {
+            self.by_pid.remove(&process.pid());
+        }
         self.deadlines
             .disarm(Owner::Process(id), &mut process.wake_at);
         self.last_exit = process.exit();
