@@ -1,11 +1,9 @@
-//! What a command finds when it starts: everything that is set between fork and exec.
+//! What a command finds when it starts: everything that is set in its process before exec.
 //!
 //! A command must not notice that a server started it. It leads a session and process group of
 //! its own, has no controlling terminal, no signal blocked or ignored, and the descriptor limit
 //! that the server was started with. What the operator has asked for beyond that (`--umask`,
 //! `--nice`, `--rlimit`, `--no-new-privs`) is set here too.
-
-use std::io;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -17,7 +15,7 @@ use nix::unistd::{Pid, getpid, getppid, setsid};
 use crate::config::{self, Config};
 use crate::limits::DescriptorLimit;
 
-/// What the child does between fork and exec, and all that it has to know for it.
+/// What the child does before exec, and all that it has to know for it.
 #[derive(Clone, Debug)]
 pub struct BeforeExec {
     parent: Pid,
@@ -46,11 +44,12 @@ impl BeforeExec {
         }
     }
 
-    /// Runs in the child. Nothing here may allocate, lock or panic.
+    /// Runs in the child, which is in the memory of the server until exec. Nothing here may
+    /// allocate, lock or panic, and no signal may be let in before its disposition is the default.
     ///
     /// # Errors
     /// Whatever the system refuses. The command is not started then.
-    pub fn run(&self) -> io::Result<()> {
+    pub fn run(&self) -> nix::Result<()> {
         setsid()?;
         for signal in 1..=self.signal_max {
             restore_default(signal);
@@ -76,14 +75,14 @@ impl BeforeExec {
 
     /// Has the kernel end the command when the server dies, however it dies. A change of user
     /// would undo that (prctl(2)); the server has changed its own before it starts anything.
-    fn die_with_the_server(&self) -> io::Result<()> {
+    fn die_with_the_server(&self) -> nix::Result<()> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The server may have died before the call above, which then tells of nothing. A parent
         // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
         // the namespace's own first process.
         let parent = getppid();
         if parent != self.parent && parent.as_raw() != 0 {
-            return Err(Errno::ESRCH.into());
+            return Err(Errno::ESRCH);
         }
         Ok(())
     }

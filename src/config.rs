@@ -411,8 +411,8 @@ pub const PIPE_LEN_MAX: usize = 1024 * 1024;
 /// (`--kill-after=never`).
 pub const GROUP_PROBE: Duration = Duration::from_secs(1);
 
-/// How many commands may be started in a turn, before the others have theirs: a fork takes the
-/// time of hundreds of messages.
+/// How many commands may be started in a turn, before the others have theirs: to start one takes
+/// the time of hundreds of messages.
 pub const SPAWNS_PER_TURN: usize = 8;
 
 /// How long a child that has ended may stay unreaped. A signal of the kernel's names one of those
@@ -464,8 +464,8 @@ pub const LOG_ESCAPED_LEN_MAX: usize = 256;
 /// at start. The usual hard limit of 1,024 descriptors is enough for it, so a small device is quiet.
 pub const CLIENTS_EXPECTED: u32 = 200;
 
-/// The descriptors that serve no client: the standard three, the loop's, those that are open for a
-/// moment while a command starts, and some to spare.
+/// The descriptors that serve no client: the standard three, the loop's, those that are kept or
+/// opened for a moment so that commands can start, and some to spare.
 pub const RESERVED_DESCRIPTORS: u32 = 32;
 
 // A read that fills the scratch buffer must not outrun the budget of its turn, and an escaped

@@ -50,9 +50,7 @@
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
 //! | 2, the lives | [`client`], [`process`], with [`channel`], [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
-//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`directory`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
-//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`before_exec`], [`peer_uid`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
-//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`before_exec`], [`peer_uid`]; [`account`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
+//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`launcher`], [`before_exec`], [`directory`], [`peer_uid`]; [`account`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //!
 //! Read them in that order for the parts before the whole, or follow the steps above for the
 //! whole before the parts.
@@ -79,6 +77,7 @@ pub mod history;
 pub mod http;
 pub mod instant;
 pub mod ladder;
+pub mod launcher;
 pub mod limits;
 pub mod linux;
 pub mod listener;

@@ -57,6 +57,8 @@ impl Linux {
         descriptors: DescriptorLimit,
     ) -> io::Result<Self> {
         spawn::keep_inherited_descriptors()?;
+        // First of all: it keeps some low descriptors.
+        let surroundings = Surroundings::new(config, descriptors)?;
         let registry = registry.try_clone()?;
         let mut listeners = listener::listen(config)?;
         for (index, listener) in (0..).zip(&mut listeners) {
@@ -69,7 +71,7 @@ impl Linux {
             registry,
             listeners,
             signals,
-            surroundings: Surroundings::new(config, descriptors),
+            surroundings,
             directory: directory.transpose()?,
         })
     }
@@ -146,7 +148,7 @@ impl System for Linux {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
-        let started = spawn::start(spawn, &self.surroundings)?;
+        let started = spawn::start(spawn, &mut self.surroundings)?;
         Ok(Child {
             pid: started.pid,
             stdin: started.stdin,
@@ -282,7 +284,7 @@ mod tests {
 
     /// A system of this test's own. Its signals are those of the test's thread alone.
     ///
-    /// Other tests fork at the same time, and their children hold our descriptors until they exec.
+    /// Other tests start commands at the same time, which may hold our descriptors until exec.
     /// So whatever comes of closing one may come a little later, and is waited for.
     struct World {
         poll: Poll,

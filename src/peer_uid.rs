@@ -202,7 +202,7 @@ mod tests {
             assert_eq!(peer_uid(peer, local).unwrap(), Some(own_uid));
             assert_eq!(peer_uid(peer, SocketAddr::new(ip, 1)).unwrap(), None);
             drop(client);
-            // A child that another test forks may hold the socket until its exec.
+            // A command that another test starts may hold the socket until its exec.
             let deadline = Instant::now() + Duration::from_secs(20);
             while peer_uid(peer, local).unwrap().is_some() {
                 assert!(Instant::now() < deadline, "it was closed");

@@ -1,17 +1,13 @@
 //! Starting a command: its pipes, its descriptors, and what is wrong when it does not start.
 //!
-//! Of the server's descriptors it has none but the three that it knows. What else it finds is
-//! set between fork and exec, in `before_exec.rs`.
+//! Of the server's descriptors it has none but the three that it knows. How a process becomes the
+//! command is in `launcher.rs`, and what else it finds then is set in `before_exec.rs`.
 
-use std::env;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use mio::unix::pipe::{Receiver, Sender};
 use nix::errno::Errno;
@@ -19,11 +15,9 @@ use nix::unistd::{AccessFlags, eaccess};
 
 use crate::before_exec::BeforeExec;
 use crate::config::{Config, Stderr};
+use crate::launcher::{Launcher, candidates, path_of};
 use crate::limits::DescriptorLimit;
 use crate::system::{Pid, Spawn, SpawnError};
-
-/// Where programs are looked for when there is no PATH, as `execvp(3)` of glibc does.
-const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// The first descriptor that a command must not have.
 const FIRST_OTHER_DESCRIPTOR: RawFd = 3;
@@ -44,16 +38,20 @@ pub struct Started {
 pub struct Surroundings {
     /// Its directory (`--cwd`); `None`: the server's own.
     cwd: Option<PathBuf>,
-    before_exec: BeforeExec,
+    launcher: Launcher,
 }
 
 impl Surroundings {
     /// As the configuration says. `descriptors` is what a command gets its limit back from.
-    pub fn new(config: &Config, descriptors: DescriptorLimit) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn new(config: &Config, descriptors: DescriptorLimit) -> io::Result<Self> {
+        let before_exec = BeforeExec::new(config, descriptors);
+        Ok(Self {
             cwd: config.cwd.clone(),
-            before_exec: BeforeExec::new(config, descriptors),
-        }
+            launcher: Launcher::new(config.cwd.as_deref(), before_exec)?,
+        })
     }
 }
 
@@ -61,9 +59,9 @@ impl Surroundings {
 ///
 /// # Errors
 /// Why it does not run. Nothing is left of the attempt then.
-pub fn start(spawn: &Spawn<'_>, surroundings: &Surroundings) -> Result<Started, SpawnError> {
-    let cwd = surroundings.cwd.as_deref();
-    launch(spawn, surroundings).map_err(|error| explain(error, spawn, cwd))
+pub fn start(spawn: &Spawn<'_>, surroundings: &mut Surroundings) -> Result<Started, SpawnError> {
+    let Surroundings { cwd, launcher } = surroundings;
+    launch(spawn, launcher).map_err(|error| explain(error, spawn, cwd.as_deref()))
 }
 
 /// The file that a command's name stands for, as exec would find it along this PATH from the
@@ -79,13 +77,13 @@ pub fn look_up(
     if command.is_empty() {
         return Err(SpawnError::NotFound);
     }
-    let from_cwd = |path: PathBuf| cwd.map_or_else(|| path.clone(), |cwd| cwd.join(&path));
-    if command.as_bytes().contains(&b'/') {
-        return executable(from_cwd(PathBuf::from(command)));
-    }
     let mut refused = SpawnError::NotFound;
-    for directory in env::split_paths(path.unwrap_or(DEFAULT_PATH.as_ref())) {
-        match executable(from_cwd(directory.join(command))) {
+    for path in candidates(command, path) {
+        let path = match cwd {
+            Some(cwd) => cwd.join(path),
+            None => path,
+        };
+        match executable(path) {
             Err(SpawnError::NotFound) => {}
             // Another directory may have one that can be executed.
             Err(error) => refused = error,
@@ -104,46 +102,30 @@ pub fn keep_inherited_descriptors() -> io::Result<()> {
     close_range_on_exec().or_else(|_| mark_listed_descriptors())
 }
 
-fn launch(spawn: &Spawn<'_>, surroundings: &Surroundings) -> io::Result<Started> {
-    let Some((program, arguments)) = spawn.command.split_first() else {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            "there is no command",
-        ));
-    };
+fn launch(spawn: &Spawn<'_>, launcher: &mut Launcher) -> io::Result<Started> {
     // Pipes come with O_CLOEXEC. O_NONBLOCK is a property of each end, so the command's ends
     // block as a program expects while ours do not.
     let (their_stdin, stdin) = io::pipe()?;
     let (stdout, their_stdout) = io::pipe()?;
-    let mut command = Command::new(program);
-    let stderr = match spawn.stderr {
-        Stderr::Merge => {
-            command.stderr(their_stdout.try_clone()?);
-            None
-        }
+    let (stderr, their_stderr) = match spawn.stderr {
+        Stderr::Merge => (None, None),
         Stderr::Drop => {
-            command.stderr(Stdio::null());
-            None
+            let nowhere = File::options().write(true).open("/dev/null")?;
+            (None, Some(OwnedFd::from(nowhere)))
         }
         Stderr::Log | Stderr::Json => {
             let (stderr, their_stderr) = io::pipe()?;
-            command.stderr(their_stderr);
-            Some(receiver(stderr)?)
+            (Some(receiver(stderr)?), Some(their_stderr.into()))
         }
     };
-    // With a PATH among them, it is this one along which the program is looked for.
-    let environment = spawn.environment.iter().map(|(name, value)| (name, value));
-    command.args(arguments).env_clear().envs(environment);
-    command.stdin(their_stdin).stdout(their_stdout);
-    if let Some(cwd) = &surroundings.cwd {
-        command.current_dir(cwd);
-    }
     let stdin = Sender::from(OwnedFd::from(stdin));
     stdin.set_nonblocking(true)?;
     let stdout = receiver(stdout)?;
-    prepare(&mut command, surroundings.before_exec.clone());
-    // What is dropped here is only std's handle: it neither ends the process nor reaps it.
-    let pid = command.spawn()?.id() as Pid;
+    let their_stderr = their_stderr
+        .as_ref()
+        .map_or(their_stdout.as_fd(), AsFd::as_fd);
+    let streams = [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr];
+    let pid = launcher.launch(spawn, streams)?;
     Ok(Started {
         pid,
         stdin,
@@ -158,16 +140,7 @@ fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
     Ok(receiver)
 }
 
-#[allow(unsafe_code)]
-fn prepare(command: &mut Command, before_exec: BeforeExec) {
-    // SAFETY: between fork and exec only async-signal-safe functions may be called. `run` makes
-    // plain system calls through wrappers that neither allocate nor lock (setsid, sigaction,
-    // sigprocmask, umask, setpriority, prlimit, prctl, getppid), all data was put together before
-    // the fork, and an `io::Error` made of an error number is a number.
-    unsafe { command.pre_exec(move || before_exec.run()) };
-}
-
-/// What an error of pipe, fork or exec means to whoever asked for the command.
+/// What an error of pipe, clone or exec means to whoever asked for the command.
 fn explain(error: io::Error, spawn: &Spawn<'_>, cwd: Option<&Path>) -> SpawnError {
     // The child enters its directory first, and the same error numbers tell of that.
     if let Some(error) = cwd.and_then(|cwd| enter(cwd).err()) {
@@ -181,17 +154,13 @@ fn explain(error: io::Error, spawn: &Spawn<'_>, cwd: Option<&Path>) -> SpawnErro
         .map_or(Errno::UnknownErrno, Errno::from_raw);
     match errno {
         // Also what exec says when the file is there, but not the interpreter that it names.
-        Errno::ENOENT | Errno::ENOTDIR => {
-            let path = spawn.environment.iter().find(|(name, _)| name == "PATH");
-            let path = path.map(|(_, value)| value.as_os_str());
-            match look_up(&spawn.command[0], path, cwd) {
-                Ok(_) => SpawnError::NotExecutable(io::Error::new(
-                    ErrorKind::NotFound,
-                    "the interpreter that it names is not there",
-                )),
-                Err(error) => error,
-            }
-        }
+        Errno::ENOENT | Errno::ENOTDIR => match look_up(&spawn.command[0], path_of(spawn), cwd) {
+            Ok(_) => SpawnError::NotExecutable(io::Error::new(
+                ErrorKind::NotFound,
+                "the interpreter that it names is not there",
+            )),
+            Err(error) => error,
+        },
         Errno::EACCES
         | Errno::EPERM
         | Errno::ENOEXEC
@@ -265,9 +234,10 @@ fn close_on_exec(descriptor: RawFd) {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
     use std::ffi::OsString;
     use std::io::{Read, Write};
-    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::PermissionsExt;
 
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -302,7 +272,8 @@ mod tests {
             environment: environment.collect(),
             stderr,
         };
-        start(&spawn, &Surroundings::new(&Config::default(), limits()))
+        let mut surroundings = Surroundings::new(&Config::default(), limits()).unwrap();
+        start(&spawn, &mut surroundings)
     }
 
     fn start_sh(script: &str, stderr: Stderr) -> Started {
@@ -455,7 +426,7 @@ mod tests {
         );
     }
 
-    /// The kernel goes by the thread that forked; here one thread dies, the server has but one.
+    /// The kernel goes by the thread that started it; here one thread dies, the server has but one.
     #[test]
     fn a_command_dies_with_whoever_started_it() {
         let starter = std::thread::spawn(|| start_sh("exec sleep 100", Stderr::Merge));

@@ -159,7 +159,7 @@ fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
         let before = server.descriptors();
         let errors = [&LACKS[..], &[Errno::EAGAIN]].concat();
         let mut cases: Vec<_> = (errors.iter())
-            .flat_map(|&error| [(Call::Fork, error, 1), (Call::Pipe, error, 1)])
+            .flat_map(|&error| [(Call::Clone, error, 1), (Call::Pipe, error, 1)])
             .collect();
         // The second pipe, and the third.
         cases.extend([

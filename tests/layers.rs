@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layer of each module, by the first part of its path under `src`. `config` is at the
 /// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 37] = [
+const LAYERS: [(&str, u8); 38] = [
     ("ws", 0),
     ("http", 0),
     ("framing", 0),
@@ -37,6 +37,7 @@ const LAYERS: [(&str, u8); 37] = [
     ("listener", 4),
     ("signals", 4),
     ("spawn", 4),
+    ("launcher", 4),
     ("directory", 4),
     ("before_exec", 4),
     ("account", 4),

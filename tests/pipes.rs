@@ -376,6 +376,33 @@ fn a_command_inherits_no_descriptor_but_its_three() {
 }
 
 #[test]
+fn a_command_beside_hundreds_has_three_descriptors_too() {
+    support::raise_own_descriptor_limit();
+    let script = "ls /proc/$$/fd; exec cat";
+    let server = Launch::new(&["--stderr=log", "sh", "-c", script])
+        .after("exec 7</dev/null 9</dev/null")
+        .start();
+    let mut clients: Vec<_> = (0..200).map(|_| server.open("/")).collect();
+    for client in &mut clients {
+        let listed = [client.text(), client.text(), client.text()];
+        assert_eq!(listed, ["0", "1", "2"]);
+        client.round_trip("nothing more");
+    }
+}
+
+#[test]
+fn a_server_without_stdin_and_stdout_starts_commands_all_the_same() {
+    let script = "ls /proc/$$/fd; exec cat";
+    let server = Launch::new(&["sh", "-c", script])
+        .after("exec <&- >&-")
+        .start();
+    let mut client = server.open("/");
+    let listed = [client.text(), client.text(), client.text()];
+    assert_eq!(listed, ["0", "1", "2"]);
+    client.round_trip("nothing more");
+}
+
+#[test]
 fn a_command_has_its_own_session_and_no_terminal() {
     let server = Server::start(&["cat"]);
     let mut client = server.open("/");

@@ -22,21 +22,26 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     let mut linux = Linux::start(&config, poll.registry(), descriptors).unwrap();
     assert_eq!(linux.reap(None), None, "no child yet");
 
-    let mut start = |script: &str| {
-        let command = ["sh", "-c", script].map(Into::into);
+    let mut try_start = |words: &[&str]| {
+        let command: Vec<_> = words.iter().map(Into::into).collect();
         let environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
         let spawn = Spawn {
             command: &command,
             environment,
             stderr: Stderr::Merge,
         };
-        linux.spawn(&spawn).unwrap()
+        linux.spawn(&spawn)
     };
+    // Of a start that fails nothing is left to be reaped.
+    assert!(try_start(&["/no/such/file"]).is_err());
+    let mut start = |script: &str| try_start(&["sh", "-c", script]).unwrap();
     let sleeping = start("exec sleep 100");
     let leaving = start("sleep 100 & exit 3");
     let signalled = start("kill -KILL $$");
 
     let mut ended = reap(&mut linux, 2);
+    assert_eq!(linux.reap(Some(sleeping.pid)), None, "one that runs");
+    assert_eq!(linux.reap(Some(leaving.pid)), None, "each end is told once");
     ended.sort_by_key(|&(pid, _)| pid);
     assert_eq!(
         ended,

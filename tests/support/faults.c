@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 /* The same order as in faults.rs. */
-enum call { ACCEPT, FORK, PIPE, RECV, SEND, READ, WRITE, EPOLL_CTL, EPOLL_WAIT, CLOCK, CALLS };
+enum call { ACCEPT, CLONE, PIPE, RECV, SEND, READ, WRITE, EPOLL_CTL, EPOLL_WAIT, CLOCK, CALLS };
 
 struct fault {
   int error;  /* 0: the call is left alone; for CLOCK: seconds that the wall clock is ahead */
@@ -60,7 +61,10 @@ static int is_our_pipe(int fd) {
 int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
   return fails(ACCEPT) ? -1 : REAL(accept4)(fd, address, len, flags);
 }
-pid_t fork(void) { return fails(FORK) ? -1 : REAL(fork)(); }
+/* How the server starts a command, without any of the optional arguments. */
+int clone(int (*child)(void *), void *stack, int flags, void *plan, ...) {
+  return fails(CLONE) ? -1 : REAL(clone)(child, stack, flags, plan);
+}
 int pipe2(int fds[2], int flags) { return fails(PIPE) ? -1 : REAL(pipe2)(fds, flags); }
 ssize_t recv(int fd, void *bytes, size_t len, int flags) {
   return fails(RECV) ? -1 : REAL(recv)(fd, bytes, len, flags);

@@ -14,7 +14,8 @@ use super::{Launch, TempDir};
 #[derive(Clone, Copy, Debug)]
 pub enum Call {
     Accept,
-    Fork,
+    /// By which a command is started.
+    Clone,
     Pipe,
     Recv,
     Send,
