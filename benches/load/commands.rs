@@ -180,7 +180,7 @@ pub(crate) fn visits(
 ) -> Result<Sample, String> {
     let mut crowd = Vec::with_capacity(idle);
     for index in 0..idle {
-        let client = ws::connect(address, IDLE_PATH);
+        let client = idle_client(address);
         crowd.push(client.map_err(|error| format!("idle client {index}: {error}"))?);
     }
     let mut latencies = Histogram::new();
@@ -198,6 +198,19 @@ pub(crate) fn visits(
             let visits = measured.amount as f64;
             return Ok(Sample::new(&measured, visits, 2.0 * visits, &latencies));
         }
+    }
+}
+
+/// A client whose command waits, which its answer shows: one that is still starting would do so in
+/// the window, on the core of the server.
+fn idle_client(address: SocketAddr) -> io::Result<TcpStream> {
+    let (mut stream, _) = ws::connect(address, IDLE_PATH)?;
+    let mut message = Vec::new();
+    ws::write_masked(TEXT, b"?", &mut message);
+    stream.write_all(&message)?;
+    match stream.read(&mut [0; 16])? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(stream),
     }
 }
 
