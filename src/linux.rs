@@ -9,8 +9,9 @@ use mio::net::{TcpListener, TcpStream};
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry};
 use nix::errno::Errno;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal as NixSignal, kill};
-use nix::unistd::{Pid as NixPid, geteuid};
+use nix::unistd::{Pid as NixPid, geteuid, getpgid};
 
 use crate::client::Client;
 use crate::config::Config;
@@ -65,6 +66,9 @@ impl Linux {
             registry.register(listener, Source::Listener(index).into(), Interest::READABLE)?;
         }
         let directory = config.directory.as_deref().map(Directory::open);
+        // What a command leaves behind in its process group is ours then, and we hear of its end:
+        // its number is free from then on, and must not be signalled any more.
+        set_child_subreaper(true)?;
         let signals = Signals::start()?;
         signals.register(&registry, Source::Signals.into())?;
         Ok(Self {
@@ -180,9 +184,14 @@ impl System for Linux {
     }
 
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
-        // Any child means those too that the server did not start: the first process of a
-        // container is given orphans, and they must not stay as zombies.
+        // Any child means those too that the server did not start: it is given the orphans of its
+        // commands, and they must not stay as zombies.
         wait(which.unwrap_or(ANY_CHILD))
+    }
+
+    fn group_of(&mut self, pid: Pid) -> Option<Pid> {
+        let group = getpgid(Some(NixPid::from_raw(pid)));
+        group.ok().map(NixPid::as_raw)
     }
 
     fn next_signal(&mut self) -> Option<Notice> {

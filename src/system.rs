@@ -84,6 +84,10 @@ pub trait System {
     /// whoever hears it asks for any, be it later, until there is none.
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)>;
 
+    /// The process group of a process, if there is such a process; of a child also after it has
+    /// ended, until it is reaped.
+    fn group_of(&mut self, pid: Pid) -> Option<Pid>;
+
     /// The next signal that was sent to the server itself.
     fn next_signal(&mut self) -> Option<Notice>;
 

@@ -309,3 +309,19 @@ fn a_prompt_whose_client_has_left_holds_up_no_one() {
     server.await_no_children();
     assert_eq!(server.exchange(&server.get("/healthz")).status, 200);
 }
+
+/// Until the next rung may be long, and the number of a group that is gone may be somebody else's by
+/// then. So the end of its last member is heard of, and not found out.
+#[test]
+fn what_a_command_left_behind_is_known_to_be_gone_as_soon_as_it_is() {
+    let script = "(trap '' INT; exec sleep 0.3 >/dev/null 2>&1) & exit 3";
+    let mut server = Server::script(&["--kill-after=1h", "--drain=1h"], script);
+    let mut client = server.open("/");
+    assert_eq!(client.expect_close("it has ended", 4003), "exit 3");
+    support::wait_until("what it left behind ends", || {
+        support::descendants_of(server.pid()).is_empty()
+    });
+    // Nothing is left, so nothing is waited for.
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_status().code(), Some(0));
+}

@@ -399,6 +399,11 @@ impl System for Sim {
         exits.remove(index)
     }
 
+    fn group_of(&mut self, pid: Pid) -> Option<Pid> {
+        let world = self.0.borrow();
+        world.children.iter().any(|it| it.pid == pid).then_some(pid)
+    }
+
     fn next_signal(&mut self) -> Option<Notice> {
         self.0.borrow_mut().notices.pop_front()
     }

@@ -4,7 +4,7 @@
 //! sub-protocols, of which the server names one in its answer. And only the client knows what has
 //! reached it. So it offers `wspipe.session.TOKEN.RECEIVED`: 32 hexadecimal digits that it drew
 //! from a CSPRNG, and how many messages of the session it has received so far. One that comes back
-//! says so with a second offer, [`RESUME`]: having received nothing yet, it looks like a newcomer.
+//! says so with a second offer, `wspipe.resume`: having received nothing yet, it looks like a newcomer.
 
 use std::fmt;
 

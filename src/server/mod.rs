@@ -753,21 +753,58 @@ impl<S: System> Server<S> {
 
     /// Reaps one child, that of this number or any, if it has ended.
     fn reap(&mut self, which: Option<Pid>) -> bool {
+        // Asked while it is a zombie: who is reaped is of no group.
+        let group = which.and_then(|pid| self.system.group_of(pid));
         let Some((pid, exit)) = self.system.reap(which) else {
             return false;
         };
-        // A number that nobody knows is an orphan that PID 1 has adopted, or a command of which no
-        // entry was made. So is one whose exit is known: its number has been used again.
-        if let Some(&id) = self.by_pid.get(&pid)
-            && let Some(process) = self.processes.get_mut(id)
-            && process.exit().is_none()
-        {
-            // Reaped first and asked then: a zombie counts as a member of its group.
-            let group = self.system.probe_group(pid);
-            process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
-            self.hot.push(Owner::Process(id));
+        // A number that nobody knows is an orphan's, or of a command of which no entry was made. So
+        // is one whose exit is known: its number has been used again.
+        let running =
+            self.by_pid.get(&pid).copied().filter(|&id| {
+                (self.processes.get(id)).is_some_and(|process| process.exit().is_none())
+            });
+        match (running, group) {
+            (Some(id), _) => self.on_exit(id, exit),
+            (None, Some(leader)) => self.look_at_group(leader),
+            (None, None) => self.look_at_groups(),
         }
         true
+    }
+
+    fn on_exit(&mut self, id: ProcessId, exit: Exit) {
+        let Some(process) = self.processes.get_mut(id) else {
+            return;
+        };
+        // Reaped first and asked then: a zombie counts as a member of its group.
+        let group = self.system.probe_group(process.pid());
+        process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
+        self.hot.push(Owner::Process(id));
+    }
+
+    /// A member of this group was reaped, perhaps the last. As soon as it is, the number is free, and
+    /// whoever gets it must not be signalled.
+    fn look_at_group(&mut self, leader: Pid) {
+        if let Some(&id) = self.by_pid.get(&leader)
+            && let Some(process) = self.processes.get_mut(id)
+            && process.exit().is_some()
+            && !process.group_is_gone()
+            && self.system.probe_group(leader) == Group::Gone
+        {
+            process.group_gone();
+            self.hot.push(Owner::Process(id));
+        }
+    }
+
+    /// The same where it is not known of which group it was.
+    fn look_at_groups(&mut self) {
+        let leaders: Vec<Pid> = (self.processes.iter())
+            .filter(|(_, process)| process.exit().is_some() && !process.group_is_gone())
+            .map(|(_, process)| process.pid())
+            .collect();
+        leaders
+            .into_iter()
+            .for_each(|leader| self.look_at_group(leader));
     }
 
     // -- The end of an entry ---------------------------------------------------------------------
