@@ -6,11 +6,12 @@
 //! `--nice`, `--rlimit`, `--no-new-privs`) is set here too.
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, getpid, getppid, setsid};
+use nix::unistd::{Pid, getpid, getppid, setsid, write};
 
 use crate::config::{self, Config};
 use crate::limits::DescriptorLimit;
@@ -22,6 +23,8 @@ pub struct BeforeExec {
     signal_max: libc::c_int,
     umask: Option<Mode>,
     nice: Option<libc::c_int>,
+    /// The same in digits.
+    nice_text: String,
     no_new_privs: bool,
     descriptors: DescriptorLimit,
     rlimits: Vec<(Resource, rlim_t)>,
@@ -36,6 +39,9 @@ impl BeforeExec {
             signal_max: libc::SIGRTMAX(),
             umask: config.umask.map(Mode::from_bits_truncate),
             nice: config.nice,
+            nice_text: config
+                .nice
+                .map_or_else(String::new, |nice| nice.to_string()),
             no_new_privs: config.no_new_privs,
             descriptors,
             rlimits: rlimits
@@ -61,6 +67,7 @@ impl BeforeExec {
         }
         if let Some(nice) = self.nice {
             set_nice(nice)?;
+            set_nice_of_session(&self.nice_text);
         }
         if self.no_new_privs {
             prctl::set_no_new_privs()?;
@@ -170,6 +177,19 @@ fn own_nice() -> nix::Result<libc::c_int> {
     // SAFETY: two numbers are passed, and no memory.
     let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     Errno::result(result).map(|inverted| 20 - inverted as libc::c_int)
+}
+
+/// Where the kernel shares the processor out by sessions (autogroups, sched(7)), what counts beside
+/// other sessions is the value of the session, which the command leads. Elsewhere there is no such
+/// file, and a kernel that will not have so many changes in a second only leaves it as it was.
+fn set_nice_of_session(value: &str) {
+    if let Ok(file) = open(
+        c"/proc/self/autogroup",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    ) {
+        let _ = write(file, value.as_bytes());
+    }
 }
 
 /// `setpriority(2)` of this process.

@@ -80,9 +80,9 @@ pub struct Config {
     /// The permission bits that are taken from the files that a command makes (umask(2)), at most
     /// 0o777; `None`: as the server was started with. Default: `None`.
     pub umask: Option<u32>,
-    /// The nice value of a command, -20 to 19 (setpriority(2)); `None`: that of the server. A
-    /// command is a session, and where the kernel shares the processor out by sessions
-    /// (autogroups, sched(7)) it counts among the command's own processes only. Default: `None`.
+    /// The nice value of a command, -20 to 19 (setpriority(2)), and of its session where the kernel
+    /// shares the processor out by sessions (autogroups, sched(7)); `None`: that of the server.
+    /// Default: `None`.
     pub nice: Option<i32>,
     /// The resource limits of a command, soft and hard, each resource at most once. Default: those
     /// that the server was started with.

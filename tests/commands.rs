@@ -441,6 +441,12 @@ fn a_command_has_the_nice_value_that_was_asked_for() {
         Some("3"),
         "the server keeps its own"
     );
+    // Where sessions have a value of their own, it is the session's too.
+    let autogroups = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
+    if autogroups.is_ok_and(|enabled| enabled.trim() == "1") && is_root("a value at once") {
+        let session = output(&["--nice=7"], "cat /proc/self/autogroup");
+        assert!(session[0].ends_with(" nice 7"), "{session:?}");
+    }
     if is_root("a lower nice value") {
         assert_eq!(output(&["--nice=-3"], "nice"), ["-3"]);
         let options = ["--port=0", "--user=nobody", "--nice=-3", "cat"];
