@@ -30,9 +30,6 @@ use crate::system::{Pid, Spawn};
 /// Where programs are looked for when there is no PATH, as `execvp(3)` of glibc does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// What runs a text that does not name its interpreter.
-const SHELL: &CStr = c"/bin/sh";
-
 /// The child's stack until exec. It uses a small part of it, and what is not used costs nothing.
 const STACK_LEN: usize = 64 * 1024;
 
@@ -113,7 +110,6 @@ impl Launcher {
             errno: Cell::new(0),
             paths: &texts.paths,
             argv: Pointers::new(&texts.words),
-            shell_argv: Pointers::new(texts.shell_words()),
             envp: Pointers::new(&texts.variables),
             streams: self.places.each_ref().map(AsFd::as_fd),
             highest: highest.filter(|_| self.shares_descriptors),
@@ -184,12 +180,6 @@ impl Texts {
             variables: variables.collect::<io::Result<_>>()?,
         })
     }
-
-    /// What the shell is started with to run the program, whose path stands second.
-    fn shell_words(&self) -> impl Iterator<Item = &CStr> {
-        let arguments = self.words.iter().skip(1).map(CString::as_c_str);
-        [SHELL, SHELL].into_iter().chain(arguments)
-    }
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
@@ -198,23 +188,17 @@ fn c_string(text: &OsStr) -> io::Result<CString> {
 
 /// A list of strings as exec takes it: a pointer to each, and a null pointer behind the last.
 struct Pointers<'a> {
-    list: Vec<Cell<*const c_char>>,
+    list: Vec<*const c_char>,
     strings: PhantomData<&'a CStr>,
 }
 
 impl<'a> Pointers<'a> {
     fn new<T: AsRef<CStr> + ?Sized + 'a>(strings: impl IntoIterator<Item = &'a T>) -> Self {
         let pointers = strings.into_iter().map(|string| string.as_ref().as_ptr());
-        let list = pointers.chain([std::ptr::null()]).map(Cell::new);
         Self {
-            list: list.collect(),
+            list: pointers.chain([std::ptr::null()]).collect(),
             strings: PhantomData,
         }
-    }
-
-    /// Puts another string in the second place, which there must be.
-    fn set_second(&self, string: &'a CStr) {
-        self.list[1].set(string.as_ptr());
     }
 }
 
@@ -228,7 +212,6 @@ struct Plan<'a> {
     /// The files that are tried.
     paths: &'a [CString],
     argv: Pointers<'a>,
-    shell_argv: Pointers<'a>,
     envp: Pointers<'a>,
     streams: [BorrowedFd<'a>; 3],
     /// The last descriptor that the child takes into a table of its own; `None`: it has one.
@@ -238,7 +221,7 @@ struct Plan<'a> {
 }
 
 /// What the child does. Nothing here may allocate, lock or panic.
-impl<'a> Plan<'a> {
+impl Plan<'_> {
     /// Becomes the command. It returns only to say why that cannot be.
     fn carry_out(&self) -> Errno {
         match self.prepare() {
@@ -263,7 +246,8 @@ impl<'a> Plan<'a> {
         self.before_exec.run()
     }
 
-    /// Tries the files one after the other, as `execvp(3)` does.
+    /// Tries the files one after the other, as `execvp(3)` does; but what is no program is not handed
+    /// to a shell, which would take what is for another machine for a script.
     fn execute(&self) -> Errno {
         let mut refused = Errno::ENOENT;
         for path in self.paths {
@@ -278,12 +262,6 @@ impl<'a> Plan<'a> {
                     if refused != Errno::EACCES {
                         refused = errno;
                     }
-                }
-                // A text that begins with no `#!`.
-                Errno::ENOEXEC => {
-                    self.shell_argv.set_second(path);
-                    execute(SHELL, &self.shell_argv, &self.envp);
-                    return Errno::ENOEXEC;
                 }
                 errno => return errno,
             }
@@ -330,14 +308,8 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
 #[allow(unsafe_code)]
 fn execute(path: &CStr, argv: &Pointers<'_>, envp: &Pointers<'_>) -> Errno {
     // SAFETY: a `Pointers` is a list as the call takes it, whose strings are borrowed for as long
-    // as there is one; a cell has the layout of what is in it.
-    unsafe {
-        libc::execve(
-            path.as_ptr(),
-            argv.list.as_ptr().cast(),
-            envp.list.as_ptr().cast(),
-        )
-    };
+    // as there is one.
+    unsafe { libc::execve(path.as_ptr(), argv.list.as_ptr(), envp.list.as_ptr()) };
     Errno::last()
 }
 
@@ -610,6 +582,8 @@ mod tests {
         let plain = directory.file("plain", "text", 0o644);
         let busy = directory.file("busy", "#!/bin/sh\n", 0o755);
         let orphan = directory.file("orphan", "#!/no/such/interpreter\n", 0o755);
+        let text = directory.file("text", "echo text\n", 0o755);
+        let foreign = directory.file("foreign", "\x7fELF\x02\x02\x01 of another machine", 0o755);
         let writer = File::options().append(true).open(&busy).unwrap();
         let too_long = "x".repeat(4 << 20);
         let below = format!("{plain}/below");
@@ -622,6 +596,8 @@ mod tests {
             (&[plain.as_str()], Errno::EACCES),
             (&[directory.path()], Errno::EACCES),
             (&[busy.as_str()], Errno::ETXTBSY),
+            (&[text.as_str()], Errno::ENOEXEC),
+            (&[foreign.as_str()], Errno::ENOEXEC),
             (&["true", too_long.as_str()], Errno::E2BIG),
         ];
         for (words, expected) in cases {
@@ -681,18 +657,6 @@ mod tests {
         let then_nowhere = format!("{one_path}:/no/such");
         assert_eq!(refused(&then_nowhere), Errno::EACCES, "rather than none");
         assert_eq!(refused("/no/such"), Errno::ENOENT);
-    }
-
-    #[test]
-    fn a_text_without_an_interpreter_is_the_shells() {
-        let directory = Directory::new("text");
-        let path = directory.file("-text", "echo \"$0\" \"$#\" \"$1\"\n", 0o755);
-        for mut launcher in both(|| launcher_in(Some(&directory.0), limit())) {
-            let by_path = output(&mut launcher, &[&path, "a b"], PATH);
-            assert_eq!(by_path, format!("{path} 1 a b\n"));
-            // A name that looks like an option is none.
-            assert_eq!(output(&mut launcher, &["-text"], ""), "./-text 0 \n");
-        }
     }
 
     #[test]

@@ -161,9 +161,12 @@ fn explain(error: io::Error, spawn: &Spawn<'_>, cwd: Option<&Path>) -> SpawnErro
             )),
             Err(error) => error,
         },
+        Errno::ENOEXEC => SpawnError::NotExecutable(io::Error::new(
+            error.kind(),
+            "it is no program of this machine, and no script that begins with #!",
+        )),
         Errno::EACCES
         | Errno::EPERM
-        | Errno::ENOEXEC
         | Errno::EISDIR
         | Errno::ELIBBAD
         | Errno::ELOOP

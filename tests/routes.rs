@@ -273,9 +273,14 @@ fn a_directory_may_be_named_relatively_and_its_programs_find_themselves() {
 fn a_program_that_the_system_does_not_run_is_500() {
     let home = programs();
     write_file(&home.path("root/broken"), "#!/nonexistent/sh\n", 0o755);
+    write_file(&home.path("root/text"), "echo text\n", 0o755);
     let root = home.text("root");
     let server = Server::start(&[&format!("--dir={root}")]);
     assert!(refusal(&server, "/broken", 500).contains("interpreter"));
+    assert!(
+        refusal(&server, "/text", 500).contains("#!"),
+        "no shell reads it"
+    );
     assert_eq!(called(&server, "/run"), "0 /run|||/run");
 }
 
