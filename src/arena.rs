@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 
 use slab::Slab;
 
@@ -20,7 +21,8 @@ const GROWTH: usize = 256;
 /// The name of one entry of an `Arena<Tag, _>`: its slot, and which of the slot's successive
 /// entries it was. `Tag` only keeps the ids of different arenas apart.
 pub struct Id<Tag> {
-    key: u32,
+    /// The slot, counted from one: so an `Option` of an id takes no more room than an id.
+    place: NonZeroU32,
     generation: u32,
     tag: PhantomData<fn() -> Tag>,
 }
@@ -29,7 +31,7 @@ impl<Tag> Id<Tag> {
     /// Puts an id together again from [`Id::key`] and [`Id::generation`].
     pub fn from_parts(key: u32, generation: u32) -> Self {
         Self {
-            key,
+            place: NonZeroU32::MIN.saturating_add(key),
             generation,
             tag: PhantomData,
         }
@@ -37,7 +39,7 @@ impl<Tag> Id<Tag> {
 
     /// The slot, counted from zero.
     pub fn key(self) -> u32 {
-        self.key
+        self.place.get() - 1
     }
 
     /// Which entry of its arena this was, counted from zero and wrapping.
@@ -45,6 +47,8 @@ impl<Tag> Id<Tag> {
         self.generation
     }
 }
+
+const _: () = assert!(size_of::<Option<Id<()>>>() == 8);
 
 /// Entries of one type, each under an [`Id`] that no later entry answers to.
 pub struct Arena<Tag, T> {
@@ -103,13 +107,13 @@ impl<Tag, T> Arena<Tag, T> {
 
     /// The entry, or `None` when the id is stale.
     pub fn get(&self, id: Id<Tag>) -> Option<&T> {
-        let slot = self.slots.get(id.key as usize)?;
+        let slot = self.slots.get(id.key() as usize)?;
         (slot.generation == id.generation).then_some(&slot.value)
     }
 
     /// The entry, or `None` when the id is stale.
     pub fn get_mut(&mut self, id: Id<Tag>) -> Option<&mut T> {
-        let slot = self.slots.get_mut(id.key as usize)?;
+        let slot = self.slots.get_mut(id.key() as usize)?;
         (slot.generation == id.generation).then_some(&mut slot.value)
     }
 
@@ -123,7 +127,7 @@ impl<Tag, T> Arena<Tag, T> {
     /// Takes the entry out and makes its id stale; `None` when it was stale already.
     pub fn remove(&mut self, id: Id<Tag>) -> Option<T> {
         self.get(id)?;
-        Some(self.slots.remove(id.key as usize).value)
+        Some(self.slots.remove(id.key() as usize).value)
     }
 
     /// How many entries there are.
@@ -173,7 +177,7 @@ impl<Tag> Copy for Id<Tag> {}
 
 impl<Tag> PartialEq for Id<Tag> {
     fn eq(&self, other: &Self) -> bool {
-        (self.key, self.generation) == (other.key, other.generation)
+        (self.place, self.generation) == (other.place, other.generation)
     }
 }
 
@@ -187,19 +191,19 @@ impl<Tag> PartialOrd for Id<Tag> {
 
 impl<Tag> Ord for Id<Tag> {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.key, self.generation).cmp(&(other.key, other.generation))
+        (self.place, self.generation).cmp(&(other.place, other.generation))
     }
 }
 
 impl<Tag> Hash for Id<Tag> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.key, self.generation).hash(state);
+        (self.place, self.generation).hash(state);
     }
 }
 
 impl<Tag> fmt::Debug for Id<Tag> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.key, self.generation)
+        write!(f, "{}.{}", self.key(), self.generation)
     }
 }
 

@@ -1,15 +1,30 @@
-//! When a crowd has left, and its memory with it: [`Crowd`].
+//! When a crowd has come or left, and leaves memory that nobody needs: [`Crowd`].
 
 /// How many entries are a crowd. Fewer leave too little behind to be worth a search for it.
 const CROWD_MIN: usize = 16;
 
-/// Keeps in mind how many entries there were at most.
+/// By how many entries a crowd grows until it is looked after again.
+const GROWTH: usize = 256;
+
+/// Keeps in mind how many entries there were.
 #[derive(Default)]
 pub(super) struct Crowd {
+    /// At most, since most had left.
     most: usize,
+    /// When memory was last given back because there were more.
+    looked_after: usize,
 }
 
 impl Crowd {
+    /// Whether the crowd has grown so much that the tables have moved, and left their old places.
+    pub(super) fn has_grown(&mut self, entries: usize) -> bool {
+        let grown = entries >= self.looked_after + GROWTH;
+        if grown {
+            self.looked_after = entries;
+        }
+        grown
+    }
+
     /// Whether most of the crowd has left, now that there are so many `entries`. Each time it
     /// takes three of four that were still there, so that giving memory back, which costs as much
     /// as there is memory, is rare however they come and go.
@@ -18,6 +33,7 @@ impl Crowd {
         let left = self.most >= CROWD_MIN && entries <= self.most / 4;
         if left {
             self.most = entries;
+            self.looked_after = entries;
         }
         left
     }
@@ -33,6 +49,17 @@ mod tests {
         assert!((1..=10_000).all(|entries| !crowd.has_left(entries)));
         let times: Vec<_> = (0..10_000).rev().filter(|&n| crowd.has_left(n)).collect();
         assert_eq!(times, [2500, 625, 156, 39, 9]);
+    }
+
+    #[test]
+    fn a_crowd_that_grows_is_looked_after_now_and_then() {
+        let mut crowd = Crowd::default();
+        let times: Vec<_> = (0..1000).filter(|&n| crowd.has_grown(n)).collect();
+        assert_eq!(times, [256, 512, 768]);
+        assert!(
+            !(0..1000).any(|n| crowd.has_grown(n)),
+            "it was as large before"
+        );
     }
 
     #[test]

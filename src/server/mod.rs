@@ -205,11 +205,11 @@ impl<S: System> Handler for Server<S> {
             self.visit_hot();
             self.free_gone();
         }
-        if self
-            .crowd
-            .has_left(self.clients.len() + self.processes.len())
-        {
+        let entries = self.clients.len() + self.processes.len();
+        if self.crowd.has_left(entries) {
             self.give_back_memory();
+        } else if self.crowd.has_grown(entries) {
+            self.system.give_back_memory();
         }
         if self.is_over() {
             self.free_all();
