@@ -294,3 +294,14 @@ fn a_client_that_never_stops_sending_does_not_starve_the_others() {
         );
     });
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_client_that_does_not_read_stops_its_command",
+        "a_command_that_does_not_read_stops_its_client",
+        "a_command_that_reads_late_gets_everything",
+        "nothing_stalls_at_any_high_water_mark",
+        "nothing_stalls_when_both_sides_pause_at_times",
+    ]);
+}

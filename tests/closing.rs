@@ -327,3 +327,11 @@ fn nothing_is_left_after_many_connections() {
     server.await_descriptors(before);
     wait_until("the memory is given back", || server.rss_anon() < 16 << 20);
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_slow_reader_gets_the_last_line_and_the_close_too",
+        "what_a_command_printed_comes_before_its_close",
+    ]);
+}

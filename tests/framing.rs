@@ -511,3 +511,15 @@ fn the_demo_speaks_any_framing() {
     assert_eq!(tagged(&texts[1]), ("stdout", "3", false));
     client.leave();
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_message_of_any_length_is_one_message",
+        "flush_cuts_no_line_whose_end_is_in_the_pipe",
+        "json_cuts_a_long_line_into_messages_that_say_so",
+        "json_lets_no_stream_lock_the_other_out",
+        "length_carries_exact_messages_both_ways",
+        "stderr_in_the_log_never_waits_for_the_client",
+    ]);
+}

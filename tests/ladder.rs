@@ -325,3 +325,12 @@ fn what_a_command_left_behind_is_known_to_be_gone_as_soon_as_it_is() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_status().code(), Some(0));
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_client_that_resets_while_its_output_waits_is_noticed",
+        "a_client_that_resets_while_stdin_is_full_is_noticed",
+        "a_command_that_leaves_its_stdin_unread_leaves_no_descriptor",
+    ]);
+}

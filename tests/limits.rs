@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Client, Launch, Request, Response, Server, Wire, cpu_time, raise_own_descriptor_limit,
-    wait_until,
+    Client, FIN, Launch, Request, Response, Server, TEXT, USUAL_PIPE_LEN, Wire, cpu_time, masked,
+    pipe_lens_of, raise_own_descriptor_limit, unprivileged, wait_until,
 };
 
 #[test]
@@ -46,6 +46,72 @@ fn serves_hundreds_of_commands_at_once() {
     }
     for (index, client) in clients.iter_mut().enumerate() {
         assert_eq!(client.text(), index.to_string());
+    }
+    drop(clients);
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
+/// One user's pipes are small when they have many (DESIGN section 4, trap 11).
+#[test]
+fn hundreds_of_commands_of_one_user_lose_nothing_although_their_pipes_are_small() {
+    let pages = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").expect("/proc");
+    // Two pipes of 16 pages to each command, and some commands more.
+    let count = pages.trim().parse::<usize>().expect("a number") / 32 + 60;
+    let descriptors = raise_own_descriptor_limit();
+    if count == 60 || count > 1200 || descriptors < 4 * count as u64 {
+        let why = format!("pipes that are small because they are many, {count} commands here");
+        return support::skipped(&why);
+    }
+    let script = "read -r how; [ $how = echo ] && exec cat; seq 1 20000; exit 7";
+    let max = format!("--max-processes={count}");
+    let user = unprivileged();
+    let options = [&user[..], &[max]].concat();
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let server = Server::script(&options, script);
+    let before = server.descriptors();
+    let mut clients: Vec<Client> = (0..count).map(|_| server.open("/")).collect();
+    let mut commands = server.children();
+    commands.sort_by_key(|command| command.start);
+    assert_eq!(commands.len(), count);
+    let lens = pipe_lens_of(&commands[count - 20..]);
+    assert_eq!(lens.len(), 60, "stdin, stdout and stderr of each");
+    assert!(lens.iter().all(|&len| len < USUAL_PIPE_LEN), "{lens:?}");
+    let (ends, echoes) = clients[count - 8..].split_at_mut(5);
+    for client in &mut *ends {
+        client.send_text("end");
+    }
+    for client in &mut *echoes {
+        client.send_text("echo");
+        // Longer than the pipe both ways, and then more than all pipes and sockets hold.
+        let long = "x".repeat(100_000);
+        let sender = client
+            .wire
+            .send_in_background(masked(FIN | TEXT, long.as_bytes()));
+        assert!(client.text() == long);
+        sender.join().expect("the sender");
+    }
+    std::thread::scope(|scope| {
+        for client in echoes {
+            scope.spawn(|| {
+                let line = "y".repeat(999);
+                let flood = masked(FIN | TEXT, line.as_bytes()).repeat(4000);
+                let sender = client.wire.send_in_background(flood);
+                for index in 0..4000 {
+                    assert!(client.text() == line, "line {index}");
+                }
+                sender.join().expect("the sender");
+            });
+        }
+    });
+    // Their output has waited meanwhile, the end of it in a full pipe.
+    for client in ends {
+        let (texts, close) = client.texts_to_close();
+        assert_eq!(close, (4007, "exit 7".to_string()));
+        assert_eq!(texts.len(), 20_000);
+        for (index, text) in texts.iter().enumerate() {
+            assert_eq!(*text, (index + 1).to_string());
+        }
     }
     drop(clients);
     server.await_no_children();

@@ -713,3 +713,11 @@ fn a_message_that_was_under_way_is_sent_again_from_its_beginning() {
     assert_eq!(text.len(), 200_006);
     client.round_trip("on");
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "output_of_the_meantime_is_kept",
+        "what_waits_for_a_full_stdin_arrives_once",
+    ]);
+}

@@ -616,3 +616,20 @@ fn a_failed_start_hurts_no_one_else() {
     refused(&server, "removed", 404);
     client.round_trip("still served");
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_message_that_breaks_off_reaches_no_command",
+        "binary_mode_passes_every_byte_both_ways",
+        "a_command_that_closes_its_stdin_goes_on",
+        "a_command_that_reads_nothing_and_ends_is_no_error",
+        "a_long_line_is_one_message_in_fragments",
+        "keeps_the_order_of_many_lines",
+        "keeps_the_order_of_many_messages_through_a_command",
+        "no_character_is_broken_by_a_fragments_edge",
+        "stderr_is_merged_in_its_order",
+        "stdin_ends_only_when_a_message_is_whole",
+        "whole_messages_reach_the_command_although_the_client_has_left",
+    ]);
+}

@@ -730,3 +730,13 @@ fn what_a_grandchild_holds_open_ends_with_the_command() {
     assert!(start.elapsed() < Duration::from_secs(10));
     server.await_no_children();
 }
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_client_that_leaves_while_the_stdin_is_full_is_noticed",
+        "a_full_stdin_stops_all_clients_and_wakes_them_all_again",
+        "every_line_goes_to_every_client_in_order",
+        "messages_of_many_reach_the_command_whole_and_in_order",
+    ]);
+}

@@ -15,6 +15,7 @@ mod http;
 mod proc;
 mod random;
 mod server;
+mod small_pipes;
 mod wire;
 mod ws;
 
@@ -29,6 +30,7 @@ pub use http::{Request, Response};
 pub use proc::{Process, children_of, cpu_time, descendants_of, descriptors_of, rss_anon};
 pub use random::Random;
 pub use server::{Launch, Server};
+pub use small_pipes::{USUAL_PIPE_LEN, again_with_small_pipes, pipe_lens_of, unprivileged};
 pub use wire::Wire;
 pub use ws::{
     BINARY, CLOSE, CONTINUATION, Client, FIN, Frame, Message, PING, PONG, TEXT, close_payload,
@@ -71,6 +73,12 @@ impl TempDir {
         );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).expect("a fresh directory for the test");
+        if small_pipes::are_wanted() {
+            // The commands are not those of the test's own user.
+            use std::os::unix::fs::PermissionsExt;
+            let all = std::fs::Permissions::from_mode(0o777);
+            std::fs::set_permissions(&path, all).expect("its mode");
+        }
         TempDir(path)
     }
 
@@ -108,11 +116,13 @@ pub fn write_file(path: &Path, text: &str, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode");
 }
 
-/// Raises this process' own soft descriptor limit to the hard one, for tests with many clients.
-pub fn raise_own_descriptor_limit() {
+/// Raises this process' own soft descriptor limit to the hard one, for tests with many clients,
+/// and says what it is then.
+pub fn raise_own_descriptor_limit() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("setrlimit");
+    hard
 }
 
 /// Whether this machine has an IPv6 loopback address.

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::{
     Client, PATIENCE, Process, Request, Response, Wire, children_of, cpu_time, descendants_of,
-    descriptors_of, rss_anon,
+    descriptors_of, rss_anon, small_pipes,
 };
 
 /// How a server is to be started. `--port=0` is always given.
@@ -71,10 +71,24 @@ impl Launch {
             }
         };
         command.args(&words[1..]);
-        command.arg("--port=0").args(&self.args);
+        command.arg("--port=0").args(small_pipes::options());
+        if small_pipes::are_wanted() && self.is_demo() {
+            command.arg("--same-user=no");
+        }
+        command.args(&self.args);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
+    }
+
+    /// Whether it is told neither what to run nor to echo.
+    fn is_demo(&self) -> bool {
+        let serves = |arg: &String| {
+            let options = ["--echo", "--dir", "--route"];
+            let is_option = arg.starts_with("--") && arg != "--";
+            !is_option || options.iter().any(|option| arg.starts_with(option))
+        };
+        !self.args.iter().any(serves)
     }
 
     /// Starts the server and waits until it listens on every address.
