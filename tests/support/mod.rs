@@ -27,7 +27,10 @@ use std::time::{Duration, Instant};
 
 pub use faults::{Call, Faults};
 pub use http::{Request, Response};
-pub use proc::{Process, children_of, cpu_time, descendants_of, descriptors_of, rss_anon};
+pub use proc::{
+    Process, anonymous, children_of, cpu_time, descendants_of, descriptors_of, processes_with,
+    rss_anon,
+};
 pub use random::Random;
 pub use server::{Launch, Server};
 pub use small_pipes::{USUAL_PIPE_LEN, again_with_small_pipes, pipe_lens_of, unprivileged};

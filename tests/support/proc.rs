@@ -115,6 +115,22 @@ pub fn rss_anon(pid: i32) -> u64 {
     field(&format!("/proc/{pid}/status"), "RssAnon:") * 1024
 }
 
+/// The anonymous memory of `pid`, in bytes, counted page by page. (What `status` says may lag behind.)
+pub fn anonymous(pid: i32) -> u64 {
+    field(&format!("/proc/{pid}/smaps_rollup"), "Anonymous:") * 1024
+}
+
+/// Every process that runs with `variable`, as `NAME=VALUE`, in its environment: whoever was given
+/// it and all that they started, wherever they have gone since.
+pub fn processes_with(variable: &str) -> Vec<Process> {
+    let has = |process: &Process| {
+        fs::read(format!("/proc/{}/environ", process.pid)).is_ok_and(|environment| {
+            (environment.split(|&byte| byte == 0)).any(|it| it == variable.as_bytes())
+        })
+    };
+    all().into_iter().filter(has).collect()
+}
+
 /// The processor time that `pid` has used.
 pub fn cpu_time(pid: i32) -> Duration {
     // The kernel counts in USER_HZ, which is 100 on every architecture that Linux has today.

@@ -24,6 +24,16 @@ impl Random {
         Random::from_seed(given.unwrap_or_else(clock))
     }
 
+    /// One of many generators from the same seed, as good as independent of the others, so that
+    /// what one part of a test draws does not depend on how far the other parts have come.
+    pub fn strand(seed: u64, strand: u64) -> Random {
+        // The finaliser of SplitMix64: numbers that are close together become far apart.
+        let mut state = seed.wrapping_add(strand.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Random((state ^ (state >> 31)) | 1)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

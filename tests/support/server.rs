@@ -17,6 +17,9 @@ use super::{
     descriptors_of, rss_anon, small_pipes,
 };
 
+/// How many lines of its log are shown when a test fails.
+const LOG_SHOWN: usize = 500;
+
 /// How a server is to be started. `--port=0` is always given.
 #[derive(Default)]
 pub struct Launch {
@@ -366,7 +369,9 @@ impl Drop for Server {
         self.hold_log(false);
         let verdict = if self.ended { Ok(()) } else { self.end() };
         if thread::panicking() {
-            eprintln!("the server's log:\n{}", self.log_text());
+            let log = self.log.lines();
+            let end = &log[log.len().saturating_sub(LOG_SHOWN)..];
+            eprintln!("the end of the server's log:\n{}", end.join("\n"));
         } else if let Err(complaint) = verdict {
             panic!("{complaint}\n{}", self.log_text());
         }

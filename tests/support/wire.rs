@@ -50,14 +50,13 @@ impl Wire {
         stream
             .set_read_timeout(Some(PATIENCE))
             .expect("SO_RCVTIMEO");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("SO_SNDTIMEO");
-        Wire {
+        let wire = Wire {
             stream,
             bytes: Vec::new(),
             taken: 0,
-        }
+        };
+        wire.set_write_timeout(PATIENCE);
+        wire
     }
 
     /// This end's address, which is the server's `peer=`.
@@ -119,6 +118,27 @@ impl Wire {
             part => unit[part..].to_vec(),
         };
         (sent.div_ceil(unit.len()), rest)
+    }
+
+    /// Sends as much of `bytes` as the other side takes, and gives up once it has taken nothing for
+    /// so long, or is gone. How much it was.
+    pub fn pour(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        self.set_write_timeout(patience);
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(len) => sent += len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        self.set_write_timeout(PATIENCE);
+        sent
+    }
+
+    fn set_write_timeout(&self, timeout: Duration) {
+        let set = self.stream.set_write_timeout(Some(timeout));
+        set.expect("SO_SNDTIMEO");
     }
 
     fn unread(&self) -> &[u8] {
@@ -246,6 +266,11 @@ impl Wire {
     /// Ends this side of the connection; the other may go on.
     pub fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("shutdown");
+    }
+
+    /// The same although the other side may be gone already.
+    pub fn try_finish(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Ends the connection by a reset.
