@@ -201,6 +201,11 @@ impl Channel {
         self.history.replay(received, out)
     }
 
+    /// How many bytes are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.history.kept_bytes()
+    }
+
     /// Takes a member out; whether it was one.
     pub fn remove(&mut self, member: ClientId) -> bool {
         let before = self.members.len();

@@ -80,6 +80,11 @@ impl History {
         self.next_number - self.lens.len() as u64..self.next_number
     }
 
+    /// How many bytes are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Appends to `out` the frames of every message from `number` on, as far as they are there.
     ///
     /// # Errors

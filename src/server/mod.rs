@@ -33,6 +33,7 @@ use self::crowd::Crowd;
 use self::shared::Shared;
 use self::shutdown::Shutdown;
 use crate::arena::Arena;
+use crate::channel::Channel;
 use crate::client::{Client, Pumped};
 use crate::config::{
     ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET, REAP_DELAY_MAX, REQUESTS_PER_TURN, SPAWNS_PER_TURN,
@@ -258,21 +259,25 @@ impl<S: System> Server<S> {
 
     /// Counts what there is.
     pub fn census(&self) -> Census {
-        let stdin_max = self
+        let channels = self
             .processes
             .iter()
-            .map(|(_, process)| process.stdin.queued())
-            .max();
-        let outbox_max = self
-            .clients
-            .iter()
-            .map(|(_, client)| client.queued_bytes())
-            .max();
+            .filter_map(|(_, process)| process.channel.as_deref());
         Census {
             clients: self.clients.len(),
             processes: self.processes.len(),
-            queued_max: stdin_max.max(outbox_max).unwrap_or(0),
+            kept_max: channels.map(Channel::kept_bytes).max().unwrap_or(0),
         }
+    }
+
+    /// How many bytes wait to be written to a client; `None`: it is gone.
+    pub fn queued_for_client(&self, id: ClientId) -> Option<usize> {
+        self.clients.get(id).map(Client::queued_bytes)
+    }
+
+    /// How many bytes wait to be written to a command; `None`: it is gone.
+    pub fn queued_for_command(&self, id: ProcessId) -> Option<usize> {
+        self.processes.get(id).map(|process| process.stdin.queued())
     }
 
     // -- Accepting -------------------------------------------------------------------------------
@@ -914,8 +919,8 @@ pub struct Census {
     pub clients: usize,
     /// Commands that are not yet gone.
     pub processes: usize,
-    /// The most bytes that wait in any one queue.
-    pub queued_max: usize,
+    /// The most bytes that are kept of any one command's last messages.
+    pub kept_max: usize,
 }
 
 /// What came of carrying output.

@@ -1,0 +1,357 @@
+//! What has to be so: after each turn, whenever the server is at rest, and at the end.
+
+use std::time::Duration;
+
+use wspipe::config::{
+    ACCEPTS_PER_TURN, Config, FRAGMENT_LEN, READ_BUDGET, SCRATCH_LEN, SPAWNS_PER_TURN,
+};
+use wspipe::event_loop::Next;
+
+use crate::client::State;
+use crate::command::{Command, Term};
+use crate::run::Run;
+use crate::text::{REPLAY_LEN_MAX, text_len_max};
+use crate::wire::Wire;
+use crate::world::World;
+
+/// Who is there, and what was so before the turn.
+#[derive(Default)]
+pub struct Watch {
+    /// The connections and commands of which the server still has something.
+    wires: Vec<usize>,
+    commands: Vec<usize>,
+    /// How many there were of each when that was last looked at.
+    wires_seen: usize,
+    commands_seen: usize,
+    /// For each connection, how much waited for it when that first was as much as the high-water
+    /// mark, and how much had left by then.
+    full: Vec<Option<(usize, u64)>>,
+}
+
+impl Run {
+    /// Before a turn.
+    pub fn begin_watch(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let watch = &mut self.watch;
+        watch.wires.extend(watch.wires_seen..world.wires.len());
+        watch.full.resize(world.wires.len(), None);
+        watch.wires_seen = world.wires.len();
+        for &wire in &watch.wires {
+            world.wires[wire].read_in_turn = 0;
+        }
+        for &command in &watch.commands {
+            world.commands[command].read_in_turn = 0;
+        }
+    }
+
+    /// After a turn.
+    pub fn check_turn(&mut self) {
+        let commands = self.world.borrow().commands.len();
+        self.watch
+            .commands
+            .extend(self.watch.commands_seen..commands);
+        self.watch.commands_seen = commands;
+        self.check_shares();
+        self.check_bounds();
+        self.check_terms();
+        if self.is_at_rest() && self.next != Next::Stop {
+            self.check_rest();
+        }
+        let world = self.world.borrow();
+        let watch = &mut self.watch;
+        watch
+            .wires
+            .retain(|wire| world.wires[*wire].dropped_at.is_none());
+        watch.commands.retain(|index| {
+            let command = &world.commands[*index];
+            command.alive || command.stdout_open || command.stderr_open
+        });
+    }
+
+    /// In one turn nobody got more than a share: a source that is always ready does not lock the
+    /// others out. Who is read has its budget for each of its edges, and once more from the ready
+    /// queue.
+    fn check_shares(&self) {
+        let world = self.world.borrow();
+        let (accepted, spawned) = (world.accepted, world.spawned);
+        assert!(accepted <= ACCEPTS_PER_TURN, "{accepted} accepted");
+        assert!(spawned <= SPAWNS_PER_TURN, "{spawned} spawned");
+        let wires = self.watch.wires.iter();
+        let commands = self.watch.commands.iter();
+        let read = wires.map(|wire| world.wires[*wire].read_in_turn);
+        let read = read.chain(commands.map(|it| world.commands[*it].read_in_turn));
+        let read = read.max().unwrap_or(0);
+        assert!(read <= 4 * (READ_BUDGET + SCRATCH_LEN), "{read} bytes read");
+    }
+
+    // -- Memory ----------------------------------------------------------------------------------
+
+    /// Nothing grows beyond its bound.
+    fn check_bounds(&mut self) {
+        let world = self.world.borrow();
+        let config = &self.shape.config;
+        let census = self.server.census();
+        assert!(census.processes <= config.processes_max, "{census:?}");
+        assert!(census.kept_max <= REPLAY_LEN_MAX, "{census:?}");
+        let text_len = text_len_max(self.shape.scale);
+        // One read of a pipe, behind what was held of the read before; each line makes a frame.
+        let floods = world.commands.iter().any(|command| command.floods);
+        let pipe_len = if floods { SCRATCH_LEN } else { world.pipe_len };
+        let batch = 2 * (pipe_len.min(SCRATCH_LEN) + text_len.min(FRAGMENT_LEN + 2));
+        // One read of a socket: a message under way ends with it, and others are whole in it.
+        let messages = 2 * SCRATCH_LEN.min(21_000 * self.shape.scale) + text_len;
+        for &index in &self.watch.wires {
+            let wire = &world.wires[index];
+            let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
+            let Some(queued) = queued else { continue };
+            let catch_up = match wire.caught_up || !self.has_channel(wire) {
+                true => 0,
+                false => 2 * REPLAY_LEN_MAX,
+            };
+            let bound = config.high_water + catch_up + batch.max(messages);
+            assert!(queued <= bound, "{queued} bytes are queued, not {bound}");
+            let full = &mut self.watch.full[index];
+            if queued < config.high_water || catch_up > 0 {
+                *full = None;
+            } else if config.shared.is_some() && wire.joined.is_some() {
+                // Whoever is full gets no more, but for its Close.
+                let current = (queued, wire.written);
+                let (before, _) = *full
+                    .filter(|(_, written)| *written == wire.written)
+                    .get_or_insert(current);
+                *full = Some((before, wire.written));
+                assert!(queued <= before + 200, "{queued} bytes wait, not {before}");
+            }
+        }
+        for &index in &self.watch.commands {
+            let id = world.commands[index].id;
+            let queued = id.and_then(|id| self.server.queued_for_command(id));
+            let bound = config.high_water + messages;
+            assert!(
+                queued.is_none_or(|queued| queued <= bound),
+                "{queued:?} wait"
+            );
+        }
+    }
+
+    /// Whether what a wire is sent at once when it comes may be more than the high-water mark.
+    fn has_channel(&self, wire: &Wire) -> bool {
+        let is_shared = self.shape.config.shared.is_some();
+        wire.joined.is_some() && (is_shared || wire.has_session)
+    }
+
+    // -- Time ------------------------------------------------------------------------------------
+
+    /// A command whose client has left is ended by the ladder, and one whose client was lost when
+    /// nobody has come back in time.
+    fn check_terms(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let config = &self.shape.config;
+        let (now, kill_after) = (self.now, config.kill_after);
+        // Where much is due at once it takes more than one turn, of no time.
+        let is_overdue = matches!(self.next, Next::Wait(Some(deadline)) if deadline <= now);
+        for &index in &self.watch.commands {
+            let command = &world.commands[index];
+            let Some(client) = command.client.filter(|_| command.alive) else {
+                continue;
+            };
+            let number = self.clients[client].connection.wire;
+            let wire = &world.wires[number];
+            let is_there = wire.joined.and_then(|joined| joined.command()) == Some(index);
+            let is_over = self.clients[client].is_over;
+            let ends = kill_after.map_or(Term::Any, |after| Term::Ends(now + after));
+            let linger = config.linger.filter(|_| command.has_channel);
+            let term = match (command.term, linger) {
+                (Term::Ends(at), _) => {
+                    assert!(at > now || is_overdue, "command {index} is still there");
+                    continue;
+                }
+                (_, None) if wire.is_left() || wire.upstream_end || wire.reset => ends,
+                (_, Some(_)) if is_there && is_over && wire.has_closed() => ends,
+                (_, Some(_)) if is_there && wire.dropped_at.is_none() => Term::Any,
+                (Term::Waits(lost, until), _) if !is_there || lost == number => match until {
+                    until if until <= now => ends,
+                    _ => command.term,
+                },
+                (_, Some(linger)) if is_there => Term::Waits(number, now + linger),
+                (term, _) => term,
+            };
+            if world.shape.trace && command.term != term {
+                eprintln!("  command {index} of client {client}: {term:?}");
+            }
+            world.commands[index].term = term;
+        }
+    }
+
+    /// How long it took until nothing happened any more.
+    pub fn check_time(&self, took: Duration) {
+        let Config {
+            http_idle_timeout,
+            pong_timeout,
+            write_timeout,
+            close_timeout,
+            drain_timeout,
+            linger,
+            ..
+        } = self.shape.config;
+        if self.world.borrow().shutting_down {
+            assert_eq!(self.next, Next::Stop, "it does not end");
+            assert!(took <= drain_timeout, "{took:?} to end");
+            return;
+        }
+        // Whoever vanished is waited for longest: what it took before is perhaps seen only when its
+        // silence is looked after. Then comes the end of TCP, and its command waits for nobody, and
+        // then for the ladder.
+        let silence = http_idle_timeout.max(pong_timeout).max(write_timeout);
+        let command = linger.unwrap_or_default() + Duration::from_secs(2);
+        let most = 2 * silence + 2 * close_timeout + command;
+        assert!(took <= most, "{took:?} until nothing was left");
+    }
+
+    // -- At rest ---------------------------------------------------------------------------------
+
+    /// Where the server waits for something to happen, it has done all that it could: whatever is
+    /// left undone has somebody else to wait for.
+    fn check_rest(&self) {
+        let world = self.world.borrow();
+        assert!(
+            self.next != Next::Wait(None) || self.server.census().clients == 0,
+            "nobody will be woken"
+        );
+        for &index in &self.watch.wires {
+            self.check_wire_at_rest(index, &world);
+        }
+        for &index in &self.watch.commands {
+            self.check_command_at_rest(index, &world);
+        }
+    }
+
+    fn check_wire_at_rest(&self, index: usize, world: &World) {
+        let wire = &world.wires[index];
+        let Some(id) = wire.id.filter(|_| wire.dropped_at.is_none()) else {
+            return;
+        };
+        let Some(queued) = self.server.queued_for_client(id) else {
+            return;
+        };
+        assert!(queued == 0 || wire.room == 0, "{queued} bytes are not sent");
+        let command = wire.joined.and_then(|joined| joined.command());
+        let command = command.map(|index| &world.commands[index]);
+        let high_water = self.shape.config.high_water;
+        let stdin = command.and_then(|it| it.id);
+        let stdin = stdin.and_then(|id| self.server.queued_for_command(id));
+        let stdin_full = stdin.is_some_and(|queued| queued >= high_water);
+        if wire.is_unread() {
+            assert!(
+                queued >= high_water || stdin_full,
+                "wire {index} is not read"
+            );
+        }
+        // Whoever is lost does not wait behind what a shared command has not read.
+        let is_own = command.is_some_and(|command| !command.has_channel);
+        let has_left = wire.upstream_end && !wire.end_read && queued < high_water;
+        assert!(
+            !(wire.reset || has_left) || is_own && stdin_full,
+            "the loss of wire {index} is not seen"
+        );
+    }
+
+    fn check_command_at_rest(&self, index: usize, world: &World) {
+        let command = &world.commands[index];
+        let Some(id) = command.id else { return };
+        let Some(queued) = self.server.queued_for_command(id) else {
+            return;
+        };
+        let is_stuck = queued > 0 && command.alive && command.stdin_room > 0;
+        assert!(!is_stuck, "{queued} bytes are not written");
+        let ended = !command.alive && !command.grandchild;
+        let is_unread = |bytes: bool, open: bool| open && (bytes || ended) && !command.floods;
+        assert!(
+            !is_unread(!command.stderr.is_empty(), command.stderr_open),
+            "the stderr of command {index} is not read"
+        );
+        // A client of a session may have been told already how its command ended, when what that
+        // left behind in the pipe was found to be nothing.
+        let has_output = match command.has_channel {
+            true => command.stdout_open && !command.stdout.is_empty() && !command.floods,
+            false => is_unread(!command.stdout.is_empty(), command.stdout_open),
+        };
+        // A shared command never waits for anybody.
+        let waits = command
+            .client
+            .is_some_and(|it| self.is_full(it, index, world));
+        assert!(
+            !has_output || waits,
+            "the stdout of command {index} is not read"
+        );
+    }
+
+    /// Whether as much waits for a client of this command as the high-water mark allows.
+    fn is_full(&self, client: usize, command: usize, world: &World) -> bool {
+        self.watch.wires.iter().any(|wire| {
+            let wire = &world.wires[*wire];
+            let own = wire.client == client
+                && wire.joined.and_then(|joined| joined.command()) == Some(command);
+            let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
+            own && queued.is_some_and(|queued| queued >= self.shape.config.high_water)
+        })
+    }
+
+    // -- At the end ------------------------------------------------------------------------------
+
+    /// Everybody who is there has got everything, and so has everybody's command.
+    pub fn check_deliveries(&self) {
+        let world = self.world.borrow();
+        for (index, client) in self.clients.iter().enumerate() {
+            let wire = &world.wires[client.connection.wire];
+            let is_open = client.connection.state == State::Open;
+            if !is_open || client.connection.left || wire.dropped_at.is_some() {
+                continue;
+            }
+            let Some((command, place)) = &client.follows else {
+                assert_eq!(client.echoed, client.sent, "messages of client {index}");
+                continue;
+            };
+            let command = &world.commands[*command];
+            assert!(
+                command.alive || command.grandchild,
+                "client {index} has not heard of the exit"
+            );
+            if command.alive {
+                let came = command.intake.count(client.number);
+                assert_eq!(came, client.sent, "messages of client {index}");
+            }
+            let delivered = command.stdout.is_empty() && command.output.is_at_end(place, false);
+            assert!(delivered, "client {index} has not got everything");
+        }
+    }
+
+    pub fn check_nothing_is_left(&self) {
+        // `--kill-after=never` waits for the command, and signals nothing that it leaves behind.
+        let spares_grandchildren = self.shape.config.kill_after.is_none();
+        let world = self.world.borrow();
+        let is_left =
+            |command: &&Command| command.alive || command.grandchild && !spares_grandchildren;
+        // Where the server was asked to end, whoever was left at last has been sent SIGKILL.
+        let left = world.commands.iter().find(is_left);
+        assert!(left.is_none(), "process {} is left", left.unwrap().pid);
+        if world.shutting_down {
+            return;
+        }
+        let census = self.server.census();
+        assert_eq!(
+            (census.clients, census.processes),
+            (0, 0),
+            "entries are left"
+        );
+        let dropped = world.wires.iter().all(|wire| wire.dropped_at.is_some());
+        assert!(dropped, "sockets are left");
+        for command in &world.commands {
+            assert!(
+                command.stdin_end && !command.stdout_open && !command.stderr_open,
+                "pipes of {} are left",
+                command.pid
+            );
+        }
+    }
+}

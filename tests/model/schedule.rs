@@ -1,0 +1,231 @@
+//! What kind of schedule a seed makes, and what happens in each step of it.
+
+use std::time::Duration;
+
+use wspipe::config::{Config, Framing, Level, Mode, Shared, Stderr};
+use wspipe::event_loop::Next;
+use wspipe::readiness::Readiness;
+use wspipe::source::Source;
+
+use crate::random::Random;
+use crate::run::Run;
+use crate::text::Rules;
+
+/// How many commands there may be where there is a limit.
+const LIMITED_PROCESSES: usize = 4;
+
+/// What kind of schedule a seed makes.
+pub struct Shape {
+    /// The padding of texts is so many times as long: with 200, those under way at once are more
+    /// than one budget of a turn.
+    pub scale: usize,
+    pub steps: usize,
+    /// Asked to end at this step.
+    shutdown_at: Option<usize>,
+    pub config: Config,
+    /// Says what happens.
+    pub trace: bool,
+}
+
+impl Shape {
+    fn of(random: &mut Random) -> Shape {
+        let framings = [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length];
+        let framing = framings[random.below(4)];
+        let scale = if random.one_in(8) { 200 } else { 1 };
+        let steps = match scale {
+            1 => 20 + random.below(2000),
+            _ => 20 + random.below(300),
+        };
+        let millis = |ms| Some(Duration::from_millis(ms));
+        let flush = [None, None, millis(0), millis(50), millis(3000)][random.below(5)];
+        // Behind a prompt the rest of a line counts anew.
+        let limits_lines = flush.is_none() && scale == 1 && random.one_in(8);
+        let config = Config {
+            mode: Mode::Demo,
+            framing,
+            high_water: scale * [1, 500, 2000][random.below(3)],
+            message_len_max: scale * 5000,
+            line_len_max: limits_lines.then_some(600),
+            log_level: Level::Error,
+            stderr: [Stderr::Merge, Stderr::Log][random.below(2)],
+            flush,
+            kill_after: [millis(1000), millis(1000), millis(0), None][random.below(4)],
+            ..Config::default()
+        };
+        let config = match random.below(4) {
+            0 => Config {
+                shared: Some([Shared::Lazy, Shared::Eager][random.below(2)]),
+                replay: [0, 1, 5, 100][random.below(4)],
+                restart: random.one_in(2),
+                ..config
+            },
+            1 => Config {
+                linger: [millis(1), millis(700), millis(30_000)][random.below(3)],
+                ..config
+            },
+            _ => config,
+        };
+        // Half of the schedules meet limits.
+        let config = match random.below(2) {
+            0 => config,
+            _ => Config {
+                clients_max: Some(12),
+                clients_per_ip_max: Some(10),
+                processes_max: LIMITED_PROCESSES,
+                spawn_rate: Some(2),
+                session_timeout: Some(Duration::from_secs(20)),
+                idle_timeout: Some(Duration::from_secs(3)),
+                ..config
+            },
+        };
+        Shape {
+            scale,
+            steps,
+            shutdown_at: random.one_in(4).then(|| random.below(steps)),
+            config,
+            trace: std::env::var_os("WSPIPE_MODEL_TRACE").is_some(),
+        }
+    }
+
+    /// One without anything at random.
+    pub fn plain(config: Config) -> Shape {
+        Shape {
+            scale: 1,
+            steps: 0,
+            shutdown_at: None,
+            trace: false,
+            config: Config {
+                mode: Mode::Demo,
+                high_water: 2000,
+                message_len_max: 5000,
+                log_level: Level::Error,
+                ..config
+            },
+        }
+    }
+
+    /// Whether each piece of a long message is one of its own: so that no line that does not end
+    /// keeps a newcomer waiting.
+    pub fn splits(&self) -> bool {
+        self.config.shared.is_some() && self.config.framing != Framing::Length
+    }
+
+    /// How the output of a command becomes messages.
+    pub fn rules(&self) -> Rules {
+        let has_records = matches!(self.config.framing, Framing::Lines | Framing::Null);
+        let prompts = has_records && self.config.flush.is_some();
+        Rules {
+            framing: self.config.framing,
+            pieces: self.splits() && !prompts,
+            prompts,
+            line_len_max: self.config.line_len_max.unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Run {
+    /// The schedule of a seed, from its beginning to its end.
+    pub fn of_seed(seed: u64) {
+        let mut random = Random::from_seed(seed);
+        let shape = Shape::of(&mut random);
+        let mut run = Run::new(shape, random);
+        for step in 0..run.shape.steps {
+            if run.shape.shutdown_at == Some(step) {
+                run.world.borrow_mut().shut_down();
+            }
+            if run.next == Next::Stop {
+                break;
+            }
+            run.step();
+        }
+        run.finish();
+    }
+
+    fn step(&mut self) {
+        let clients = self.clients.len();
+        match self.random.below(100) {
+            0..6 => self.connect(),
+            6..8 if clients > 0 => {
+                let index = self.random.below(clients);
+                self.leave(index);
+            }
+            8..11 if clients > 0 => {
+                let index = self.random.below(clients);
+                self.come_back(index);
+            }
+            11..40 if clients > 0 => {
+                let index = self.random.below(clients);
+                self.send(index);
+            }
+            40..70 if clients > 0 => {
+                let (index, len) = (self.random.below(clients), 1 + self.random.below(3000));
+                self.receive(index, len);
+            }
+            70..95 => {
+                let commands = self.world.borrow().commands.len();
+                if commands > 0 {
+                    // The newest have more to do.
+                    let back = self.random.below(commands).min(self.random.below(commands));
+                    let index = commands - 1 - back;
+                    self.world.borrow_mut().act(index, &mut self.random);
+                }
+            }
+            95 => self.fail(),
+            96..98 => self.pass_time(),
+            98 => self.be_spurious(),
+            // The second signal ends the server at once.
+            _ if self.world.borrow().shutting_down && self.random.one_in(4) => {
+                self.world.borrow_mut().shut_down();
+            }
+            _ => {}
+        }
+        if self.random.one_in(3) {
+            self.turn();
+        }
+    }
+
+    /// Something will fail.
+    fn fail(&mut self) {
+        let mut world = self.world.borrow_mut();
+        match self.random.below(4) {
+            0 => world.failing_accepts = 1 + self.random.below(20) as u32,
+            1 => world.failing_watches = 1,
+            _ => world.failing_forks = 1,
+        }
+    }
+
+    /// Time passes: until the server's next deadline, or as long as it takes; now and then beyond
+    /// every time-out.
+    fn pass_time(&mut self) {
+        match self.next {
+            Next::Wait(Some(deadline)) if self.random.one_in(2) => {
+                self.advance_to(deadline);
+            }
+            _ => {
+                let far = if self.random.one_in(50) { 60 } else { 1 };
+                let millis = self.random.below(2000) as u64 * far;
+                self.advance_to(self.now + Duration::from_millis(millis));
+            }
+        }
+    }
+
+    /// An edge that tells nothing new, one of which nothing comes, or one for a stream that is no
+    /// more.
+    fn be_spurious(&mut self) {
+        let mut world = self.world.borrow_mut();
+        let (wires, commands) = (world.wires.len(), world.commands.len());
+        if wires > 0 {
+            let wire = &world.wires[self.random.below(wires)];
+            let (id, readiness) = (wire.id, wire.readiness());
+            if let Some(id) = id {
+                world.edge(Source::Client(id), readiness);
+            }
+        }
+        if commands > 0
+            && let Some(id) = world.commands[self.random.below(commands)].id
+        {
+            world.edge(Source::Stdin(id), Readiness::WRITABLE);
+            world.edge(Source::Stdout(id), Readiness::READABLE);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! What the server holds of the world, and asks of it: sockets, pipes, and the [`System`] that it runs
+//! on.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use wspipe::config::Stderr;
+use wspipe::http::routes::Entry;
+use wspipe::ladder::Signal;
+use wspipe::readiness::Readiness;
+use wspipe::source::{ClientId, ProcessId, Source};
+use wspipe::system::{Child, Exit, Group, Notice, Pid, Socket, Spawn, SpawnError, System};
+
+use crate::command::Command;
+use crate::world::World;
+
+/// The port of the client with the first connection.
+const FIRST_PORT: u16 = 1024;
+
+#[derive(Clone)]
+pub struct Sim(pub Rc<RefCell<World>>);
+
+pub struct SimSocket(Rc<RefCell<World>>, usize);
+pub struct SimStdin(Rc<RefCell<World>>, usize);
+/// The output of a command, or what it complains of.
+pub struct SimOutput(Rc<RefCell<World>>, usize, Pipe);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pipe {
+    Stdout,
+    Stderr,
+}
+
+/// A read of what is there: as much as fits, the end, or nothing for now.
+fn take(from: &mut VecDeque<u8>, ended: bool, buffer: &mut [u8]) -> io::Result<usize> {
+    if from.is_empty() && !ended {
+        return Err(ErrorKind::WouldBlock.into());
+    }
+    let n = from.read(buffer)?;
+    // What stands behind the wrap-around of the ring.
+    Ok(n + from.read(&mut buffer[n..])?)
+}
+
+/// A write of as much as there is room for.
+fn put(to: &mut VecDeque<u8>, room: &mut usize, bytes: &[u8]) -> io::Result<usize> {
+    let n = bytes.len().min(*room);
+    if n == 0 {
+        return Err(ErrorKind::WouldBlock.into());
+    }
+    *room -= n;
+    to.extend(&bytes[..n]);
+    Ok(n)
+}
+
+impl Read for SimSocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let world = &mut *self.0.borrow_mut();
+        let wire = &mut world.wires[self.1];
+        if wire.reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let n = take(&mut wire.upstream, wire.upstream_end, buffer)?;
+        wire.read_in_turn += n;
+        wire.read += n as u64;
+        wire.end_read |= n == 0;
+        world.progress += 1;
+        Ok(n)
+    }
+}
+
+impl Write for SimSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let world = &mut *self.0.borrow_mut();
+        let wire = &mut world.wires[self.1];
+        if wire.reset {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        assert!(!wire.downstream_end, "nothing is written behind our FIN");
+        world.progress += 1;
+        if wire.deaf {
+            wire.reset = true;
+            world.report(self.1);
+            return Ok(bytes.len());
+        }
+        let written = put(&mut wire.downstream, &mut wire.room, bytes);
+        let blocked = written.as_ref().map_or(true, |n| *n < bytes.len());
+        wire.written += *written.as_ref().unwrap_or(&0) as u64;
+        wire.write_was_blocked |= blocked;
+        wire.ever_blocked |= blocked;
+        wire.caught_up |= !blocked && wire.joined.is_some();
+        written
+    }
+
+    /// As the kernel does it: all pieces as one.
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| piece.iter())
+            .copied()
+            .collect();
+        self.write(&bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for SimSocket {
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.0.borrow_mut().wires[self.1].downstream_end = true;
+        Ok(())
+    }
+
+    fn unacknowledged(&self) -> usize {
+        self.0.borrow().wires[self.1].downstream.len()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(([127, 0, 0, 1], 8080).into())
+    }
+}
+
+impl Drop for SimSocket {
+    fn drop(&mut self) {
+        let world = &mut *self.0.borrow_mut();
+        let client = world.wires[self.1].client;
+        world.say(format_args!("  client {client} is dropped"));
+        let wire = &mut world.wires[self.1];
+        wire.dropped_at = Some(world.now);
+        wire.downstream_end = true;
+        world.progress += 1;
+    }
+}
+
+impl Write for SimStdin {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let world = &mut *self.0.borrow_mut();
+        let command = &mut world.commands[self.1];
+        if !command.alive {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        world.progress += 1;
+        if command.devours {
+            return Ok(bytes.len());
+        }
+        let written = put(&mut command.stdin, &mut command.stdin_room, bytes);
+        command.stdin_blocked |= written.as_ref().map_or(true, |n| *n < bytes.len());
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SimStdin {
+    fn drop(&mut self) {
+        let world = &mut *self.0.borrow_mut();
+        world.commands[self.1].stdin_end = true;
+        world.progress += 1;
+    }
+}
+
+impl Read for SimOutput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let world = &mut *self.0.borrow_mut();
+        let command = &mut world.commands[self.1];
+        if command.floods {
+            let lines = b"y\n".iter().cycle();
+            buffer
+                .iter_mut()
+                .zip(lines)
+                .for_each(|(slot, y)| *slot = *y);
+            command.read_in_turn += buffer.len();
+            return Ok(buffer.len());
+        }
+        let ended = !command.alive && !command.grandchild;
+        let (bytes, room) = match self.2 {
+            Pipe::Stdout => (&mut command.stdout, &mut command.stdout_room),
+            Pipe::Stderr => (&mut command.stderr, &mut command.stderr_room),
+        };
+        let n = take(bytes, ended, buffer)?;
+        *room += n;
+        command.read_in_turn += n;
+        match self.2 {
+            Pipe::Stdout if n > 0 => command.output.take(&buffer[..n]),
+            Pipe::Stdout => command.output.finish(),
+            Pipe::Stderr => {}
+        }
+        world.progress += 1;
+        Ok(n)
+    }
+}
+
+impl Drop for SimOutput {
+    fn drop(&mut self) {
+        let world = &mut *self.0.borrow_mut();
+        let command = &mut world.commands[self.1];
+        match self.2 {
+            Pipe::Stdout => command.stdout_open = false,
+            Pipe::Stderr => command.stderr_open = false,
+        }
+        world.progress += 1;
+    }
+}
+
+impl System for Sim {
+    type Socket = SimSocket;
+    type Stdin = SimStdin;
+    type Output = SimOutput;
+
+    fn accept(&mut self, _listener: u32) -> io::Result<(SimSocket, SocketAddr)> {
+        let mut world = self.0.borrow_mut();
+        if world.failing_accepts > 0 {
+            world.failing_accepts -= 1;
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        let wire = world.backlog.pop_front();
+        let wire = wire.ok_or(ErrorKind::WouldBlock)?;
+        world.accepted += 1;
+        world.progress += 1;
+        let peer = ([127, 0, 0, 1], FIRST_PORT + wire as u16).into();
+        Ok((SimSocket(self.0.clone(), wire), peer))
+    }
+
+    fn stop_listening(&mut self) {
+        let world = &mut *self.0.borrow_mut();
+        world.listening = false;
+        // Whoever waits there is reset.
+        for wire in world.backlog.drain(..) {
+            world.wires[wire].dropped_at = Some(world.now);
+            world.wires[wire].downstream_end = true;
+        }
+    }
+
+    fn watch_client(&mut self, socket: &mut SimSocket, id: ClientId) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        world.watch()?;
+        world.wires[socket.1].id = Some(id);
+        // As epoll does at a registration: what is ready already is an edge.
+        let readiness = world.wires[socket.1].readiness();
+        world.edge(Source::Client(id), readiness);
+        Ok(())
+    }
+
+    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
+        let mut world = self.0.borrow_mut();
+        world.watch()?;
+        world.commands[child.stdin.1].id = Some(id);
+        world.edge(Source::Stdin(id), Readiness::WRITABLE);
+        Ok(())
+    }
+
+    fn look_up(&mut self, _name: &str) -> Entry {
+        Entry::Nothing
+    }
+
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
+        let world = &mut *self.0.borrow_mut();
+        world.check_restart();
+        if world.failing_forks > 0 {
+            world.failing_forks -= 1;
+            // What fails for a client is tried again for the next.
+            world.start_failed_at = Some(world.now).filter(|_| world.asking.is_none());
+            return Err(SpawnError::Exhausted(ErrorKind::WouldBlock.into()));
+        }
+        world.start_failed_at = None;
+        world.spawned += 1;
+        world.progress += 1;
+        let index = world.commands.len();
+        let pid = world.free_pid();
+        let logs = spawn.stderr == Stderr::Log;
+        let is_shared = world.shape.config.shared.is_some();
+        let asking = world.asking.map(|wire| &world.wires[wire]);
+        let has_channel = is_shared || asking.is_some_and(|wire| wire.has_session);
+        let client = asking.map(|wire| wire.client).filter(|_| !is_shared);
+        let mut command = Command::new(pid, index, has_channel, world);
+        command.client = client;
+        command.stderr_open = logs;
+        world.commands.push(command);
+        if let Some(wire) = world.asking {
+            let joined = world.wires[wire].joined.as_mut();
+            joined.expect("it was noted").started = Some(index);
+        }
+        let world = || self.0.clone();
+        Ok(Child {
+            pid,
+            stdin: SimStdin(world(), index),
+            stdout: SimOutput(world(), index, Pipe::Stdout),
+            stderr: logs.then(|| SimOutput(world(), index, Pipe::Stderr)),
+        })
+    }
+
+    fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
+        let mut world = self.0.borrow_mut();
+        let index = world.leader(leader);
+        let group = world.group(index);
+        let command = &mut world.commands[index];
+        assert!(
+            !command.found_gone,
+            "a group found gone is never signalled again"
+        );
+        if world.shape.trace {
+            eprintln!("  command {index} is sent {signal:?}");
+        }
+        let command = &mut world.commands[index];
+        command.found_gone = group == Group::Gone;
+        if !command.ignores || signal == Signal::Kill {
+            command.grandchild = false;
+            command.was_signalled |= command.alive;
+            world.end_command(index, Exit::Signal(9));
+        }
+        group
+    }
+
+    fn probe_group(&mut self, leader: Pid) -> Group {
+        let mut world = self.0.borrow_mut();
+        let index = world.leader(leader);
+        let group = world.group(index);
+        world.commands[index].found_gone = group == Group::Gone;
+        group
+    }
+
+    fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
+        let exits = &mut self.0.borrow_mut().exits;
+        let wanted = |(pid, _): &(Pid, Exit)| which.is_none_or(|which| which == *pid);
+        let index = exits.iter().position(wanted)?;
+        exits.remove(index)
+    }
+
+    fn group_of(&mut self, pid: Pid) -> Option<Pid> {
+        let world = self.0.borrow();
+        let known = world.commands.iter().any(|it| it.pid == pid);
+        known.then_some(pid)
+    }
+
+    fn next_signal(&mut self) -> Option<Notice> {
+        self.0.borrow_mut().notices.pop_front()
+    }
+
+    /// Asked whenever a request for the command is decided: what it meets is noted.
+    fn peer_uid(&mut self, peer: SocketAddr, _local: SocketAddr) -> io::Result<Option<u32>> {
+        let mut world = self.0.borrow_mut();
+        let wire = usize::from(peer.port() - FIRST_PORT);
+        world.note_request(wire);
+        Ok(Some(7))
+    }
+
+    fn own_uid(&self) -> u32 {
+        7
+    }
+}

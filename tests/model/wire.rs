@@ -1,0 +1,136 @@
+//! One TCP connection, seen from both ends: [`Wire`].
+
+use std::collections::VecDeque;
+
+use wspipe::instant::Instant;
+use wspipe::readiness::Readiness;
+use wspipe::source::ClientId;
+
+/// One TCP connection, seen from both ends.
+#[derive(Default)]
+pub struct Wire {
+    pub id: Option<ClientId>,
+    /// Client to server: sent and not read.
+    pub upstream: VecDeque<u8>,
+    /// The client has closed its half, and the server has read that.
+    pub upstream_end: bool,
+    pub end_read: bool,
+    /// How many bytes were sent, and read.
+    pub sent: u64,
+    pub read: u64,
+    /// Where in them each message ended, and the Close.
+    pub message_ends: Vec<u64>,
+    pub close_end: Option<u64>,
+    pub reset: bool,
+    /// The client is not there any more: what it is sent brings a reset.
+    pub deaf: bool,
+    /// Server to client: in the kernel, then read by the client.
+    pub downstream: VecDeque<u8>,
+    pub downstream_end: bool,
+    pub room: usize,
+    pub written: u64,
+    /// How much of it before its request was decided.
+    pub written_before: u64,
+    pub write_was_blocked: bool,
+    /// Whether the client ever had no room for what was sent, and whether what it was sent at once
+    /// when it came has left.
+    pub ever_blocked: bool,
+    pub caught_up: bool,
+    /// When the server dropped its end.
+    pub dropped_at: Option<Instant>,
+    /// Bytes that the server has read in this turn.
+    pub read_in_turn: usize,
+    /// Whose connection it is, and whether the client has a session that outlives it.
+    pub client: usize,
+    pub has_session: bool,
+    /// What stood behind it when its request for a command was decided.
+    pub joined: Option<Joined>,
+    /// How many of its messages had arrived when the same client came back on another connection.
+    pub arrived: Option<u64>,
+}
+
+/// What a client met that asked for the command.
+#[derive(Clone, Copy, Debug)]
+pub struct Joined {
+    pub at: Instant,
+    /// The command that was there, as far as the outside knows.
+    pub found: Option<usize>,
+    /// How much of its output the server had read: messages, and bytes of payload.
+    pub messages: usize,
+    pub output_len: usize,
+    /// How many messages had come for it from the same client before, at most and at least.
+    pub arrived: u64,
+    pub arrived_min: u64,
+    /// The command that was started for the request.
+    pub started: Option<usize>,
+}
+
+impl Joined {
+    pub fn command(self) -> Option<usize> {
+        self.started.or(self.found)
+    }
+}
+
+impl Wire {
+    /// A connection that the server has not accepted.
+    pub fn new(client: usize, has_session: bool, room: usize) -> Self {
+        Self {
+            client,
+            has_session,
+            room,
+            ..Self::default()
+        }
+    }
+
+    /// The client sends bytes.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.upstream.extend(bytes);
+        self.sent += bytes.len() as u64;
+    }
+
+    /// What was sent last ends a message.
+    pub fn mark_message(&mut self) {
+        self.message_ends.push(self.sent);
+    }
+
+    /// The client sends a Close, or what is as good as one.
+    pub fn close(&mut self, frame: &[u8]) {
+        self.send(frame);
+        self.close_end.get_or_insert(self.sent);
+    }
+
+    /// How many whole messages the server has read.
+    pub fn arrived(&self) -> u64 {
+        self.message_ends.partition_point(|end| *end <= self.read) as u64
+    }
+
+    /// Whether the server has been told that the client leaves.
+    pub fn is_left(&self) -> bool {
+        self.has_closed() || self.end_read || self.dropped_at.is_some()
+    }
+
+    /// Whether the server has read the client's Close.
+    pub fn has_closed(&self) -> bool {
+        self.close_end.is_some_and(|end| end <= self.read)
+    }
+
+    /// What epoll says of it, whatever the occasion.
+    pub fn readiness(&self) -> Readiness {
+        let mut readiness = Readiness::NONE;
+        if !self.upstream.is_empty() {
+            readiness.merge(Readiness::READABLE);
+        }
+        if self.upstream_end || self.reset {
+            readiness.merge(Readiness::HUNG_UP);
+        }
+        if !self.write_was_blocked || self.reset {
+            readiness.merge(Readiness::WRITABLE);
+        }
+        readiness
+    }
+
+    /// Whether a server that looks has something to read, or the end.
+    pub fn is_unread(&self) -> bool {
+        !self.upstream.is_empty() || self.upstream_end && !self.end_read
+    }
+}
