@@ -206,15 +206,17 @@ impl Refusal {
         Refusal::new(Status::InternalError, reason).for_operator()
     }
 
-    /// 503: the server lacks something for now: descriptors, processes, memory, a place.
+    /// 503: the server or the machine lacks something for now: descriptors, processes, memory.
     pub fn unavailable(what: &str) -> Refusal {
-        Refusal::new(
-            Status::Unavailable,
-            format!("the server lacks something for now: {what}"),
-        )
-        .with(RETRY_AFTER)
-        .closing()
-        .for_operator()
+        Refusal::not_now(format!("the server lacks something for now: {what}"))
+    }
+
+    /// 503: a limit, or the state that a command is in, forbids it for now.
+    pub fn not_now(reason: impl Into<String>) -> Refusal {
+        Refusal::new(Status::Unavailable, reason)
+            .with(RETRY_AFTER)
+            .closing()
+            .for_operator()
     }
 
     /// 429: this address has as many clients as one may have.
@@ -274,6 +276,7 @@ mod tests {
             (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
             (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
             (Refusal::unavailable("descriptors"), 503, "for now: descriptors", true),
+            (Refusal::not_now("it is full"), 503, "it is full", true),
             (Refusal::too_many_from_address(10), 429, "10 clients, as many as --max-clients-per-ip", true),
         ];
         for (refusal, code, says, close) in cases {

@@ -28,14 +28,14 @@ impl Admission {
     pub(super) fn check(&self, address: IpAddr, config: &Config) -> Result<(), Refusal> {
         if config.once && self.has_served {
             let reason = "with --once there is no client but the first";
-            return Err(Refusal::unavailable(reason));
+            return Err(Refusal::not_now(reason));
         }
         let own = self.by_address.get(&address).copied().unwrap_or(0);
         if let Some(max) = config.clients_per_ip_max.filter(|max| own >= *max) {
             return Err(Refusal::too_many_from_address(max));
         }
         match config.clients_max.filter(|max| self.clients >= *max) {
-            Some(max) => Err(Refusal::unavailable(&format!(
+            Some(max) => Err(Refusal::not_now(format!(
                 "there are {max} clients, as many as --max-clients allows"
             ))),
             None => Ok(()),
@@ -53,12 +53,12 @@ impl Admission {
         config: &Config,
     ) -> Result<(), Refusal> {
         if processes >= config.processes_max {
-            return Err(Refusal::unavailable(&format!(
+            return Err(Refusal::not_now(format!(
                 "there are {processes} commands, as many as --max-processes allows"
             )));
         }
         match config.spawn_rate {
-            Some(rate) if !self.spawns.take(now, rate) => Err(Refusal::unavailable(&format!(
+            Some(rate) if !self.spawns.take(now, rate) => Err(Refusal::not_now(format!(
                 "{rate} commands were started within a second, as many as --spawn-rate allows"
             ))),
             _ => Ok(()),

@@ -36,13 +36,13 @@ impl<S: System> Server<S> {
             // There is only one at a time.
             return match process.is_wanted() {
                 true => Ok(id),
-                false => Err(Refusal::unavailable("the shared command is being ended")),
+                false => Err(Refusal::not_now("the shared command is being ended")),
             };
         }
         if self.shared.restart_at.is_some() {
             let reason = "the command has ended and is about to be started again (--restart)";
             let failure = self.shared.failure.clone();
-            return Err(failure.unwrap_or_else(|| Refusal::unavailable(reason)));
+            return Err(failure.unwrap_or_else(|| Refusal::not_now(reason)));
         }
         self.start_shared()
     }
