@@ -160,6 +160,9 @@ impl Outbox {
         sink: &mut impl Write,
         pool: &mut Pool,
     ) -> io::Result<Flushed> {
+        if more.is_empty() {
+            return self.flush(sink, pool);
+        }
         let waiting = self.waiting();
         let written = match sink.write_vectored(&[IoSlice::new(waiting), IoSlice::new(more)]) {
             Ok(n) => n,
@@ -323,6 +326,22 @@ mod tests {
         sink.room = 100;
         outbox.flush(&mut sink, &mut pool).unwrap();
         assert_eq!(sink.taken, b"headhelloworld!");
+    }
+
+    #[test]
+    fn where_there_is_nothing_to_write_nothing_is_written() {
+        // A sink that is full would say so, and its next readiness be awaited for nothing.
+        let mut full = Sink {
+            room: 0,
+            step: 100,
+            taken: Vec::new(),
+        };
+        let flushed = Outbox::new().flush_with(b"", &mut full, &mut pool());
+        let nothing = Flushed {
+            written: 0,
+            blocked: false,
+        };
+        assert_eq!(flushed.unwrap(), nothing);
     }
 
     #[test]
