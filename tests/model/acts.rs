@@ -157,6 +157,12 @@ impl Run {
             wire.upstream_end = true;
             if client.connection.stays() {
                 // Without a Close: the connection is lost.
+                let is_open = client.connection.state != State::Opening;
+                let groundless = is_open && wire.dropped_idle && !world.shutting_down;
+                assert!(
+                    !groundless,
+                    "client {index} took everything and is given up"
+                );
                 client.connection.left = true;
                 client.lost_at = client.lost_at.or(wire.dropped_at);
             }

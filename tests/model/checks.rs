@@ -106,7 +106,8 @@ impl Run {
             let Some(queued) = queued else { continue };
             let catch_up = match wire.caught_up || !self.has_channel(wire) {
                 true => 0,
-                false => 2 * REPLAY_LEN_MAX,
+                // And the head of the 101.
+                false => REPLAY_LEN_MAX + 1000,
             };
             let bound = config.high_water + catch_up + batch.max(messages);
             assert!(queued <= bound, "{queued} bytes are queued, not {bound}");
@@ -235,6 +236,9 @@ impl Run {
             return;
         };
         assert!(queued == 0 || wire.room == 0, "{queued} bytes are not sent");
+        // Whoever has not been answered when the server ends is simply left.
+        let is_answered = wire.written > 0 || world.shutting_down;
+        assert!(is_answered, "wire {index} is not answered");
         let command = wire.joined.and_then(|joined| joined.command());
         let command = command.map(|index| &world.commands[index]);
         let high_water = self.shape.config.high_water;
@@ -277,11 +281,9 @@ impl Run {
             false => is_unread(!command.stdout.is_empty(), command.stdout_open),
         };
         // A shared command never waits for anybody.
-        let waits = command
-            .client
-            .is_some_and(|it| self.is_full(it, index, world));
+        let waits = |client| self.is_full(client, index, world);
         assert!(
-            !has_output || waits,
+            !has_output || command.client.is_some_and(waits),
             "the stdout of command {index} is not read"
         );
     }
@@ -323,6 +325,23 @@ impl Run {
             }
             let delivered = command.stdout.is_empty() && command.output.is_at_end(place, false);
             assert!(delivered, "client {index} has not got everything");
+        }
+    }
+
+    /// Whatever a client sent before it said goodbye reached its command, unless that did not read on.
+    pub fn check_last_messages(&self) {
+        let world = self.world.borrow();
+        for (index, client) in self.clients.iter().enumerate() {
+            let connection = &client.connection;
+            let is_answered = connection.state == State::Closed(1000, String::new());
+            let Some((command, _)) = client.follows.as_ref() else {
+                continue;
+            };
+            let command = &world.commands[*command];
+            if connection.left_first && is_answered && (command.alive || command.has_read_all) {
+                let came = command.intake.count(client.number);
+                assert_eq!(came, client.sent, "messages of client {index}, which left");
+            }
         }
     }
 

@@ -49,8 +49,9 @@ pub struct Command {
     /// It has a stderr of its own, and the server reads that.
     pub stderr_open: bool,
 
-    /// What it took from its stdin.
+    /// What it took from its stdin, and whether it came to the end.
     pub intake: Intake,
+    pub has_read_all: bool,
     /// What the server has read of its stdout.
     pub output: Output,
     /// How many texts it said itself, and what of the last one is to be printed.
@@ -119,6 +120,7 @@ impl Command {
             stderr_room: pipe_len,
             stderr_open: false,
             intake: Intake::new(shape.config.framing, shape.scale),
+            has_read_all: false,
             output: Output::new(shape.rules()),
             said: 0,
             unprinted: VecDeque::new(),
@@ -148,8 +150,8 @@ impl World {
                 let exit = Exit::Status(random.below(256) as u8);
                 self.end_command(index, exit);
             }
-            3..8 if command.stderr_open => {
-                let n = command.stderr_room.min(1 + random.below(400));
+            3..8 if command.stderr_open && command.stderr_room > 0 => {
+                let n = 1 + random.below(command.stderr_room);
                 let text = b"it complains \xff\n".iter().cycle().take(n);
                 command.stderr.extend(text);
                 command.stderr_room -= n;
@@ -201,6 +203,7 @@ impl World {
             !ended || command.intake.is_whole() || may_be_cut,
             "stdin ended within a message"
         );
+        command.has_read_all |= ended;
         let exits = ended && command.unprinted.is_empty();
         if unblocked && let Some(id) = command.id {
             self.edge(Source::Stdin(id), Readiness::WRITABLE);

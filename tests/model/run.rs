@@ -168,6 +168,7 @@ impl Run {
             }
             // A Close may stand behind messages that a slow command has still to read.
             self.drain(PATIENCE);
+            self.check_last_messages();
             if self.shape.config.shared.is_some() {
                 // It goes on without clients.
                 self.await_restart();
@@ -184,7 +185,8 @@ impl Run {
             let world = &mut *self.world.borrow_mut();
             world.failing_forks = 0;
             world.failing_watches = 0;
-            let has_started = !world.commands.is_empty();
+            // One that could not be watched was never started, as far as the server knows.
+            let has_started = world.commands.iter().any(|command| command.id.is_some());
             if !self.shape.config.restart || !has_started {
                 return;
             }

@@ -82,6 +82,7 @@ impl Write for SimSocket {
         world.progress += 1;
         if wire.deaf {
             wire.reset = true;
+            wire.written += bytes.len() as u64;
             world.report(self.1);
             return Ok(bytes.len());
         }
@@ -131,6 +132,7 @@ impl Drop for SimSocket {
         world.say(format_args!("  client {client} is dropped"));
         let wire = &mut world.wires[self.1];
         wire.dropped_at = Some(world.now);
+        wire.dropped_idle = wire.downstream.is_empty();
         wire.downstream_end = true;
         world.progress += 1;
     }

@@ -36,8 +36,9 @@ pub struct Wire {
     /// when it came has left.
     pub ever_blocked: bool,
     pub caught_up: bool,
-    /// When the server dropped its end.
+    /// When the server dropped its end, and whether the client had taken everything by then.
     pub dropped_at: Option<Instant>,
+    pub dropped_idle: bool,
     /// Bytes that the server has read in this turn.
     pub read_in_turn: usize,
     /// Whose connection it is, and whether the client has a session that outlives it.
