@@ -88,11 +88,8 @@ impl<S: System> Server<S> {
         }
         // A start that failed did not last.
         let started_at = self.shared.started_at.take().unwrap_or(self.cx.now);
-        let lasted = self.cx.now.saturating_duration_since(started_at) > RESTART_DELAY_MAX;
-        self.shared.delay = match lasted {
-            true => RESTART_DELAY_MIN,
-            false => (self.shared.delay * 2).clamp(RESTART_DELAY_MIN, RESTART_DELAY_MAX),
-        };
+        let lasted = self.cx.now.saturating_duration_since(started_at);
+        self.shared.delay = restart_delay(self.shared.delay, lasted);
         let restart_at = self.cx.now + self.shared.delay;
         self.deadlines.arm(
             Owner::Restart,
@@ -117,5 +114,34 @@ impl<S: System> Server<S> {
             self.cx.log.warn(format_args!("not started: {reason}"));
             self.schedule_restart();
         }
+    }
+}
+
+/// How long a start has to wait, if the one before had to wait for `previous` and `lasted` so long.
+fn restart_delay(previous: Duration, lasted: Duration) -> Duration {
+    match lasted > RESTART_DELAY_MAX {
+        true => RESTART_DELAY_MIN,
+        false => (previous * 2).clamp(RESTART_DELAY_MIN, RESTART_DELAY_MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_comes_ever_later_until_the_command_has_lasted() {
+        let delays = |lasted: Duration| {
+            let mut delay = Duration::ZERO;
+            std::array::from_fn(|_| {
+                delay = restart_delay(delay, lasted);
+                delay.as_millis()
+            })
+        };
+        let later = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000];
+        assert_eq!(delays(Duration::ZERO), later);
+        assert_eq!(delays(RESTART_DELAY_MAX), later, "no longer than the wait");
+        let longer = RESTART_DELAY_MAX + Duration::from_nanos(1);
+        assert_eq!(restart_delay(RESTART_DELAY_MAX, longer), RESTART_DELAY_MIN);
     }
 }
