@@ -700,6 +700,34 @@ fn a_shutdown_ends_all_clients_and_the_command() {
     assert!(command.is_gone(server.pid()));
 }
 
+/// Neither one that waits for its next start when the end is asked for, nor one that this ends.
+#[test]
+fn nothing_is_started_again_while_the_server_ends() {
+    for ends_first in [true, false] {
+        let options = ["--restart", "--drain=1h", "--close-timeout=1h"];
+        let mut server = shared(&options, "read go; exit 3");
+        let mut client = server.open("/");
+        if ends_first {
+            client.send_text("go");
+            assert_eq!(client.close().0, 4003);
+            server.await_log(&["started again in 250ms"]);
+            server.signal(Signal::SIGTERM);
+        } else {
+            server.signal(Signal::SIGTERM);
+            assert_eq!(client.close().0, 1001);
+        }
+        server.await_no_children();
+        // The client holds the end up for longer than the wait for the next start.
+        thread::sleep(Duration::from_millis(600));
+        client.send_close(1000, "");
+        client.wire.expect_eof();
+        drop(client);
+        assert_eq!(server.exit_status().code(), Some(0));
+        let announced = server.log_text().matches("started again in").count();
+        assert_eq!(announced, usize::from(ends_first), "{}", server.log_text());
+    }
+}
+
 #[test]
 fn the_last_client_to_leave_ends_an_idle_server() {
     let mut server = shared(&["--exit-when-idle"], "exec cat");
