@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::{
     BINARY, CONTINUATION, Client, FIN, Launch, Message, Random, Server, TEXT, TempDir,
-    descendants_of, masked, wait_until,
+    descendants_of, masked, wait_until, write_file,
 };
 
 /// What a client is sent by a command that prints and ends, and the close.
@@ -302,6 +302,28 @@ fn output_that_ends_inside_a_message_ends_the_session_with_1011() {
             assert!(close.1.contains("inside a message"), "{close:?}");
             server.await_no_children();
         }
+    }
+}
+
+/// Not at the end of the pipe, which somebody holds who has left the group, but at that of the command.
+#[test]
+fn a_message_that_breaks_off_is_a_fault_where_the_pipe_does_not_end() {
+    for options in [&[][..], &["--shared"], &["--linger=30"]] {
+        let dir = TempDir::new();
+        let (left, done) = (dir.text("left"), dir.text("done"));
+        let script = format!(
+            "printf '\\001\\000\\000\\000\\011cut'
+            setsid sh -c 'touch {left}; while [ ! -e {done} ]; do sleep 0.02; done' &
+            while [ ! -e {left} ]; do sleep 0.02; done; exit 3"
+        );
+        let server = Server::script(&[options, &["--framing=length"]].concat(), &script);
+        let session = "wspipe.session.0123456789abcdef0123456789abcdef.0";
+        let request = server.upgrade("/").add("Sec-WebSocket-Protocol", session);
+        let mut client = server.try_open(&request).expect("served");
+        let reason = client.expect_close("it breaks off", 1011);
+        assert!(reason.contains("inside a message"), "{options:?}: {reason}");
+        write_file(&dir.path("done"), "", 0o644);
+        server.await_no_children();
     }
 }
 
