@@ -200,3 +200,38 @@ fn set_nice(nice: libc::c_int) -> nix::Result<()> {
     // SAFETY: three numbers are passed, and no memory.
     Errno::result(unsafe { libc::setpriority(process, 0, nice) }).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::config::Stderr;
+    use crate::launcher::Launcher;
+    use crate::system::Spawn;
+
+    #[test]
+    fn a_command_whose_server_has_died_meanwhile_does_not_start() {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let descriptors = DescriptorLimit {
+            original: soft,
+            soft,
+            hard,
+        };
+        // To the child it is as if somebody else had adopted it.
+        let before_exec = BeforeExec {
+            parent: Pid::from_raw(1),
+            ..BeforeExec::new(&Config::default(), descriptors)
+        };
+        let spawn = Spawn {
+            command: &["/bin/true".into()],
+            environment: Vec::new(),
+            stderr: Stderr::Merge,
+        };
+        let nothing = File::open("/dev/null").unwrap();
+        let mut launcher = Launcher::new(None, before_exec).unwrap();
+        let refused = launcher.launch(&spawn, [nothing.as_fd(); 3]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(Errno::ESRCH as i32));
+    }
+}
