@@ -67,6 +67,43 @@ fn there_is_an_example_in_each_language_and_a_session_for_each_remedy() {
     }
 }
 
+/// Of the two remedies for C the page shows one.
+#[test]
+fn a_program_in_c_whose_lines_are_buffered_one_by_one_answers_too() {
+    if !is_installed("cc") {
+        return support::skipped("cc, which is not here, is needed for the remedy of C");
+    }
+    let blocks = blocks();
+    let block = (blocks.iter()).find(|block| block.file.as_deref() == Some("upper.c"));
+    let source = &block.expect("upper.c").text;
+    let flush = "        if (c == '\\n')\n            fflush(stdout);\n";
+    let without = source.replace(flush, "");
+    assert_ne!(&without, source);
+    let remedy = "setvbuf(stdout, NULL, _IOLBF, 0)";
+    assert!(read("README.md").contains(&format!("`{remedy}`")));
+    let with = without.replace("int c;\n", &format!("int c;\n    {remedy};\n"));
+    assert_ne!(with, without);
+    for (source, answers) in [(without, false), (with, true)] {
+        let directory = TempDir::new();
+        write_file(&directory.path("upper.c"), &source, 0o644);
+        let program = directory.text("upper");
+        let mut compiler = Command::new("cc");
+        compiler
+            .arg("-o")
+            .args([&program, &directory.text("upper.c")]);
+        assert!(compiler.status().expect("cc").success());
+        let server = Server::start(&[&program]);
+        let mut client = server.open("/");
+        client.send_text("hello");
+        match answers {
+            true => assert_eq!(client.text(), "HELLO"),
+            false => client.wire.expect_silence(SILENCE),
+        }
+        client.wire.reset();
+        server.await_no_children();
+    }
+}
+
 #[test]
 fn there_is_a_session_for_each_framing_and_each_way_to_serve() {
     let commands = commands(&blocks());
