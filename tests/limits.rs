@@ -158,6 +158,35 @@ fn an_idle_client_costs_little_memory() {
 }
 
 #[test]
+fn a_crowd_of_commands_leaves_no_memory_behind() {
+    const COMMANDS: usize = 200;
+    let server = Server::script(&["--linger=1h"], "printf '%030000d\\n' 0; exec cat");
+    // One client after the other: it is their commands that are many, each with what it printed.
+    let open = |session: usize, received: usize| {
+        let protocol = format!("wspipe.session.{session:032x}.{received}");
+        let request = server.upgrade("/").add("Sec-WebSocket-Protocol", &protocol);
+        server.try_open(&request).expect("served")
+    };
+    let before = server.rss_anon();
+    for session in 0..COMMANDS {
+        let mut client = open(session, 0);
+        assert_eq!(client.text().len(), 30_000);
+        client.wire.reset();
+    }
+    assert_eq!(server.children().len(), COMMANDS);
+    let grown = server.rss_anon().saturating_sub(before);
+    assert!(grown > 5 << 20, "{grown} bytes are no crowd's");
+    // Whoever says that he has had more than was sent ends his session.
+    for session in 0..COMMANDS {
+        open(session, 99).expect_close("lost", 4410);
+    }
+    server.await_no_children();
+    wait_until("the memory is given back", || {
+        server.rss_anon() < before + (512 << 10)
+    });
+}
+
+#[test]
 fn the_soft_descriptor_limit_is_raised() {
     let server = Launch::new(&["--echo"])
         .after("ulimit -Sn 100; ulimit -Hn 300")
