@@ -239,10 +239,10 @@ fn endless_output_is_kept_within_bounds_and_told_to_be_lost() {
     // It goes on although nobody is there.
     let printed = command.bytes_written();
     wait_until("it prints", || {
-        command.bytes_written() > printed + (30 << 20)
+        command.bytes_written() > printed + (3 << 20)
     });
     let growth = server.rss_anon().saturating_sub(before);
-    assert!(growth < 8 << 20, "the memory grew by {growth} bytes");
+    assert!(growth < 3 << 20, "the memory grew by {growth} bytes");
     assert_lost(open(&server, TOKEN, 1));
     server.await_no_children();
 }
@@ -257,10 +257,10 @@ fn many_small_messages_are_kept_within_bounds_too() {
     client.wire.reset();
     let printed = command.bytes_written();
     wait_until("it prints", || {
-        command.bytes_written() > printed + (4 << 20)
+        command.bytes_written() > printed + (1 << 20)
     });
     let growth = server.rss_anon().saturating_sub(before);
-    assert!(growth < 8 << 20, "the memory grew by {growth} bytes");
+    assert!(growth < 3 << 20, "the memory grew by {growth} bytes");
 }
 
 // -- The end --------------------------------------------------------------------------------------
