@@ -295,6 +295,30 @@ fn who_comes_back_ends_the_wait() {
 }
 
 #[test]
+fn output_that_breaks_the_format_ends_the_session() {
+    for (script, reason) in [
+        ("printf x; exec cat", "kind"),
+        ("printf '\\001\\000\\000\\000\\011cut'", "inside"),
+    ] {
+        let dir = TempDir::new();
+        let script = format!(
+            "while [ ! -e {} ]; do sleep 0.02; done; {script}",
+            dir.text("go")
+        );
+        let server = Server::script(&["--linger=30", "--framing=length"], &script);
+        let mut client = open(&server, TOKEN, 0);
+        open(&server, OTHER, 0).wire.reset();
+        await_lost(&server, 1);
+        write_file(&dir.path("go"), "", 0o644);
+        let why = client.expect_close(reason, 1011);
+        assert!(why.contains(reason), "{why}");
+        // So does the command of the one who is not there.
+        server.await_no_children();
+        assert_lost(open(&server, OTHER, 1));
+    }
+}
+
+#[test]
 fn how_the_command_ended_waits_for_its_client() {
     for loss in LOSSES {
         let dir = TempDir::new();
@@ -336,6 +360,20 @@ fn how_the_command_ended_is_told_again_to_who_was_lost_just_then() {
     assert_eq!(third.expect_close("third", 4007), "exit 7");
     server.await_log(&["ended pid="]);
     assert_lost(open(&server, TOKEN, 1));
+}
+
+#[test]
+fn a_session_whose_command_is_being_ended_is_over() {
+    // No signal but SIGKILL ends it, and that comes late.
+    let script = "trap '' INT TERM; echo $$; while :; do sleep 0.05; done";
+    let options = ["--linger=30", "--kill-after=1h", "--drain=100ms"];
+    let server = Server::script(&options, script);
+    let mut client = open(&server, TOKEN, 0);
+    let first = client.text();
+    client.leave();
+    assert_lost(open(&server, TOKEN, 1));
+    let second = open(&server, TOKEN, 0).text();
+    assert!(second.parse::<u32>().is_ok_and(|_| second != first));
 }
 
 #[test]
