@@ -733,7 +733,7 @@ impl<S: System> Server<S> {
     /// The child of a notice is reaped by its number, since to ask for any has the kernel look at
     /// every child there is. But one notice may stand for many: who else has ended is asked soon.
     fn on_child_ended(&mut self, pid: Pid) {
-        self.reap(Some(pid));
+        self.reap(pid);
         let latest = self.cx.now + REAP_DELAY_MAX;
         self.deadlines
             .arm(Owner::Reap, Some(latest), &mut self.reap_at);
@@ -748,33 +748,48 @@ impl<S: System> Server<S> {
         if let Some(process) = id.and_then(|id| self.processes.get(id))
             && process.exit().is_none()
         {
-            self.reap(Some(process.pid()));
+            self.reap(process.pid());
         }
     }
 
     fn reap_all(&mut self) {
-        while self.reap(None) {}
+        let mut has_orphans = false;
+        while let Some((pid, exit)) = self.system.reap(None) {
+            has_orphans |= !self.on_reaped(pid, exit);
+        }
+        // Once for all of them: each look is at every group.
+        if has_orphans {
+            self.look_at_groups();
+        }
     }
 
-    /// Reaps one child, that of this number or any, if it has ended.
-    fn reap(&mut self, which: Option<Pid>) -> bool {
+    /// Reaps the child of this number, if it has ended.
+    fn reap(&mut self, pid: Pid) {
         // Asked while it is a zombie: who is reaped is of no group.
-        let group = which.and_then(|pid| self.system.group_of(pid));
-        let Some((pid, exit)) = self.system.reap(which) else {
-            return false;
+        let group = self.system.group_of(pid);
+        let Some((pid, exit)) = self.system.reap(Some(pid)) else {
+            return;
         };
-        // A number that nobody knows is an orphan's, or of a command of which no entry was made. So
-        // is one whose exit is known: its number has been used again.
-        let running =
-            self.by_pid.get(&pid).copied().filter(|&id| {
-                (self.processes.get(id)).is_some_and(|process| process.exit().is_none())
-            });
-        match (running, group) {
-            (Some(id), _) => self.on_exit(id, exit),
-            (None, Some(leader)) => self.look_at_group(leader),
-            (None, None) => self.look_at_groups(),
+        match (self.on_reaped(pid, exit), group) {
+            (true, _) => {}
+            (false, Some(leader)) => self.look_at_group(leader),
+            (false, None) => self.look_at_groups(),
         }
-        true
+    }
+
+    /// A child was reaped; whether it was a command that ran. A number that nobody knows is an
+    /// orphan's, or of a command of which no entry was made. So is one whose exit is known: its
+    /// number has been used again.
+    fn on_reaped(&mut self, pid: Pid, exit: Exit) -> bool {
+        let id = self.by_pid.get(&pid).copied();
+        let running = id.filter(|&id| {
+            let process = self.processes.get(id);
+            process.is_some_and(|process| process.exit().is_none())
+        });
+        if let Some(id) = running {
+            self.on_exit(id, exit);
+        }
+        running.is_some()
     }
 
     fn on_exit(&mut self, id: ProcessId, exit: Exit) {

@@ -308,3 +308,22 @@ fn commands_that_end_at_one_moment_are_both_reaped_soon() {
     run.settle();
     assert_eq!(run.world.borrow().exits.len(), 0);
 }
+
+/// Whatever number of orphans ends at one moment, it is looked once whether their groups are gone.
+#[test]
+fn many_orphans_that_end_at_one_moment_have_the_groups_looked_at_once() {
+    let mut run = Run::with_command(|command| command.grandchild = true);
+    {
+        let mut world = run.world.borrow_mut();
+        world.end_command(0, Exit::Status(0));
+        let orphans = (0..1000).map(|n| (90_000 + n, Exit::Signal(9)));
+        world.exits.extend(orphans);
+    }
+    run.settle();
+    let exits = run.world.borrow().exits.len();
+    assert_eq!(exits, 1000, "the command was named");
+    run.now = run.now + REAP_DELAY_MAX;
+    run.turn();
+    let world = run.world.borrow();
+    assert_eq!((world.exits.len(), world.probed), (0, 1));
+}

@@ -321,6 +321,7 @@ impl System for Sim {
 
     fn probe_group(&mut self, leader: Pid) -> Group {
         let mut world = self.0.borrow_mut();
+        world.probed += 1;
         let index = world.leader(leader);
         let group = world.group(index);
         world.commands[index].found_gone = group == Group::Gone;

@@ -36,9 +36,10 @@ pub struct World {
     pub pipe_len: usize,
     /// The server was asked to end, and is ending.
     pub shutting_down: bool,
-    /// Connections accepted, and commands started, in this turn.
+    /// Connections accepted, commands started, and groups asked for, in this turn.
     pub accepted: usize,
     pub spawned: usize,
+    pub probed: usize,
     /// Whose request is decided.
     pub asking: Option<usize>,
     /// How long the shared command waited for its last start, at the least.
@@ -68,6 +69,7 @@ impl World {
             shutting_down: false,
             accepted: 0,
             spawned: 0,
+            probed: 0,
             asking: None,
             restart_delay: Duration::ZERO,
             start_failed_at: None,
@@ -85,7 +87,7 @@ impl World {
     pub fn begin_turn(&mut self, now: Instant) {
         self.now = now;
         self.asking = None;
-        (self.accepted, self.spawned) = (0, 0);
+        (self.accepted, self.spawned, self.probed) = (0, 0, 0);
     }
 
     /// A registration, which may fail.
