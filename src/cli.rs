@@ -169,6 +169,8 @@ enum Scope {
     Shared,
     /// Where signals are sent to a command whose client has left.
     Signalled,
+    /// Where what a command printed is kept for those who come later.
+    Kept,
 }
 
 /// Whether an option takes a value, and what it does. The error says what should be written.
@@ -339,7 +341,7 @@ const OPTIONS: &[Opt] = &[
         let linger = unless("none", text, |text| duration(text, SECOND, MILLI));
         set(&mut draft.config.linger, linger)
     }),
-    value("replay-buffer", "SIZE", Scope::Command, |draft, text| {
+    value("replay-buffer", "SIZE", Scope::Kept, |draft, text| {
         set(&mut draft.config.replay_len_max, size(text, 1024))
     }),
     flag("once", Scope::Always, |draft| draft.config.once = true),
@@ -638,7 +640,7 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
     let has_records = matches!(framing, Framing::Lines | Framing::Null);
     for &Opt { name, scope, .. } in given {
         let why = match scope {
-            Scope::Command | Scope::Records | Scope::Lines | Scope::Signalled
+            Scope::Command | Scope::Records | Scope::Lines | Scope::Signalled | Scope::Kept
                 if !config.has_commands() =>
             {
                 "no command is served".to_owned()
@@ -655,8 +657,11 @@ fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
             Scope::Shared if config.shared.is_none() => {
                 "it is for a command that all clients share (--shared)".to_owned()
             }
-            Scope::Signalled if config.has_commands() && config.kill_after.is_none() => {
+            Scope::Signalled if config.kill_after.is_none() => {
                 "no signal is sent with --kill-after=never".to_owned()
+            }
+            Scope::Kept if config.linger.is_none() && config.replay == 0 => {
+                "nothing is kept without --linger or --replay".to_owned()
             }
             Scope::Several if config.once => "one client is all that --once serves".to_owned(),
             _ => continue,

@@ -62,8 +62,16 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .filter_map(|(name, default)| Some(format!("--{name}={}", default?)))
         .collect();
     assert_eq!(defaults.len(), 32, "{defaults:?}");
-    let words: Vec<_> = defaults.iter().map(String::as_str).collect();
-    assert_eq!(config(&words), Config::default());
+    let mut words: Vec<_> = defaults.iter().map(String::as_str).collect();
+    // With that one, the size of what is kept would have no effect.
+    words.retain(|word| *word != "--linger=none");
+    words.push("--linger=9");
+    let expected = Config {
+        linger: Some(Duration::from_secs(9)),
+        ..Config::default()
+    };
+    assert_eq!(config(&words), expected);
+    assert_eq!(config(&["--linger=none"]), Config::default());
 }
 
 #[test]
@@ -148,7 +156,7 @@ fn every_option_with_a_value_takes_both_forms() {
         let Takes::Value(word, _) = option.takes else {
             continue;
         };
-        if option.scope == Scope::Shared {
+        if matches!(option.scope, Scope::Shared | Scope::Kept) {
             continue;
         }
         let sample = match word {
@@ -280,6 +288,14 @@ fn a_shared_command_is_the_only_one() {
         (&["--replay=9", "cat"], "--replay would have no effect"),
         (&["--restart", "cat"], "--restart would have no effect"),
         (&["--echo", "--shared"], "--shared would have no effect"),
+        (
+            &["--replay-buffer=9k", "cat"],
+            "--replay-buffer would have no effect",
+        ),
+        (
+            &["--replay-buffer=9k", "--shared", "cat"],
+            "nothing is kept without --linger or --replay",
+        ),
     ] {
         assert!(error(words).contains(says), "{words:?}: {}", error(words));
     }
