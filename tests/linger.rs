@@ -607,6 +607,36 @@ fn who_is_waited_for_keeps_his_place() {
     }
 }
 
+/// Whatever ends the wait, and however long the command takes to end.
+#[test]
+fn the_place_of_who_is_waited_for_no_more_is_free() {
+    for (options, script) in [
+        (&["--linger=100ms"][..], "exec sleep 1000"),
+        (
+            &["--linger=30", "--session-timeout=100ms"],
+            "exec sleep 1000",
+        ),
+        (
+            &["--linger=30", "--framing=length"],
+            "read -r line; echo no head; exec sleep 1000",
+        ),
+    ] {
+        let options = [
+            options,
+            &["--max-clients=1", "--kill-after=never", "--drain=0"],
+        ]
+        .concat();
+        let server = Server::script(&options, script);
+        let mut client = open(&server, TOKEN, 0);
+        client.send_text("\n");
+        client.wire.reset();
+        wait_until("the place is free", || {
+            server.try_open(&server.upgrade("/")).is_ok()
+        });
+        assert_eq!(server.children().len(), 2, "{options:?}: it has not ended");
+    }
+}
+
 #[test]
 fn a_replay_buffer_takes_what_it_may_and_no_more() {
     // Of these lines each takes as much to be told apart as it is long.

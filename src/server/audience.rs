@@ -66,13 +66,13 @@ impl<S: System> Server<S> {
     }
 
     /// A client whose connection is at its end leaves the audience of a command. A shared command
-    /// goes on; one that lingers waits, unless the client ended the session.
+    /// goes on; one that lingers waits, unless the client ended the session or it is ended anyway.
     pub(super) fn leave(&mut self, id: ClientId, process_id: ProcessId, has_ended: bool) {
-        let shutting_down = self.is_shutting_down();
         let address = self.clients.get(id).map(Client::ip);
         let Some(process) = self.processes.get_mut(process_id) else {
             return;
         };
+        let is_wanted = process.is_wanted();
         let Some(channel) = process.channel.as_deref_mut() else {
             return;
         };
@@ -81,7 +81,7 @@ impl<S: System> Server<S> {
             return;
         };
         match (self.cx.config.linger, address) {
-            (Some(linger), Some(address)) if !has_ended && !shutting_down => {
+            (Some(linger), Some(address)) if !has_ended && is_wanted => {
                 let until = self.cx.now + linger;
                 session.awaited = Some(Awaited { until, address });
                 self.admission.enter(address, &self.cx.config);
@@ -179,6 +179,7 @@ impl<S: System> Server<S> {
             process.channel = Some(channel);
             if fault.is_some() {
                 process.client_left(self.cx.now, &mut self.cx.pool);
+                self.await_no_more(id);
             }
         }
         forwarded

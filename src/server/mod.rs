@@ -885,6 +885,7 @@ impl<S: System> Server<S> {
     }
 
     fn free_process(&mut self, id: ProcessId) {
+        self.await_no_more(id);
         let Some(mut process) = self.processes.remove(id) else {
             return;
         };
@@ -895,13 +896,6 @@ impl<S: System> Server<S> {
         self.deadlines
             .disarm(Owner::Process(id), &mut process.wake_at);
         self.last_exit = process.exit();
-        let session = process
-            .channel
-            .as_deref_mut()
-            .and_then(|it| it.session.as_mut());
-        if let Some(awaited) = session.and_then(|session| session.awaited.take()) {
-            self.admission.leave(awaited.address);
-        }
         if let Some(mut record) = process.record.take() {
             record.exit = process.exit();
             self.log_record(&record);

@@ -127,5 +127,17 @@ impl<S: System> Server<S> {
             }
         }
         process.client_left(self.cx.now, &mut self.cx.pool);
+        self.await_no_more(id);
+    }
+
+    /// The client of a session is not waited for any more, if it was: its place is free. Its command
+    /// may take long to end, as that of a client that has left may.
+    pub(super) fn await_no_more(&mut self, id: ProcessId) {
+        let process = self.processes.get_mut(id);
+        let channel = process.and_then(|process| process.channel.as_deref_mut());
+        let session = channel.and_then(|channel| channel.session.as_mut());
+        if let Some(awaited) = session.and_then(|session| session.awaited.take()) {
+            self.admission.leave(awaited.address);
+        }
     }
 }
