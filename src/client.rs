@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::assembly::Assembly;
 use crate::channel::Batch;
-use crate::config::{Config, DIRECT_LEN, FRAGMENT_LEN, Framing, READ_BUDGET};
+use crate::config::{Config, DIRECT_LEN, FRAGMENT_LEN, Framing, READ_BUDGET, SCRATCH_LEN};
 use crate::context::Context;
 use crate::farewell::{self, Farewell};
 use crate::framing::{Fault, Piece};
@@ -237,6 +237,7 @@ impl<S: Socket> Client<S> {
             if budget == 0 {
                 return Pumped::Spent;
             }
+            let scratch = &mut scratch[..self.read_len_max(&cx.config)];
             match self.socket.read(scratch) {
                 Ok(0) => self.on_end(cx),
                 Ok(n) => {
@@ -271,6 +272,17 @@ impl<S: Socket> Client<S> {
             Phase::Closing { .. } => self.has_room(config),
             Phase::Lingering { .. } => true,
             Phase::Gone => false,
+        }
+    }
+
+    /// How much is read at once. Of a request no more than a head may have: what comes behind it is
+    /// kept until it is answered, and then goes on its way whether there is room or not.
+    fn read_len_max(&self, config: &Config) -> usize {
+        match &self.phase {
+            Phase::Http(http) => (config.head_len_max + 1)
+                .saturating_sub(http.bytes.len())
+                .clamp(1, SCRATCH_LEN),
+            _ => SCRATCH_LEN,
         }
     }
 

@@ -768,3 +768,30 @@ fn what_depends_on_pipes_holds_where_they_are_small() {
         "messages_of_many_reach_the_command_whole_and_in_order",
     ]);
 }
+
+/// What stands right behind a newcomer's request is taken whether the command has room or not, so it
+/// must not be much.
+#[test]
+fn newcomers_do_not_fill_the_memory_with_what_they_send_at_once() {
+    const NEWCOMERS: usize = 100;
+    let server = shared(&[], "exec sleep 1000");
+    let mut first = server.open("/");
+    let message = masked(FIN | BINARY, &[7; 1000]);
+    let (begun, _) = first.wire.stuff(&message, 64 << 20);
+    assert!(begun * message.len() < 64 << 20, "everything was taken");
+    let before = server.rss_anon();
+    let mut at_once = server.upgrade("/").to_bytes();
+    at_once.extend(message.repeat(100));
+    let newcomers: Vec<_> = (0..NEWCOMERS)
+        .map(|_| {
+            let mut wire = server.connect();
+            wire.send(&at_once);
+            assert_eq!(Response::read(&mut wire, false).status, 101);
+            wire
+        })
+        .collect();
+    let grown = server.rss_anon().saturating_sub(before);
+    // A head's length for each, kept in a buffer that grows by doubling.
+    assert!(grown < (NEWCOMERS as u64) * (24 << 10), "{grown} bytes");
+    drop(newcomers);
+}
