@@ -128,9 +128,6 @@ impl<W: Write, R: Read> Process<W, R> {
     /// command that still prints is not stuck.
     pub fn client_left(&mut self, now: Instant, pool: &mut Pool) {
         self.wanted = false;
-        for output in self.outputs_for_client() {
-            output.prompt_since = None;
-        }
         self.stdin.close_when_drained(pool);
         self.end(now);
     }
