@@ -441,8 +441,9 @@ pub const POOL_BUFFERS_MAX: usize = 16;
 /// outbox is seldom more: a default high-water mark and a scratch buffer full, with their headers.
 pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024 + SCRATCH_LEN + 1024;
 
-/// A message longer than this many bytes goes out in fragments (RFC 6455, section 5.4), be it the
-/// command's or an echo; with `--stderr=json` in several messages.
+/// A line or message of a command's that is longer than this many bytes goes out in fragments of so
+/// much (RFC 6455, section 5.4), with `--stderr=json` in several messages; what one read of a plain
+/// stream returned stays whole. An echo goes out as soon as so much of it has come.
 pub const FRAGMENT_LEN: usize = 64 * 1024;
 
 /// What a command printed is not copied on its way to a socket that is free if it is in one piece

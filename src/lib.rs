@@ -25,9 +25,9 @@
 //! 5. From now on the bytes are frames: [`ws::connection::Connection::next_event`] unmasks them
 //!    where they lie, answers pings and takes the messages out. An [`assembly::Assembly`] puts
 //!    together those that came in pieces.
-//! 6. A message is echoed into the client's own [`outbox::Outbox`], a long one piece by piece, or
-//!    queued whole in [`stdin::Stdin`] for the command. Each is written as far as the kernel takes
-//!    it, in one write for all that one read brought.
+//! 6. A message is echoed into the client's own [`outbox::Outbox`], a long one in fragments as it
+//!    comes; or it is queued in [`stdin::Stdin`] for the command, as a whole. Each is written as far
+//!    as the kernel takes it, in one write for all that one read brought.
 //! 7. What the command prints is cut into messages by a [`framing::Splitter`] and queued for the client,
 //!    as long as that has room. That is all the back-pressure there is: a full outbox makes its
 //!    source unwanted, and what is not wanted is not read.
