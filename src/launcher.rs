@@ -106,7 +106,7 @@ impl Launcher {
 
     fn start(&mut self, texts: &Texts) -> nix::Result<Pid> {
         let highest = self.places.iter().map(AsRawFd::as_raw_fd).max();
-        let plan = Plan {
+        let mut plan = Plan {
             errno: Cell::new(0),
             paths: &texts.paths,
             argv: Pointers::new(&texts.words),
@@ -119,7 +119,14 @@ impl Launcher {
         // A handler of the server's must not run in the child. None does: when the child lets
         // signals in, it has put their default in the place of each.
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let cloned = clone(&plan, &mut self.stack);
+        let cloned = match clone(&plan, &mut self.stack) {
+            // An emulator of another processor makes a fork of it, by which nothing can be shared.
+            Err(Errno::EINVAL) if plan.highest.take().is_some() => {
+                self.shares_descriptors = false;
+                clone(&plan, &mut self.stack)
+            }
+            cloned => cloned,
+        };
         mask.thread_set_mask()?;
         let pid = cloned?;
         match plan.errno.get() {

@@ -68,8 +68,9 @@ impl Linux {
         }
         let directory = config.directory.as_deref().map(Directory::open);
         // What a command leaves behind in its process group is ours then, and we hear of its end:
-        // its number is free from then on, and must not be signalled any more.
-        set_child_subreaper(true)?;
+        // its number is free from then on, and must not be signalled any more. Where that is not to
+        // be had, as under an emulator of another processor, whoever adopts it hears of that alone.
+        let _ = set_child_subreaper(true);
         let signals = Signals::start()?;
         signals.register(&registry, Source::Signals.into())?;
         Ok(Self {

@@ -185,6 +185,28 @@ fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
     }
 }
 
+/// An emulator of another processor refuses a process with which descriptors are shared; the start
+/// goes on with a copy of them.
+#[test]
+fn a_command_starts_where_no_descriptors_can_be_shared() {
+    let faults = or_skip!(Faults::new(), NO_COMPILER);
+    let server = faults.launch(&["cat"]).start();
+    let before = server.descriptors();
+    faults.fail(Call::Clone, Errno::EINVAL, 2);
+    for _ in 0..2 {
+        server.open("/").round_trip("started");
+    }
+    assert_eq!(
+        faults.hits(Call::Clone),
+        1,
+        "the second start was begun again"
+    );
+    faults.mend(Call::Clone);
+    server.open("/").round_trip("and goes on so");
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
 /// A stream that epoll takes no more of is not left unwatched: its client is let go, its command
 /// ended and reaped.
 #[test]
