@@ -6,12 +6,19 @@
 //! work that is both ready and wanted, within a budget, and is followed by *settling*: the
 //! other side is told what it has to know, the next wake-up call is armed, and whatever has ended
 //! is put down to be freed when the batch is over.
+//!
+//! That is told here; beside it, file by file: `accepting` and `admission`, who comes in; `answer`
+//! and `commands`, what a request gets; `output`, what one client's command prints; `audience`,
+//! with `shared` and `sessions`, commands for others; `reaping`, what ends; `shutdown` and `crowd`.
 
+mod accepting;
 mod admission;
 mod answer;
 mod audience;
 mod commands;
 mod crowd;
+mod output;
+mod reaping;
 mod sessions;
 mod shared;
 mod shutdown;
@@ -19,14 +26,11 @@ mod shutdown;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::SystemTime;
 
 use mio::Token;
-use nix::errno::Errno;
 
 use self::admission::Admission;
 use self::crowd::Crowd;
@@ -35,9 +39,7 @@ use self::shutdown::Shutdown;
 use crate::arena::Arena;
 use crate::channel::Channel;
 use crate::client::{Client, Pumped};
-use crate::config::{
-    ACCEPT_RETRY, ACCEPTS_PER_TURN, READ_BUDGET, REAP_DELAY_MAX, REQUESTS_PER_TURN, SPAWNS_PER_TURN,
-};
+use crate::config::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
 use crate::context::Context;
 use crate::deadlines::Deadlines;
 use crate::environment::UniqueIds;
@@ -48,7 +50,7 @@ use crate::process::Process;
 use crate::readiness::Readiness;
 use crate::record::Record;
 use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
-use crate::system::{Exit, Group, Notice, Pid, System};
+use crate::system::{Exit, Notice, Pid, System};
 
 /// All that lives in the loop, over a real or a simulated [`System`].
 pub struct Server<S: System> {
@@ -280,74 +282,6 @@ impl<S: System> Server<S> {
         self.processes.get(id).map(|process| process.stdin.queued())
     }
 
-    // -- Accepting -------------------------------------------------------------------------------
-
-    /// Accepts what waits on a listener, but not more than is fair in one turn.
-    fn accept(&mut self, index: u32) {
-        for _ in 0..ACCEPTS_PER_TURN {
-            match self.system.accept(index) {
-                Ok((socket, peer)) => self.admit(socket, peer),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return self.starved.retain(|&starved| starved != index);
-                }
-                Err(error) if went_with_its_connection(&error) => {
-                    self.cx.log.debug(format_args!("not accepted: {error}"));
-                }
-                Err(error) => return self.starve(index, &error),
-            }
-        }
-        self.queue_listener(index);
-    }
-
-    /// Connections wait on a listener. Whoever says so, they are accepted from the ready queue, and
-    /// so only once in a turn.
-    fn queue_listener(&mut self, index: u32) {
-        let queued = Owner::Listener(index);
-        if !self.later.contains(&queued) {
-            self.later.push_back(queued);
-        }
-    }
-
-    fn admit(&mut self, mut socket: S::Socket, peer: SocketAddr) {
-        let admitted = self.clients.try_insert_with(|id| {
-            self.system.watch_client(&mut socket, id)?;
-            Ok(Client::new(socket, peer, self.cx.now))
-        });
-        match admitted {
-            Ok(id) => self.settle_client(id),
-            Err(error) => {
-                let error: io::Error = error;
-                self.cx
-                    .log
-                    .warn(format_args!("not served peer={peer}: {error}"));
-            }
-        }
-    }
-
-    /// Descriptors ran out, or something else is wrong for longer than a moment. The edge that told
-    /// of the waiting connection is spent, so only the clock can bring us back to it; it waits in
-    /// the backlog, and everyone else goes on.
-    fn starve(&mut self, index: u32, error: &io::Error) {
-        // Said once, not at every attempt.
-        if self.starved.is_empty() {
-            let remedy = match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EMFILE) => {
-                    "; raise the hard limit of open files (ulimit -Hn, or LimitNOFILE= of systemd)"
-                }
-                _ => "",
-            };
-            self.cx
-                .log
-                .warn(format_args!("new connections wait: {error}{remedy}"));
-        }
-        if !self.starved.contains(&index) {
-            self.starved.push(index);
-        }
-        let retry = self.cx.now + ACCEPT_RETRY;
-        self.deadlines
-            .arm(Owner::Starved, Some(retry), &mut self.accept_at);
-    }
-
     // -- Visits ----------------------------------------------------------------------------------
 
     fn on_pipe(&mut self, id: ProcessId, merge: impl FnOnce(&mut Process<S::Stdin, S::Output>)) {
@@ -502,104 +436,6 @@ impl<S: System> Server<S> {
         self.settle_process(id);
     }
 
-    /// Carries what a command printed to its client, as messages, as long as that has room. Output
-    /// that nobody wants is read and dropped, so that the command can end.
-    fn forward_output(&mut self, id: ProcessId) -> Forwarded {
-        let Some(process) = self.processes.get_mut(id) else {
-            return Forwarded::All;
-        };
-        let client = process
-            .client()
-            .and_then(|client| self.clients.get_mut(client));
-        let mut client = client.filter(|client| client.is_open());
-        let mut scratch = std::mem::take(&mut self.cx.scratch);
-        let mut budget = READ_BUDGET;
-        let forwarded = loop {
-            if client
-                .as_ref()
-                .is_some_and(|client| !client.has_room(&self.cx.config))
-            {
-                break Forwarded::All;
-            }
-            if budget == 0 {
-                break Forwarded::Spent;
-            }
-            let Some((output, len)) = process.read_for_client(&mut scratch) else {
-                break Forwarded::All;
-            };
-            budget = budget.saturating_sub(len);
-            let Some(client) = &mut client else { continue };
-            let cut = output.cut(&scratch[..len], self.cx.now, |piece| {
-                client.send(piece, &mut self.cx);
-            });
-            client.flush(&mut self.cx);
-            if let Err(fault) = cut {
-                client.output_failed(fault, &mut self.cx);
-                break Forwarded::All;
-            }
-        };
-        self.cx.scratch = scratch;
-        forwarded
-    }
-
-    /// Carries what a command complained of to the log, line by line. Whether the client reads or
-    /// not is nothing to that, and a log that does not take a line loses it: the command never
-    /// waits.
-    fn log_stderr(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get_mut(id) else {
-            return;
-        };
-        let pid = process.pid();
-        let Some(stderr) = process.stderr_for_log() else {
-            return;
-        };
-        let log = &self.cx.log;
-        let mut budget = READ_BUDGET;
-        while budget > 0 {
-            let Some(len) = stderr.read(&mut self.cx.scratch) else {
-                return;
-            };
-            budget = budget.saturating_sub(len);
-            let cut = stderr.cut(&self.cx.scratch[..len], self.cx.now, |piece| {
-                // The first piece of a line fills the log's, which says that it is cut.
-                if piece.first {
-                    let line = String::from_utf8_lossy(piece.bytes);
-                    log.info(format_args!("stderr pid={pid} {line}"));
-                }
-            });
-            debug_assert_eq!(cut, Ok(()), "a line for the log has any length");
-        }
-        self.queue_process(id);
-    }
-
-    /// Once a command has ended and all that it printed is read: sends the rest of it and says
-    /// how it ended.
-    fn deliver_exit(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get_mut(id) else {
-            return;
-        };
-        let Some(exit) = process.exit() else { return };
-        let Some(client_id) = process.client() else {
-            return;
-        };
-        if !process.output_is_over(self.cx.config.kill_after) {
-            return;
-        }
-        let Some(client) = self.clients.get_mut(client_id) else {
-            return;
-        };
-        let mut fault = None;
-        for output in process.outputs_for_client() {
-            let end = output.cut(&[], self.cx.now, |piece| client.send(piece, &mut self.cx));
-            fault = fault.or(end.err());
-        }
-        if let Some(fault) = fault {
-            client.output_failed(fault, &mut self.cx);
-        }
-        client.command_ended(exit, &mut self.cx);
-        // Settling the client, which is no longer open, ends the link.
-    }
-
     /// Tells a command's client what it has to know of its command, and arms the wake-up call.
     fn settle_process(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
@@ -681,46 +517,6 @@ impl<S: System> Server<S> {
         self.hot.push(owner);
     }
 
-    /// Sends the signals that are due to a command's process group.
-    fn signal_due(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get_mut(id) else {
-            return;
-        };
-        if process.waits_for_group(self.cx.config.kill_after)
-            && self.system.probe_group(process.pid()) == Group::Gone
-        {
-            process.group_gone();
-        }
-        while let Some(signal) = process.due_signal(self.cx.now, &self.cx.config) {
-            if self.system.signal_group(process.pid(), signal) == Group::Gone {
-                process.group_gone();
-            }
-        }
-    }
-
-    /// Sends the beginnings of lines that have waited for their end long enough (`--flush`).
-    fn flush_prompts(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get_mut(id) else {
-            return;
-        };
-        if process.channel.is_some() {
-            return self.broadcast_prompts(id);
-        }
-        let Some(client) = process
-            .client()
-            .and_then(|client| self.clients.get_mut(client))
-        else {
-            return;
-        };
-        let flush = self.cx.config.flush;
-        for output in process.outputs_for_client() {
-            output.flush_prompt(self.cx.now, flush, |piece| {
-                client.send(piece, &mut self.cx);
-            });
-        }
-        client.flush(&mut self.cx);
-    }
-
     fn on_signals(&mut self) {
         while let Some(notice) = self.system.next_signal() {
             match notice {
@@ -728,103 +524,6 @@ impl<S: System> Server<S> {
                 Notice::Shutdown(name) => self.shut_down(name),
             }
         }
-    }
-
-    /// The child of a notice is reaped by its number, since to ask for any has the kernel look at
-    /// every child there is. But one notice may stand for many: who else has ended is asked soon.
-    fn on_child_ended(&mut self, pid: Pid) {
-        self.reap(pid);
-        let latest = self.cx.now + REAP_DELAY_MAX;
-        self.deadlines
-            .arm(Owner::Reap, Some(latest), &mut self.reap_at);
-    }
-
-    /// A command whose output has ended has mostly ended itself. If it was not the one that a
-    /// notice named, its client need not wait until all are asked for.
-    fn reap_silent(&mut self, id: ProcessId) {
-        let id = self
-            .processes
-            .resolve(id.key(), id.generation(), GENERATION_MASK);
-        if let Some(process) = id.and_then(|id| self.processes.get(id))
-            && process.exit().is_none()
-        {
-            self.reap(process.pid());
-        }
-    }
-
-    fn reap_all(&mut self) {
-        let mut has_orphans = false;
-        while let Some((pid, exit)) = self.system.reap(None) {
-            has_orphans |= !self.on_reaped(pid, exit);
-        }
-        // Once for all of them: each look is at every group.
-        if has_orphans {
-            self.look_at_groups();
-        }
-    }
-
-    /// Reaps the child of this number, if it has ended.
-    fn reap(&mut self, pid: Pid) {
-        // Asked while it is a zombie: who is reaped is of no group.
-        let group = self.system.group_of(pid);
-        let Some((pid, exit)) = self.system.reap(Some(pid)) else {
-            return;
-        };
-        match (self.on_reaped(pid, exit), group) {
-            (true, _) => {}
-            (false, Some(leader)) => self.look_at_group(leader),
-            (false, None) => self.look_at_groups(),
-        }
-    }
-
-    /// A child was reaped; whether it was a command that ran. A number that nobody knows is an
-    /// orphan's, or of a command of which no entry was made. So is one whose exit is known: its
-    /// number has been used again.
-    fn on_reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        let id = self.by_pid.get(&pid).copied();
-        let running = id.filter(|&id| {
-            let process = self.processes.get(id);
-            process.is_some_and(|process| process.exit().is_none())
-        });
-        if let Some(id) = running {
-            self.on_exit(id, exit);
-        }
-        running.is_some()
-    }
-
-    fn on_exit(&mut self, id: ProcessId, exit: Exit) {
-        let Some(process) = self.processes.get_mut(id) else {
-            return;
-        };
-        // Reaped first and asked then: a zombie counts as a member of its group.
-        let group = self.system.probe_group(process.pid());
-        process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
-        self.hot.push(Owner::Process(id));
-    }
-
-    /// A member of this group was reaped, perhaps the last. As soon as it is, the number is free, and
-    /// whoever gets it must not be signalled.
-    fn look_at_group(&mut self, leader: Pid) {
-        if let Some(&id) = self.by_pid.get(&leader)
-            && let Some(process) = self.processes.get_mut(id)
-            && process.exit().is_some()
-            && !process.group_is_gone()
-            && self.system.probe_group(leader) == Group::Gone
-        {
-            process.group_gone();
-            self.hot.push(Owner::Process(id));
-        }
-    }
-
-    /// The same where it is not known of which group it was.
-    fn look_at_groups(&mut self) {
-        let leaders: Vec<Pid> = (self.processes.iter())
-            .filter(|(_, process)| process.exit().is_some() && !process.group_is_gone())
-            .map(|(_, process)| process.pid())
-            .collect();
-        leaders
-            .into_iter()
-            .for_each(|leader| self.look_at_group(leader));
     }
 
     // -- The end of an entry ---------------------------------------------------------------------
@@ -939,23 +638,4 @@ enum Forwarded {
     All,
     /// The budget of this turn: there is more.
     Spent,
-}
-
-/// Whether an error of accept(2) is one of the connection that waited, which is gone with it. Any
-/// other may stay for long: what the machine lacks, or what a security module forbids.
-fn went_with_its_connection(error: &io::Error) -> bool {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-    matches!(
-        errno,
-        Errno::ECONNABORTED
-            | Errno::EINTR
-            | Errno::EPROTO
-            | Errno::ENOPROTOOPT
-            | Errno::EOPNOTSUPP
-            | Errno::ENONET
-            | Errno::ENETDOWN
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::EHOSTUNREACH
-    )
 }
