@@ -154,6 +154,13 @@ impl<Tag, T> Arena<Tag, T> {
             .map(|(key, slot)| (Id::from_parts(key as u32, slot.generation), &mut slot.value))
     }
 
+    /// Whether this entry, in the last slot, keeps the memory of many free ones from being given
+    /// back.
+    pub fn is_outlier(&self, id: Id<Tag>) -> bool {
+        let capacity = self.slots.capacity();
+        capacity > GROWTH && id.key() as usize + 1 == capacity && self.len() <= capacity / 4
+    }
+
     /// Gives back the memory of slots that are free, but for those before one that is not.
     pub fn shrink_to_fit(&mut self) {
         self.slots.shrink_to_fit();
@@ -249,8 +256,11 @@ mod tests {
         }
         arena.shrink_to_fit();
         assert_eq!(arena.get(*last), Some(&[0; 64]), "its slot has not moved");
+        assert!(arena.is_outlier(*last), "the others' memory is held by it");
         arena.remove(*last);
         arena.shrink_to_fit();
         assert_eq!(arena.slots.capacity(), 0);
+        let few = arena.insert([0; 64]);
+        assert!(!arena.is_outlier(few));
     }
 }

@@ -157,6 +157,28 @@ fn an_idle_client_costs_little_memory() {
     assert!(each < 1024, "{each} bytes for each client");
 }
 
+/// Those who stay longest have places behind all others'; their leaving gives back what was kept
+/// before them.
+#[test]
+fn memory_is_given_back_also_when_a_crowd_leaves_one_by_one() {
+    raise_own_descriptor_limit();
+    let server = Server::start(&["--echo", "--log-level=error"]);
+    let mut bystander = server.open("/");
+    bystander.round_trip("before");
+    let (memory, descriptors) = (server.rss_anon(), server.descriptors());
+    let crowd: Vec<Client> = (0..2000).map(|_| server.open("/")).collect();
+    assert!(server.rss_anon() > memory + (400 << 10), "it takes memory");
+    for client in crowd {
+        client.wire.reset();
+        // The server has seen that one leave before the next does.
+        bystander.round_trip("meanwhile");
+    }
+    server.await_descriptors(descriptors);
+    wait_until("its memory is given back", || {
+        server.rss_anon() < memory + (200 << 10)
+    });
+}
+
 #[test]
 fn a_crowd_of_commands_leaves_no_memory_behind() {
     const COMMANDS: usize = 200;

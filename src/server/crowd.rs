@@ -13,6 +13,8 @@ pub(super) struct Crowd {
     most: usize,
     /// When memory was last given back because there were more.
     looked_after: usize,
+    /// Whether one has left that kept the memory of many who had left before.
+    outlier_left: bool,
 }
 
 impl Crowd {
@@ -25,12 +27,18 @@ impl Crowd {
         grown
     }
 
+    /// One has left for whom the memory of many had to be kept, as his place lies behind theirs.
+    pub(super) fn outlier_left(&mut self) {
+        self.outlier_left = true;
+    }
+
     /// Whether most of the crowd has left, now that there are so many `entries`. Each time it
     /// takes three of four that were still there, so that giving memory back, which costs as much
     /// as there is memory, is rare however they come and go.
     pub(super) fn has_left(&mut self, entries: usize) -> bool {
         self.most = self.most.max(entries);
         let left = self.most >= CROWD_MIN && entries <= self.most / 4;
+        let left = std::mem::take(&mut self.outlier_left) || left;
         if left {
             self.most = entries;
             self.looked_after = entries;
@@ -60,6 +68,14 @@ mod tests {
             !(0..1000).any(|n| crowd.has_grown(n)),
             "it was as large before"
         );
+    }
+
+    #[test]
+    fn one_who_kept_the_memory_of_many_is_looked_after_once() {
+        let mut crowd = Crowd::default();
+        crowd.outlier_left();
+        assert!(crowd.has_left(3));
+        assert!(!crowd.has_left(2));
     }
 
     #[test]

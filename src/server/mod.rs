@@ -562,6 +562,9 @@ impl<S: System> Server<S> {
     }
 
     fn free_client(&mut self, id: ClientId) {
+        if self.clients.is_outlier(id) {
+            self.crowd.outlier_left();
+        }
         let Some(mut client) = self.clients.remove(id) else {
             return;
         };
@@ -585,6 +588,9 @@ impl<S: System> Server<S> {
 
     fn free_process(&mut self, id: ProcessId) {
         self.await_no_more(id);
+        if self.processes.is_outlier(id) {
+            self.crowd.outlier_left();
+        }
         let Some(mut process) = self.processes.remove(id) else {
             return;
         };
