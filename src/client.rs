@@ -770,7 +770,7 @@ impl<S: Socket> Client<S> {
                     .terms(self.record.opened_at, &cx.config)
                     .map(|(at, _)| at)
                     .min();
-                Some(term.map_or(silence, |at| at.min(silence)))
+                term.into_iter().chain(silence).min()
             }
             Phase::Closing { farewell, .. } | Phase::Lingering { farewell, .. } => {
                 Some(farewell.deadline())

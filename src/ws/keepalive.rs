@@ -140,16 +140,18 @@ impl Keepalive {
     /// Most of what happens moves the deadline away. So one that was asked for earlier may be kept
     /// and this asked again once it is reached: a call that comes early changes nothing. Only
     /// `unsent` becoming true, and the end of a pause, may bring the deadline nearer.
-    pub fn deadline(&self, limits: &Limits, unsent: bool) -> Instant {
-        let mut deadline = self.wrote + FAR;
-        if unsent {
-            deadline = deadline.min(after(self.wrote, limits.write_timeout));
-        }
-        if let Hearing::Listening { heard, pinged } = self.hearing {
-            deadline = deadline.min(after(pinged.unwrap_or(heard), limits.ping_interval));
-            deadline = deadline.min(after(heard, limits.pong_timeout));
-        }
-        deadline
+    ///
+    /// `None`: never, while it is paused and nothing waits.
+    pub fn deadline(&self, limits: &Limits, unsent: bool) -> Option<Instant> {
+        let write = unsent.then(|| after(self.wrote, limits.write_timeout));
+        let hear = match self.hearing {
+            Hearing::Paused => None,
+            Hearing::Listening { heard, pinged } => {
+                let ping = after(pinged.unwrap_or(heard), limits.ping_interval);
+                Some(ping.min(after(heard, limits.pong_timeout)))
+            }
+        };
+        write.into_iter().chain(hear).min()
     }
 
     /// What is to be done `now`. A [`Verdict::Ping`] is taken for sent.
@@ -253,7 +255,8 @@ mod tests {
         }
 
         fn deadline(&self) -> u64 {
-            (self.keepalive.deadline(&LIMITS, self.unsent) - self.start).as_secs()
+            let deadline = self.keepalive.deadline(&LIMITS, self.unsent);
+            deadline.map_or(u64::MAX, |at| (at - self.start).as_secs())
         }
 
         /// Sees to every deadline up to `end`, and tells what was due when. Stops at a give-up.
@@ -477,7 +480,8 @@ mod tests {
         };
         let mut world = World::new();
         let year = Duration::from_secs(365 * 24 * 60 * 60);
-        assert!(world.keepalive.deadline(&limits, true) > world.start + 50 * year);
+        let deadline = world.keepalive.deadline(&limits, true);
+        assert!(deadline.unwrap() > world.start + 50 * year);
         let verdict = world
             .keepalive
             .on_deadline(world.start + year, &limits, true, 0);
