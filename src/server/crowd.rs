@@ -13,6 +13,8 @@ pub(super) struct Crowd {
     most: usize,
     /// When memory was last given back because there were more.
     looked_after: usize,
+    /// Whether there was a crowd since the last time that nobody was there.
+    came: bool,
     /// Whether one has left that kept the memory of many who had left before.
     outlier_left: bool,
 }
@@ -34,11 +36,14 @@ impl Crowd {
 
     /// Whether most of the crowd has left, now that there are so many `entries`. Each time it
     /// takes three of four that were still there, so that giving memory back, which costs as much
-    /// as there is memory, is rare however they come and go.
+    /// as there is memory, is rare however they come and go. The last few may have held much by
+    /// themselves, so it is so once more when nobody is left.
     pub(super) fn has_left(&mut self, entries: usize) -> bool {
         self.most = self.most.max(entries);
+        self.came |= entries >= CROWD_MIN;
         let left = self.most >= CROWD_MIN && entries <= self.most / 4;
-        let left = std::mem::take(&mut self.outlier_left) || left;
+        let all_left = entries == 0 && std::mem::take(&mut self.came);
+        let left = std::mem::take(&mut self.outlier_left) || all_left || left;
         if left {
             self.most = entries;
             self.looked_after = entries;
@@ -56,7 +61,7 @@ mod tests {
         let mut crowd = Crowd::default();
         assert!((1..=10_000).all(|entries| !crowd.has_left(entries)));
         let times: Vec<_> = (0..10_000).rev().filter(|&n| crowd.has_left(n)).collect();
-        assert_eq!(times, [2500, 625, 156, 39, 9]);
+        assert_eq!(times, [2500, 625, 156, 39, 9, 0]);
     }
 
     #[test]
