@@ -183,6 +183,10 @@ impl<S: System> Handler for Server<S> {
         self.visit_hot();
     }
 
+    fn is_due(&self) -> bool {
+        self.deadlines.next().is_some_and(|at| at <= self.cx.now)
+    }
+
     fn end_turn(&mut self) -> Next {
         // Whoever wants to be called again at once is called in the next turn: no deadline, and be
         // it a mistake, holds the loop.
