@@ -41,7 +41,7 @@ use crate::channel::Channel;
 use crate::client::{Client, Pumped};
 use crate::config::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
 use crate::context::Context;
-use crate::deadlines::Deadlines;
+use crate::deadlines::{self, Deadlines};
 use crate::environment::UniqueIds;
 use crate::event_loop::{Handler, Next};
 use crate::http::answer::Site;
@@ -142,6 +142,16 @@ impl From<u64> for Owner {
             5 => Owner::Restart,
             _ => Owner::Reap,
         }
+    }
+}
+
+impl deadlines::Owner for Owner {
+    const KINDS: usize = 7;
+
+    fn number(self) -> (usize, usize) {
+        let bits = u64::from(self);
+        let key = (bits >> 32) as u32 & KEY_MASK;
+        ((bits >> KIND_SHIFT) as usize, key as usize)
     }
 }
 
@@ -554,6 +564,7 @@ impl<S: System> Server<S> {
         self.hot.shrink_to_fit();
         self.later.shrink_to_fit();
         self.gone.shrink_to_fit();
+        self.deadlines.shrink_to_fit();
         self.system.give_back_memory();
     }
 
