@@ -349,6 +349,7 @@ describe("other ways to serve", () => {
     const page = await openPage(server.url);
     const echo = half(page, "echo");
     await echo.button("Open").click();
+    await echo.says(/Open /);
     await echo.send("alone");
     await echo.log.locator(".received", { hasText: "alone" }).waitFor();
     assert.equal(await page.locator("#shell").isVisible(), false);
