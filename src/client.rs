@@ -147,9 +147,9 @@ impl<S: Socket> Client<S> {
         &mut self.record
     }
 
-    /// The address of the peer.
+    /// The address at the other end of the socket.
     pub fn peer(&self) -> SocketAddr {
-        self.record.peer
+        self.record.peer.addr()
     }
 
     /// The address that counts as its own.
@@ -369,7 +369,7 @@ impl<S: Socket> Client<S> {
             true => Level::Warn,
             false => Level::Debug,
         };
-        let (peer, reason) = (self.record.peer, &refusal.reason);
+        let (peer, reason) = (&self.record.peer, &refusal.reason);
         cx.log.write(
             level,
             format_args!("refused peer={peer} status={status}: {reason}"),
@@ -482,7 +482,7 @@ impl<S: Socket> Client<S> {
                 }
                 Err(violation) => {
                     ws.fail(violation, out);
-                    let peer = record.peer;
+                    let peer = &record.peer;
                     cx.log
                         .debug(format_args!("failed peer={peer} violation=\"{violation}\""));
                     break violation.close_code();

@@ -48,7 +48,7 @@
 //! |---|---|---|
 //! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`instant`], [`ladder`], [`farewell`], [`history`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
 //! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
-//! | 2, the lives | [`client`], [`process`], with [`channel`], [`record`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
+//! | 2, the lives | [`client`], [`process`], with [`channel`], [`record`], [`peer`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
 //! | 3, the server | [`server`] | all above, over any [`system::System`] |
 //! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`launcher`], [`before_exec`], [`directory`], [`peer_uid`]; [`account`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
 //!
@@ -83,6 +83,7 @@ pub mod linux;
 pub mod listener;
 pub mod log;
 pub mod outbox;
+pub mod peer;
 pub mod peer_uid;
 pub mod process;
 pub mod readiness;

@@ -5,22 +5,21 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use crate::http::proxy::Remote;
 use crate::instant::Instant;
 use crate::log::Escaped;
+use crate::peer::Peer;
 use crate::system::{Exit, Pid};
 use crate::ws::close::CloseCode;
 
 /// The facts of one connection, gathered while it lasts.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The address of the peer: the client's, or that of a proxy in front of it.
-    pub peer: SocketAddr,
-    /// Where the client is, as the proxy says that is the peer; `None`: it is the peer itself.
-    pub client: Option<Box<Remote>>,
-    /// The path it asked for, as it came, without the query: that may hold a secret. `None` until
-    /// the opening handshake is done.
-    pub path: Option<Rc<str>>,
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What it is connected to; `None` until the opening handshake is done.
+    target: Option<Rc<Target>>,
+    /// The number of its command, where it has one.
+    pid: Pid,
     /// When the opening handshake was done.
     pub opened_at: Instant,
     /// What came from the client.
@@ -32,19 +31,26 @@ pub struct Record {
     pub code: Option<CloseCode>,
     /// Why it was lost, if it did not end by the closing handshake.
     pub loss: Option<Loss>,
-    /// What it got.
-    pub service: Service,
     /// How the command ended, once it has.
     pub exit: Option<Exit>,
 }
 
-/// What was behind a connection.
+/// What connections are connected to: one for all that asked for the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The path they asked for, as it came, without the query: that may hold a secret.
+    pub path: Box<str>,
+    /// What is behind it.
+    pub service: Service,
+}
+
+/// What is behind a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Its own messages.
     Echo,
-    /// A command, by its name and number.
-    Command(Rc<str>, Pid),
+    /// A command, by its name.
+    Command(Rc<str>),
     /// Nothing: the session that it came back to was gone.
     Lost,
 }
@@ -96,40 +102,40 @@ impl Tally {
     }
 }
 
+/// There may be many thousand of them.
+const _: () = assert!(size_of::<Record>() <= 88);
+
 impl Record {
     /// A connection that was accepted `now`.
     pub fn new(peer: SocketAddr, now: Instant) -> Self {
         Self {
-            peer,
-            client: None,
-            path: None,
+            peer: peer.into(),
+            target: None,
+            pid: 0,
             opened_at: now,
             received: Tally::default(),
             sent: Tally::default(),
             code: None,
             loss: None,
-            service: Service::Echo,
             exit: None,
         }
     }
 
-    /// The opening handshake was done `now`, of a connection with this path and this behind it.
-    pub fn open(&mut self, path: Rc<str>, service: Service, now: Instant) {
-        self.path = Some(path);
+    /// The opening handshake was done `now`; `pid` is the number of the command, if it is one.
+    pub fn open(&mut self, target: Rc<Target>, pid: Pid, now: Instant) {
+        self.target = Some(target);
+        self.pid = pid;
         self.opened_at = now;
-        self.service = service;
     }
 
     /// Whether the opening handshake was done: only then there is a line for the log.
     pub fn is_opened(&self) -> bool {
-        self.path.is_some()
+        self.target.is_some()
     }
 
     /// The address that counts as the client's own.
     pub fn ip(&self) -> IpAddr {
-        self.client
-            .as_deref()
-            .map_or(self.peer.ip(), |client| client.ip)
+        self.peer.client_ip()
     }
 
     /// The line of the log.
@@ -147,29 +153,26 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record {
             peer,
-            client,
-            path,
+            target,
+            pid,
             opened_at,
             received,
             sent,
             code,
             loss,
-            service,
             exit,
         } = self.record;
-        match client {
-            Some(client) => write!(f, "closed peer={client} proxy={peer}")?,
-            None => write!(f, "closed peer={peer}")?,
-        }
-        let path = path.as_deref().unwrap_or_default();
-        write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
-        match service {
-            Service::Command(name, pid) => {
-                let name = Escaped(name.as_bytes());
-                write!(f, " service=command command=\"{name}\" pid={pid}")?;
+        write!(f, "closed peer={peer}")?;
+        if let Some(Target { path, service }) = target.as_deref() {
+            write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
+            match service {
+                Service::Command(name) => {
+                    let name = Escaped(name.as_bytes());
+                    write!(f, " service=command command=\"{name}\" pid={pid}")?;
+                }
+                Service::Echo => f.write_str(" service=echo")?,
+                Service::Lost => f.write_str(" service=none")?,
             }
-            Service::Echo => f.write_str(" service=echo")?,
-            Service::Lost => f.write_str(" service=none")?,
         }
         let duration = self.now.saturating_duration_since(*opened_at);
         write!(
@@ -199,6 +202,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::http::proxy::Remote;
 
     #[test]
     fn a_record_is_one_line_of_key_and_value() {
@@ -206,7 +210,13 @@ mod tests {
         let peer = "127.0.0.1:5555".parse().unwrap();
         let mut record = Record::new(peer, now);
         assert!(!record.is_opened());
-        record.open("/ws".into(), Service::Command("sh".into(), 77), now);
+        let target = |path: &str, service| {
+            Rc::new(Target {
+                path: path.into(),
+                service,
+            })
+        };
+        record.open(target("/ws", Service::Command("sh".into())), 77, now);
         assert!(record.is_opened());
         record.received.count(3, true);
         record.sent.count(10, false);
@@ -218,16 +228,16 @@ mod tests {
             "closed peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77 \
              duration=1.234 in=3/1 out=12/1 code=1000 exit=\"exit 0\""
         );
-        record.client = Some(Box::new(Remote {
+        record.peer.speaks_for(Remote {
             ip: "2001:db8::9".parse().unwrap(),
             port: None,
-        }));
+        });
         assert!(
             (record.line(now).to_string())
                 .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
         );
         let mut record = Record::new(peer, now);
-        record.open("/a\nb".into(), Service::Echo, now);
+        record.open(target("/a\nb", Service::Echo), 0, now);
         assert_eq!(
             record.line(now).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \

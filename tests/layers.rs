@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layer of each module, by the first part of its path under `src`. `config` is at the
 /// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 38] = [
+const LAYERS: [(&str, u8); 39] = [
     ("ws", 0),
     ("http", 0),
     ("framing", 0),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, u8); 38] = [
     ("client", 2),
     ("process", 2),
     ("record", 2),
+    ("peer", 2),
     ("context", 2),
     ("system", 2),
     ("environment", 2),

@@ -10,7 +10,7 @@ use crate::http::proxy::{Claim, Remote};
 use crate::http::refusal::Refusal;
 use crate::http::session;
 use crate::process::Process;
-use crate::record::Service;
+use crate::record::{Service, Target};
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
@@ -95,24 +95,26 @@ impl<S: System> Server<S> {
         let (service, process_id, received) = match behind {
             Behind::Echo => (Service::Echo, None, None),
             Behind::Lost => (Service::Lost, None, None),
-            Behind::Command { name, id, received } => {
-                let pid = self.processes.get(id).map_or(0, Process::pid);
-                (Service::Command(name, pid), Some(id), received)
-            }
+            Behind::Command { name, id, received } => (Service::Command(name), Some(id), received),
         };
-        let process = process_id.and_then(|id| self.processes.get_mut(id));
+        let process = process_id.and_then(|id| self.processes.get(id));
+        let pid = process.map_or(0, Process::pid);
         let channel = process.and_then(|process| process.channel.as_deref());
         let (has_channel, has_session) = (
             channel.is_some(),
             channel.is_some_and(|channel| channel.session.is_some()),
         );
-        if *self.last_path != *path {
-            self.last_path = path.into();
+        let lost = service == Service::Lost;
+        let path = path.into();
+        let target = Target { path, service };
+        if *self.last_target != target {
+            self.last_target = Rc::new(target);
         }
         let record = client.record_mut();
-        let lost = service == Service::Lost;
-        record.open(Rc::clone(&self.last_path), service, self.cx.now);
-        record.client = remote.map(Box::new);
+        record.open(Rc::clone(&self.last_target), pid, self.cx.now);
+        if let Some(remote) = remote {
+            record.peer.speaks_for(remote);
+        }
         let ip = record.ip();
         client.open(process_id, has_channel, self.cx.now);
         if lost {

@@ -48,7 +48,7 @@ use crate::http::answer::Site;
 use crate::instant::Instant;
 use crate::process::Process;
 use crate::readiness::Readiness;
-use crate::record::Record;
+use crate::record::{Record, Service, Target};
 use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
 use crate::system::{Exit, Notice, Pid, System};
 
@@ -83,8 +83,8 @@ pub struct Server<S: System> {
     reap_at: Option<Instant>,
     /// How many entries there were, so that memory is given back when they have left.
     crowd: Crowd,
-    /// The path that the last client asked for. Most ask for the same, and share the text.
-    last_path: Rc<str>,
+    /// What the last client got. Most ask for the same, and share it.
+    last_target: Rc<Target>,
     /// How the last command ended that is gone.
     last_exit: Option<Exit>,
     /// The command that all clients share, with `--shared`.
@@ -260,7 +260,10 @@ impl<S: System> Server<S> {
             accept_at: None,
             reap_at: None,
             crowd: Crowd::default(),
-            last_path: "".into(),
+            last_target: Rc::new(Target {
+                path: "".into(),
+                service: Service::Echo,
+            }),
             last_exit: None,
             shared: Shared::default(),
             shutdown: Shutdown::No,

@@ -1,0 +1,116 @@
+//! Who is at the other end of a connection: [`Peer`].
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+
+use crate::http::proxy::Remote;
+
+/// The other end of a connection. Every client has one, so it takes 24 bytes, where the standard
+/// library's [`SocketAddr`] alone takes 32.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// A client with an IPv4 address.
+    V4(SocketAddrV4),
+    /// A client with an IPv6 address. Its flow label (RFC 6437) is of no use here.
+    V6 {
+        /// Its address.
+        ip: Ipv6Addr,
+        /// Its port.
+        port: u16,
+        /// The interface, where the address is link-local; otherwise 0.
+        scope_id: u32,
+    },
+    /// A proxy, and the client behind it.
+    Proxy(Box<Proxied>),
+}
+
+/// There may be many thousand of them.
+const _: () = assert!(size_of::<Peer>() <= 24);
+
+/// A client behind a proxy.
+#[derive(Clone, Debug)]
+pub struct Proxied {
+    /// Where the client is, as the proxy says.
+    client: Remote,
+    /// The address of the proxy.
+    proxy: SocketAddr,
+}
+
+impl Peer {
+    /// The address at the other end of the socket: the client's, or that of a proxy before it.
+    pub fn addr(&self) -> SocketAddr {
+        match *self {
+            Peer::V4(address) => address.into(),
+            Peer::V6 { ip, port, scope_id } => SocketAddrV6::new(ip, port, 0, scope_id).into(),
+            Peer::Proxy(ref proxied) => proxied.proxy,
+        }
+    }
+
+    /// The address that counts as the client's own.
+    pub fn client_ip(&self) -> IpAddr {
+        match self {
+            Peer::Proxy(proxied) => proxied.client.ip,
+            _ => self.addr().ip(),
+        }
+    }
+
+    /// This peer has turned out to be a proxy that speaks for `client`.
+    pub fn speaks_for(&mut self, client: Remote) {
+        let proxy = self.addr();
+        *self = Peer::Proxy(Box::new(Proxied { client, proxy }));
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Peer::V4(address),
+            SocketAddr::V6(address) => Peer::V6 {
+                ip: *address.ip(),
+                port: address.port(),
+                scope_id: address.scope_id(),
+            },
+        }
+    }
+}
+
+/// As the log has it: the client, and the proxy if there is one.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Proxy(proxied) => write!(f, "{} proxy={}", proxied.client, proxied.proxy),
+            _ => self.addr().fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_comes_back_as_it_was() {
+        for text in [
+            "192.0.2.1:80",
+            "[2001:db8::1]:65535",
+            "[fe80::1%7]:9",
+            "[::ffff:192.0.2.1]:1",
+        ] {
+            let address: SocketAddr = text.parse().unwrap();
+            let peer = Peer::from(address);
+            assert_eq!(peer.addr(), address);
+            assert_eq!(peer.client_ip(), address.ip());
+            assert_eq!(peer.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn behind_a_proxy_the_client_is_another() {
+        let proxy: SocketAddr = "127.0.0.1:5555".parse().unwrap();
+        let mut peer = Peer::from(proxy);
+        let ip = "2001:db8::9".parse().unwrap();
+        peer.speaks_for(Remote { ip, port: None });
+        assert_eq!((peer.addr(), peer.client_ip()), (proxy, ip));
+        assert_eq!(peer.to_string(), "2001:db8::9 proxy=127.0.0.1:5555");
+    }
+}
