@@ -208,6 +208,7 @@ mod tests {
 
     use super::*;
     use crate::config::Stderr;
+    use crate::environment::Environment;
     use crate::launcher::Launcher;
     use crate::system::Spawn;
 
@@ -226,7 +227,7 @@ mod tests {
         };
         let spawn = Spawn {
             command: &["/bin/true".into()],
-            environment: Vec::new(),
+            environment: Environment::new(),
             stderr: Stderr::Merge,
         };
         let nothing = File::open("/dev/null").unwrap();

@@ -60,13 +60,16 @@ const NAMES: [&str; 22] = [
     "UNIQUE_ID",
 ];
 
+/// The variables of a command, each name once, sorted.
+pub type Environment = BTreeMap<OsString, OsString>;
+
 /// Whether a variable says something of the request, and so cannot have a value of its own.
 /// HTTP_PROXY can: no header becomes that.
 pub fn is_of_request(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("HTTP_") && name != "HTTP_PROXY"
 }
 
-/// The environment of the command that a request starts, each name once, sorted.
+/// The environment of the command that a request starts.
 ///
 /// `passenv` names the variables that `own` (`std::env::var_os`) is asked for. Those of `setenv`
 /// come in their place, and those of the request in the place of either.
@@ -80,11 +83,11 @@ pub fn of(
     passenv: &[OsString],
     setenv: &[(OsString, OsString)],
     own: impl Fn(&OsStr) -> Option<OsString>,
-) -> Vec<(OsString, OsString)> {
+) -> Environment {
     let mut variables = inherited(passenv, setenv, own);
     add_headers(&mut variables, request);
     add_request(&mut variables, request, gateway);
-    variables.into_iter().collect()
+    variables
 }
 
 /// The environment of a command that is started for no client, or for all: without anything of a
@@ -93,10 +96,10 @@ pub fn alone(
     passenv: &[OsString],
     setenv: &[(OsString, OsString)],
     own: impl Fn(&OsStr) -> Option<OsString>,
-) -> Vec<(OsString, OsString)> {
+) -> Environment {
     let mut variables = inherited(passenv, setenv, own);
     variables.insert("SERVER_SOFTWARE".into(), SERVER_SOFTWARE.into());
-    variables.into_iter().collect()
+    variables
 }
 
 const SERVER_SOFTWARE: &str = concat!("wspipe/", env!("CARGO_PKG_VERSION"));
@@ -105,16 +108,17 @@ fn inherited(
     passenv: &[OsString],
     setenv: &[(OsString, OsString)],
     own: impl Fn(&OsStr) -> Option<OsString>,
-) -> Variables {
+) -> Environment {
     let of_own = passenv
         .iter()
         .filter_map(|name| Some((name.clone(), own(name)?)));
-    of_own.chain(setenv.iter().cloned()).collect()
+    let mut variables = Environment::new();
+    // Not collected: that sorts them first, and a sort is some kilobytes of code.
+    variables.extend(of_own.chain(setenv.iter().cloned()));
+    variables
 }
 
-type Variables = BTreeMap<OsString, OsString>;
-
-fn add_request(variables: &mut Variables, request: &Request<'_>, gateway: &Gateway<'_>) {
+fn add_request(variables: &mut Environment, request: &Request<'_>, gateway: &Gateway<'_>) {
     let mut set = |name: &str, value: &OsStr| variables.insert(name.into(), value.into());
 
     set("GATEWAY_INTERFACE", "CGI/1.1".as_ref());
@@ -190,24 +194,28 @@ fn server_port(request: &Request<'_>, gateway: &Gateway<'_>) -> u16 {
 }
 
 /// The headers as `HTTP_*` (section 4.1.18).
-fn add_headers(variables: &mut Variables, request: &Request<'_>) {
-    let mut headers = BTreeMap::<String, Vec<u8>>::new();
+fn add_headers(variables: &mut Environment, request: &Request<'_>) {
+    let mut headers = Environment::new();
     for (name, value) in request.headers() {
         let Some(name) = header_variable(name) else {
             continue;
         };
         // RFC 6265 section 5.4: cookies are separated by semicolons, of which none may be lost.
-        let separator: &[u8] = if name == "HTTP_COOKIE" { b"; " } else { b", " };
+        let separator = if name == "HTTP_COOKIE" { "; " } else { ", " };
+        let value = value.iter().map(|&byte| match byte {
+            // Line ends divide one variable from the next where somebody prints them, and a
+            // variable cannot have a NUL at all.
+            b'\r' | b'\n' | 0 => b' ',
+            byte => byte,
+        });
+        let value = OsString::from_vec(value.collect());
         headers
-            .entry(name)
-            .and_modify(|joined| joined.extend_from_slice(separator))
-            .or_default()
-            .extend(value.iter().map(|&byte| match byte {
-                // Line ends divide one variable from the next where somebody prints them, and a
-                // variable cannot have a NUL at all.
-                b'\r' | b'\n' | 0 => b' ',
-                byte => byte,
-            }));
+            .entry(name.into())
+            .and_modify(|joined| {
+                joined.push(separator);
+                joined.push(&value);
+            })
+            .or_insert(value);
     }
     // The name of a session is a secret between the client and us.
     const PROTOCOLS: &str = "HTTP_SEC_WEBSOCKET_PROTOCOL";
@@ -217,12 +225,12 @@ fn add_headers(variables: &mut Variables, request: &Request<'_>) {
     {
         let others = request.list("Sec-WebSocket-Protocol");
         let others: Vec<_> = others.filter(|name| !session::is_session(name)).collect();
-        headers.insert(PROTOCOLS.to_owned(), others.join(&b", "[..]));
+        let others = OsString::from_vec(others.join(&b", "[..]));
+        headers.insert(PROTOCOLS.into(), others);
     }
     // The authority of an absolute target stands in the place of Host (RFC 9112 section 3.2.2).
-    headers.insert("HTTP_HOST".to_owned(), request.host.text.into());
-    let headers = headers.into_iter();
-    variables.extend(headers.map(|(name, value)| (name.into(), OsString::from_vec(value))));
+    headers.insert("HTTP_HOST".into(), request.host.text.into());
+    variables.extend(headers);
 }
 
 /// The variable that a header becomes, if it becomes one. `_` is not let pass, for `X_Y` and `X-Y`
@@ -269,7 +277,6 @@ impl UniqueIds {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
@@ -289,10 +296,7 @@ mod tests {
     fn variables(head: &str, gateway: &Gateway<'_>) -> BTreeMap<String, String> {
         let request = Request::parse(head.as_bytes(), 64).unwrap();
         let text = |text: OsString| text.into_string().unwrap();
-        let variables = of(&request, gateway, &[], &[], |_| None);
-        let names: HashSet<_> = variables.iter().map(|(name, _)| name.clone()).collect();
-        assert_eq!(names.len(), variables.len(), "each name once");
-        variables
+        of(&request, gateway, &[], &[], |_| None)
             .into_iter()
             .map(|(name, value)| (text(name), text(value)))
             .collect()

@@ -157,8 +157,7 @@ pub fn candidates(command: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
 
 /// The PATH of a command's environment, along which the command itself is looked for.
 pub fn path_of<'a>(spawn: &'a Spawn<'_>) -> Option<&'a OsStr> {
-    let path = spawn.environment.iter().find(|(name, _)| name == "PATH");
-    path.map(|(_, value)| value.as_os_str())
+    spawn.environment.get(OsStr::new("PATH")).map(AsRef::as_ref)
 }
 
 /// What exec takes, as strings of C.
@@ -416,7 +415,7 @@ mod tests {
         let command: Vec<OsString> = words.iter().map(Into::into).collect();
         let spawn = Spawn {
             command: &command,
-            environment: vec![("PATH".into(), path.into())],
+            environment: [("PATH".into(), path.into())].into(),
             stderr: Stderr::Merge,
         };
         launcher.launch(&spawn, streams)

@@ -355,7 +355,7 @@ mod tests {
 
         fn start(&mut self, words: &[&str], stderr: Stderr) -> Child<Linux> {
             let command: Vec<_> = words.iter().map(Into::into).collect();
-            let environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
+            let environment = [("PATH".into(), "/usr/bin:/bin".into())].into();
             let spawn = Spawn {
                 command: &command,
                 environment,

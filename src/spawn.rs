@@ -251,6 +251,7 @@ mod tests {
     use nix::unistd::{Pid as NixPid, getpid};
 
     use super::*;
+    use crate::environment::Environment;
 
     fn limits() -> DescriptorLimit {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -520,7 +521,7 @@ mod tests {
         let command = [OsString::from("x")];
         let spawn = Spawn {
             command: &command,
-            environment: Vec::new(),
+            environment: Environment::new(),
             stderr: Stderr::Merge,
         };
         for errno in [

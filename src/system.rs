@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use crate::config::Stderr;
+use crate::environment::Environment;
 use crate::http::routes::Entry;
 use crate::ladder::Signal;
 use crate::source::{ClientId, ProcessId};
@@ -110,7 +111,7 @@ pub struct Spawn<'a> {
     /// The program's name or path, and its arguments.
     pub command: &'a [OsString],
     /// Its whole environment.
-    pub environment: Vec<(OsString, OsString)>,
+    pub environment: Environment,
     /// Where its stderr goes.
     pub stderr: Stderr,
 }

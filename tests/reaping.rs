@@ -24,7 +24,7 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
 
     let mut try_start = |words: &[&str]| {
         let command: Vec<_> = words.iter().map(Into::into).collect();
-        let environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
+        let environment = [("PATH".into(), "/usr/bin:/bin".into())].into();
         let spawn = Spawn {
             command: &command,
             environment,

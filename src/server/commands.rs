@@ -8,7 +8,7 @@ use super::Server;
 use super::answer::Behind;
 use crate::channel::{Channel, Session};
 use crate::config::{Config, Mode};
-use crate::environment::{self, Gateway};
+use crate::environment::{self, Environment, Gateway};
 use crate::http::head::Request;
 use crate::http::proxy::{Claim, is_trusted};
 use crate::http::refusal::Refusal;
@@ -24,9 +24,6 @@ pub(super) struct Command {
     name: Rc<str>,
     pub(super) words: Rc<[OsString]>,
 }
-
-/// The environment of a command.
-type Environment = Vec<(OsString, OsString)>;
 
 impl<S: System> Server<S> {
     /// The command of a service, if it is one.
