@@ -41,7 +41,7 @@ impl Json {
     ///
     /// # Errors
     /// A record is too long.
-    pub fn push(&mut self, input: &[u8], sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    pub fn push(&mut self, input: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         self.records.push(input, &mut tagging(self.stream, sink))
     }
 
@@ -49,12 +49,12 @@ impl Json {
     ///
     /// # Errors
     /// It is too long.
-    pub fn finish(&mut self, sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         self.records.finish(&mut tagging(self.stream, sink))
     }
 
     /// Hands out the beginning of a record as a message of its own.
-    pub fn flush(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+    pub fn flush(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
         self.records.flush(&mut tagging(self.stream, sink));
     }
 
@@ -65,7 +65,7 @@ impl Json {
 }
 
 /// Makes a whole message of each piece that it is handed, and hands that on to `sink`.
-fn tagging(stream: Stream, sink: &mut impl FnMut(Piece<'_>)) -> impl FnMut(Piece<'_>) {
+fn tagging(stream: Stream, sink: &mut dyn FnMut(Piece<'_>)) -> impl FnMut(Piece<'_>) {
     let mut message = Vec::new();
     move |piece| {
         message.clear();

@@ -74,11 +74,7 @@ impl Length {
     ///
     /// # Errors
     /// A byte stands where a kind is due and is none, or text is not UTF-8.
-    pub fn push(
-        &mut self,
-        mut input: &[u8],
-        sink: &mut impl FnMut(Piece<'_>),
-    ) -> Result<(), Fault> {
+    pub fn push(&mut self, mut input: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         while !input.is_empty() {
             let missing = self.unit_len() - self.tail.len();
             let (front, rest) = input.split_at(input.len().min(missing));
@@ -119,7 +115,7 @@ impl Length {
 
     /// Uses what was due: `unit` has exactly [`unit_len`](Self::unit_len) bytes, and the tail is
     /// empty.
-    fn take_unit(&mut self, unit: &[u8], sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    fn take_unit(&mut self, unit: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         match self.due {
             Due::Kind => {
                 self.due = Due::Length(match unit[0] {

@@ -83,11 +83,12 @@ impl Splitter {
         }
     }
 
-    /// Takes what was read and hands the pieces that it completes to `sink`.
+    /// Takes what was read and hands the pieces that it completes to `sink`. That is a `dyn`,
+    /// so that the callers share one copy of all the framings.
     ///
     /// # Errors
     /// The output cannot be made into messages. Nothing that comes later can be either.
-    pub fn push(&mut self, input: &[u8], sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    pub fn push(&mut self, input: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         match self {
             Splitter::Records(records) => records.push(input, sink),
             Splitter::Length(length) => length.push(input, sink),
@@ -105,7 +106,7 @@ impl Splitter {
     ///
     /// # Errors
     /// As [`push`](Self::push), and when the end does not stand between two messages.
-    pub fn finish(&mut self, sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         match self {
             Splitter::Records(records) => records.finish(sink),
             Splitter::Length(length) => length.finish(),
@@ -116,7 +117,7 @@ impl Splitter {
 
     /// A prompt has waited long enough: hands out the beginning of a record as a message of its
     /// own, but for a character that has not ended.
-    pub fn flush(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+    pub fn flush(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
         match self {
             Splitter::Records(records) => records.flush(sink),
             Splitter::Json(json) => json.flush(sink),

@@ -73,11 +73,7 @@ impl Records {
     ///
     /// # Errors
     /// A record is too long. As much of it as would be is never kept.
-    pub fn push(
-        &mut self,
-        mut input: &[u8],
-        sink: &mut impl FnMut(Piece<'_>),
-    ) -> Result<(), Fault> {
+    pub fn push(&mut self, mut input: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         while !input.is_empty() {
             let room = self.held_max() - self.tail.len();
             let window = &input[..input.len().min(room)];
@@ -115,7 +111,7 @@ impl Records {
     ///
     /// # Errors
     /// It is too long.
-    pub fn finish(&mut self, sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         if self.tail.is_empty() && self.sent == 0 {
             return Ok(());
         }
@@ -127,7 +123,7 @@ impl Records {
 
     /// Hands out the beginning of a record as a message of its own. A character that has not ended
     /// waits on.
-    pub fn flush(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+    pub fn flush(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
         let cut = whole_characters(&self.tail);
         if cut > 0 {
             let mut prompt = mem::take(&mut self.tail);
@@ -167,7 +163,7 @@ impl Records {
     }
 
     /// The delimiter came: `record` is what of the record is not out yet.
-    fn end_record(&mut self, record: &[u8], sink: &mut impl FnMut(Piece<'_>)) -> Result<(), Fault> {
+    fn end_record(&mut self, record: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
         let record = self.without_return(record);
         self.check_len(record.len())?;
         self.send_rest(record, sink);
@@ -175,7 +171,7 @@ impl Records {
     }
 
     /// Hands out the rest of a record, in two pieces if it is just too long for one.
-    fn send_rest(&mut self, mut rest: &[u8], sink: &mut impl FnMut(Piece<'_>)) {
+    fn send_rest(&mut self, mut rest: &[u8], sink: &mut dyn FnMut(Piece<'_>)) {
         while rest.len() > self.piece_len_max() {
             let (front, back) = rest.split_at(whole_characters(&rest[..self.piece_len_max()]));
             self.send(front, false, sink);
@@ -185,7 +181,7 @@ impl Records {
     }
 
     /// Hands out as much of the tail as a piece takes.
-    fn send_front(&mut self, sink: &mut impl FnMut(Piece<'_>)) {
+    fn send_front(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
         let mut tail = mem::take(&mut self.tail);
         let cut = whole_characters(&tail[..self.piece_len_max()]);
         self.send(&tail[..cut], false, sink);
@@ -193,7 +189,7 @@ impl Records {
         self.tail = tail;
     }
 
-    fn send(&mut self, bytes: &[u8], last: bool, sink: &mut impl FnMut(Piece<'_>)) {
+    fn send(&mut self, bytes: &[u8], last: bool, sink: &mut dyn FnMut(Piece<'_>)) {
         let first = self.sent == 0;
         self.sent = match last {
             true => 0,
