@@ -119,54 +119,53 @@ fn inherited(
 }
 
 fn add_request(variables: &mut Environment, request: &Request<'_>, gateway: &Gateway<'_>) {
-    let mut set = |name: &str, value: &OsStr| variables.insert(name.into(), value.into());
-
-    set("GATEWAY_INTERFACE", "CGI/1.1".as_ref());
-    set("SERVER_SOFTWARE", SERVER_SOFTWARE.as_ref());
-    // Only HTTP/1.1 can be upgraded (RFC 6455 section 4.1).
-    set("SERVER_PROTOCOL", "HTTP/1.1".as_ref());
-    set("SERVER_NAME", server_name(request, gateway).as_ref());
+    let name = server_name(request, gateway);
     let port = server_port(request, gateway).to_string();
-    set("SERVER_PORT", port.as_ref());
-
-    set("REQUEST_METHOD", request.method.as_ref());
     let uri = match request.query {
         Some(query) => format!("{}?{query}", request.path),
         None => request.path.to_owned(),
     };
-    set("REQUEST_URI", uri.as_ref());
-    set("QUERY_STRING", request.query.unwrap_or("").as_ref());
     let path = percent::decode(request.path);
     let path_info = path
         .strip_prefix(gateway.script_name.as_bytes())
         .unwrap_or(&path);
-    let path_info = OsStr::from_bytes(path_info);
-    set("SCRIPT_NAME", gateway.script_name.as_ref());
-    set("PATH_INFO", path_info);
-    // There is no document root that the path would be relative to.
-    set("PATH_TRANSLATED", path_info);
-
     let remote = gateway.client.ip.to_string();
-    set("REMOTE_ADDR", remote.as_ref());
-    // The address in place of the name, which would have to be asked for (section 4.1.9).
-    set("REMOTE_HOST", remote.as_ref());
     // Empty where a proxy does not say it: its own would be another connection's.
-    let port = gateway.client.port.map(|port| port.to_string());
-    set("REMOTE_PORT", port.unwrap_or_default().as_ref());
-    set("UNIQUE_ID", gateway.unique_id.as_ref());
-    if gateway.https == Some(true) {
-        set("HTTPS", "on".as_ref());
+    let remote_port = gateway.client.port.map(|port| port.to_string());
+    let remote_port = remote_port.unwrap_or_default();
+
+    let values: [(&str, &[u8]); 20] = [
+        ("GATEWAY_INTERFACE", b"CGI/1.1"),
+        ("SERVER_SOFTWARE", SERVER_SOFTWARE.as_bytes()),
+        // Only HTTP/1.1 can be upgraded (RFC 6455 section 4.1).
+        ("SERVER_PROTOCOL", b"HTTP/1.1"),
+        ("SERVER_NAME", name.as_bytes()),
+        ("SERVER_PORT", port.as_bytes()),
+        ("REQUEST_METHOD", request.method.as_bytes()),
+        ("REQUEST_URI", uri.as_bytes()),
+        ("QUERY_STRING", request.query.unwrap_or("").as_bytes()),
+        ("SCRIPT_NAME", gateway.script_name.as_bytes()),
+        ("PATH_INFO", path_info),
+        // There is no document root that the path would be relative to.
+        ("PATH_TRANSLATED", path_info),
+        ("REMOTE_ADDR", remote.as_bytes()),
+        // The address in place of the name, which would have to be asked for (section 4.1.9).
+        ("REMOTE_HOST", remote.as_bytes()),
+        ("REMOTE_PORT", remote_port.as_bytes()),
+        ("UNIQUE_ID", gateway.unique_id.as_bytes()),
+        // There is no body, and nobody was asked who they are. Set all the same, so that none of
+        // them can come from the server's own environment.
+        ("AUTH_TYPE", b""),
+        ("CONTENT_LENGTH", b""),
+        ("CONTENT_TYPE", b""),
+        ("REMOTE_IDENT", b""),
+        ("REMOTE_USER", b""),
+    ];
+    for (name, value) in values {
+        variables.insert(name.into(), OsStr::from_bytes(value).into());
     }
-    // There is no body, and nobody was asked who they are. Set all the same, so that none of them
-    // can come from the server's own environment.
-    for name in [
-        "AUTH_TYPE",
-        "CONTENT_LENGTH",
-        "CONTENT_TYPE",
-        "REMOTE_IDENT",
-        "REMOTE_USER",
-    ] {
-        set(name, "".as_ref());
+    if gateway.https == Some(true) {
+        variables.insert("HTTPS".into(), "on".into());
     }
 }
 
