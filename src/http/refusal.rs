@@ -29,6 +29,7 @@ pub struct Refusal {
 const RETRY_AFTER: Fields = &[("Retry-After", "5")];
 
 impl Refusal {
+    #[cold]
     fn new(status: Status, reason: impl Into<String>) -> Refusal {
         Refusal {
             status,
