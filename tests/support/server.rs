@@ -3,13 +3,14 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 
 use super::{
@@ -81,6 +82,7 @@ impl Launch {
         command.args(&self.args);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        heed_signals(&mut command);
         command
     }
 
@@ -119,6 +121,21 @@ impl Launch {
         server.addresses = server.await_addresses(addresses.max(1));
         server
     }
+}
+
+/// Signals that are ignored where the tests run, as in the background of a script, would be left
+/// alone by the server too.
+#[allow(unsafe_code)]
+fn heed_signals(command: &mut Command) {
+    let heed = || {
+        for which in [Signal::SIGINT, Signal::SIGHUP] {
+            // SAFETY: no handler is installed.
+            unsafe { signal(which, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: signal(2) may be called between fork and exec (signal-safety(7)).
+    unsafe { command.pre_exec(heed) };
 }
 
 /// A running server. When it goes out of scope it is asked to end, and the test fails unless
