@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::assembly::Assembly;
 use crate::channel::Batch;
-use crate::config::{Config, DIRECT_LEN, FRAGMENT_LEN, Framing, READ_BUDGET, SCRATCH_LEN};
+use crate::config::{Config, FRAGMENT_LEN, Framing, LONG_LEN, READ_BUDGET, SCRATCH_LEN};
 use crate::context::Context;
 use crate::farewell::{self, Farewell};
 use crate::framing::{Fault, Piece};
@@ -242,8 +242,8 @@ impl<S: Socket> Client<S> {
                 Ok(0) => self.on_end(cx),
                 Ok(n) => {
                     self.readiness.read_some(n, scratch.len());
-                    budget = budget.saturating_sub(n);
-                    self.on_bytes(&mut scratch[..n], stdin.as_deref_mut(), cx);
+                    let cost = self.on_bytes(&mut scratch[..n], stdin.as_deref_mut(), cx);
+                    budget = budget.saturating_sub(cost);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.readiness.read_blocked();
@@ -308,18 +308,21 @@ impl<S: Socket> Client<S> {
         }
     }
 
+    /// Handles what was read, and says how much of the budget that took.
     fn on_bytes<W: Write>(
         &mut self,
         bytes: &mut [u8],
         stdin: Option<&mut Stdin<W>>,
         cx: &mut Context,
-    ) {
+    ) -> usize {
+        let cost = bytes.len();
         match &mut self.phase {
             Phase::Http(_) => self.on_http(bytes, cx),
-            Phase::Open(_) => self.on_messages(bytes, stdin, cx),
+            Phase::Open(_) => return self.on_messages(bytes, stdin, cx),
             Phase::Closing { .. } => self.on_closing(bytes, cx),
             Phase::Lingering { .. } | Phase::Gone => {}
         }
+        cost
     }
 
     // -- HTTP ------------------------------------------------------------------------------------
@@ -418,13 +421,15 @@ impl<S: Socket> Client<S> {
         self.on_bytes(bytes, stdin, cx);
     }
 
-    /// Bytes of frames: takes the messages out and hands them on.
+    /// Bytes of frames: takes the messages out and hands them on. Says how much of the budget that
+    /// took.
     fn on_messages<W: Write>(
         &mut self,
         mut bytes: &mut [u8],
         mut stdin: Option<&mut Stdin<W>>,
         cx: &mut Context,
-    ) {
+    ) -> usize {
+        let mut cost = bytes.len();
         let Phase::Open(Open {
             ws,
             keepalive,
@@ -435,26 +440,31 @@ impl<S: Socket> Client<S> {
             ..
         }) = &mut self.phase
         else {
-            return;
+            return cost;
         };
         let record = &mut self.record;
         keepalive.heard(cx.now);
         note_first_unsent(&self.outbox, keepalive, cx.now);
-        let out = self.outbox.writer(&mut cx.pool);
+        let mut out = self.outbox.writer(&mut cx.pool);
         let len_max = cx.config.message_len_max as u64;
-        let code = loop {
+        let mut flushed = Flushed::default();
+        let ended = loop {
             match ws.next_event(&mut bytes, out, len_max) {
-                Ok(None) => return,
+                Ok(None) => break Ok(None),
                 Ok(Some(Event::Data { kind, bytes, last })) => {
                     record.received.count(bytes.len(), last);
                     *active_at = cx.now;
+                    // See READ_BUDGET.
+                    if bytes.len() >= LONG_LEN {
+                        cost -= bytes.len() / 4 * 3;
+                    }
                     let framing = cx.config.framing;
                     if let (Some(stdin), Framing::Raw, false) = (&mut stdin, framing, *whole) {
                         stdin.push(framing, kind, bytes, &mut cx.pool);
                         continue;
                     }
-                    // An echo of a long message leaves in fragments, so that it need not be kept;
-                    // what a command gets is whole.
+                    // An echo of a long message leaves in fragments, so that it need not be kept,
+                    // and from where they lie, if it can; what a command gets is whole.
                     let enough = match *sink {
                         Sink::Echo => last || assembly.len() + bytes.len() >= FRAGMENT_LEN,
                         Sink::Process => last,
@@ -466,7 +476,18 @@ impl<S: Socket> Client<S> {
                         (Sink::Echo, _) => {
                             record.sent.count(bytes.len(), last);
                             let first = !ws.is_sending();
-                            ws.send_fragment(kind, first, last, bytes, out);
+                            let is_free = self.readiness.writable() && !flushed.blocked;
+                            if bytes.len() < LONG_LEN || !is_free {
+                                ws.send_fragment(kind, first, last, bytes, out);
+                            } else {
+                                ws.send_header(kind, first, last, bytes.len(), out);
+                                let (outbox, socket) = (&mut self.outbox, &mut self.socket);
+                                match outbox.flush_with(bytes, socket, &mut cx.pool) {
+                                    Ok(more) => flushed.add(more),
+                                    Err(error) => break Err(error),
+                                }
+                                out = self.outbox.writer(&mut cx.pool);
+                            }
                         }
                         (Sink::Process, Some(stdin)) => {
                             stdin.push(framing, kind, bytes, &mut cx.pool);
@@ -478,19 +499,27 @@ impl<S: Socket> Client<S> {
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Close(code))) => {
                     self.peer_closed = true;
-                    break code.unwrap_or(CloseCode::NO_STATUS);
+                    break Ok(Some(code.unwrap_or(CloseCode::NO_STATUS)));
                 }
                 Err(violation) => {
                     ws.fail(violation, out);
                     let peer = &record.peer;
                     cx.log
                         .debug(format_args!("failed peer={peer} violation=\"{violation}\""));
-                    break violation.close_code();
+                    break Ok(Some(violation.close_code()));
                 }
             }
         };
-        record.code = Some(code);
-        self.linger(cx);
+        self.on_flushed(flushed, cx);
+        match ended {
+            Ok(None) => {}
+            Ok(Some(code)) => {
+                self.record.code = Some(code);
+                self.linger(cx);
+            }
+            Err(error) => self.lost(Loss::Failed(error.kind()), cx),
+        }
+        cost
     }
 
     /// Queues a piece of what the command printed, as a fragment of a message. A long one is written
@@ -509,7 +538,7 @@ impl<S: Socket> Client<S> {
         note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
         self.record.sent.count(bytes.len(), last);
         let out = self.outbox.writer(&mut cx.pool);
-        if bytes.len() < DIRECT_LEN || !self.readiness.writable() {
+        if bytes.len() < LONG_LEN || !self.readiness.writable() {
             return open.ws.send_fragment(kind, first, last, bytes, out);
         }
         open.ws.send_header(kind, first, last, bytes.len(), out);

@@ -123,10 +123,7 @@ impl Outbox {
     /// What the sink says, `WouldBlock` and `Interrupted` excepted. The bytes are then lost to
     /// it, but still here.
     pub fn flush(&mut self, sink: &mut impl Write, pool: &mut Pool) -> io::Result<Flushed> {
-        let mut flushed = Flushed {
-            written: 0,
-            blocked: false,
-        };
+        let mut flushed = Flushed::default();
         while let Some(buffer) = &mut self.buffer
             && !buffer.waiting().is_empty()
             && !flushed.blocked
@@ -207,13 +204,21 @@ impl Outbox {
     }
 }
 
-/// What came of an [`Outbox::flush`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What came of an [`Outbox::flush`], or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
     /// Bytes that the sink took.
     pub written: usize,
     /// Whether the sink is full: its next readiness has to be awaited.
     pub blocked: bool,
+}
+
+impl Flushed {
+    /// Counts what came of one more.
+    pub fn add(&mut self, more: Flushed) {
+        self.written += more.written;
+        self.blocked |= more.blocked;
+    }
 }
 
 #[cfg(test)]
