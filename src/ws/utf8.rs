@@ -136,28 +136,36 @@ fn has_flaw(window: &[u8; BEFORE_LEN + BLOCK_LEN]) -> bool {
     if window.iter().fold(0, |all, byte| all | byte) < 0x80 {
         return false;
     }
-    let mut found = false;
+    let mut found = 0;
     for at in 0..BLOCK_LEN {
-        found |= is_flaw(window[at], window[at + 1], window[at + 2], window[at + 3]);
+        found |= flaw(window[at], window[at + 1], window[at + 2], window[at + 3]);
     }
-    found
+    found & TOP_BIT != 0
 }
 
-/// Whether `byte` cannot stand behind the three before it: RFC 3629, section 4, as comparisons.
-/// Every operator is of the kind that looks at both of its sides, so there is no branch.
+const TOP_BIT: u8 = 0x80;
+
+/// Whether `byte` cannot stand behind the three before it (RFC 3629, section 4): the top bit of what
+/// is returned, the others mean nothing. To answer in that bit is what makes this fast: a vector
+/// instruction compares for order in two steps, but subtracts down to zero in one, which leaves the
+/// top bit where there was enough.
 #[inline]
-fn is_flaw(third_last: u8, second_last: u8, last: u8, byte: u8) -> bool {
-    let tail_is_due = (last >= 0xc0) | (second_last >= 0xe0) | (third_last >= 0xf0);
-    let is_tail = byte & 0xc0 == 0x80;
+fn flaw(third_last: u8, second_last: u8, last: u8, byte: u8) -> u8 {
+    let at_least = |byte: u8, least: u8| byte.saturating_sub(least - TOP_BIT);
+    let is = |byte: u8, other: u8| if byte == other { 0xff } else { 0 };
+
+    let tail_is_due =
+        at_least(last, 0xc0) | at_least(second_last, 0xe0) | at_least(third_last, 0xf0);
+    let is_tail = byte & !(byte << 1);
     // Heads of characters that a shorter one encodes, and of those above U+10FFFF.
-    let is_no_head = (byte & 0xfe == 0xc0) | (byte >= 0xf5);
-    // Where the head allows only some tails: else it would be overlong (E0, F0), a surrogate (ED),
-    // or above U+10FFFF (F4).
-    let is_other_tail = ((last == 0xe0) & (byte < 0xa0))
-        | ((last == 0xed) & (byte >= 0xa0))
-        | ((last == 0xf0) & (byte < 0x90))
-        | ((last == 0xf4) & (byte >= 0x90));
-    (tail_is_due != is_tail) | is_no_head | is_other_tail
+    let is_no_head = is(byte & 0xfe, 0xc0) | at_least(byte, 0xf5);
+    // Where the head allows only some tails: else it would be overlong (below A0 behind E0, below 90
+    // behind F0), a surrogate (from A0 behind ED), or above U+10FFFF (from 90 behind F4).
+    let is_other_tail = is(last, 0xe0) & !at_least(byte, 0xa0)
+        | is(last, 0xed) & at_least(byte, 0xa0)
+        | is(last, 0xf0) & !at_least(byte, 0x90)
+        | is(last, 0xf4) & at_least(byte, 0x90);
+    tail_is_due ^ is_tail | is_no_head | is_other_tail
 }
 
 #[cfg(test)]
