@@ -315,14 +315,13 @@ impl<S: Socket> Client<S> {
         stdin: Option<&mut Stdin<W>>,
         cx: &mut Context,
     ) -> usize {
-        let cost = bytes.len();
         match &mut self.phase {
-            Phase::Http(_) => self.on_http(bytes, cx),
             Phase::Open(_) => return self.on_messages(bytes, stdin, cx),
+            Phase::Http(_) => self.on_http(bytes, cx),
             Phase::Closing { .. } => self.on_closing(bytes, cx),
             Phase::Lingering { .. } | Phase::Gone => {}
         }
-        cost
+        bytes.len()
     }
 
     // -- HTTP ------------------------------------------------------------------------------------
@@ -463,8 +462,8 @@ impl<S: Socket> Client<S> {
                         stdin.push(framing, kind, bytes, &mut cx.pool);
                         continue;
                     }
-                    // An echo of a long message leaves in fragments, so that it need not be kept,
-                    // and from where they lie, if it can; what a command gets is whole.
+                    // An echo of a long message leaves in fragments, so that it need not be kept: if
+                    // the socket is free, from where they lie. What a command gets is whole.
                     let enough = match *sink {
                         Sink::Echo => last || assembly.len() + bytes.len() >= FRAGMENT_LEN,
                         Sink::Process => last,
@@ -810,7 +809,7 @@ impl<S: Socket> Client<S> {
 
     /// The deadline, or an earlier one that was since put off, has come.
     pub fn on_deadline(&mut self, cx: &mut Context) {
-        if self.deadline(cx).is_none_or(|at| at > cx.now) {
+        if self.deadline(cx).is_none_or(|at| at > cx.heard) {
             return;
         }
         let unsent = !self.outbox.is_empty();
@@ -825,14 +824,17 @@ impl<S: Socket> Client<S> {
             Phase::Open(open) => {
                 if let Some((_, why)) = open
                     .terms(self.record.opened_at, &cx.config)
-                    .find(|(at, _)| *at <= cx.now)
+                    .find(|(at, _)| *at <= cx.heard)
                 {
                     return self.close(CloseCode::POLICY_VIOLATION, why, cx);
                 }
-                match open
-                    .keepalive
-                    .on_deadline(cx.now, &limits(&cx.config), unsent, acked)
-                {
+                match open.keepalive.on_deadline(
+                    cx.now,
+                    cx.heard,
+                    &limits(&cx.config),
+                    unsent,
+                    acked,
+                ) {
                     Verdict::Wait => {}
                     Verdict::Ping => {
                         note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);

@@ -9,6 +9,9 @@ use crate::outbox::Pool;
 pub struct Context {
     /// The time of the present turn. Nothing but the loop reads the clock.
     pub now: Instant,
+    /// All that had happened by then has been told; never later than `now`. Whether a peer was silent
+    /// for too long is judged as of then ([`crate::event_loop`]).
+    pub heard: Instant,
     /// Every limit and time-out.
     pub config: Config,
     /// The one buffer that sockets and pipes are read into. Nothing stays in it beyond a call.
@@ -24,6 +27,7 @@ impl Context {
     pub fn new(config: Config, log: Log, now: Instant) -> Self {
         Self {
             now,
+            heard: now,
             config,
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
             pool: Pool::new(POOL_BUFFERS_MAX, POOL_BUFFER_LEN_MAX),

@@ -9,11 +9,6 @@ use mio::{Events, Poll, Registry, Token};
 use crate::instant::Instant;
 use crate::readiness::Readiness;
 
-/// How many batches may go before deadlines that have come. epoll hands out a source that it has
-/// just handed out behind all others, so these hold every source there was when the deadlines came,
-/// up to 65,536 in batches of 1,024; and however much comes, deadlines are met.
-const BATCHES_BEFORE_DEADLINES: usize = 64;
-
 /// What the loop drives.
 pub trait Handler {
     /// A new turn begins; `now` is its time throughout.
@@ -22,11 +17,13 @@ pub trait Handler {
     /// A source of the batch is ready.
     fn on_ready(&mut self, token: Token, readiness: Readiness);
 
-    /// Whether a deadline has come, which the end of this turn would act upon.
-    fn is_due(&self) -> bool;
+    /// How many sources there are, at most, that can be ready.
+    fn sources_max(&self) -> usize;
 
-    /// The batch is over. Says how the next one is to be awaited.
-    fn end_turn(&mut self) -> Next;
+    /// The batch is over. All that had happened by `heard`, which is no later than the turn's time,
+    /// has been told: a deadline is acted upon when it is before that. Says how the next batch is to
+    /// be awaited.
+    fn end_turn(&mut self, heard: Instant) -> Next;
 }
 
 /// How a turn ends.
@@ -74,24 +71,17 @@ impl EventLoop {
     /// As `epoll_wait(2)`, EINTR excepted.
     pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
         let mut timeout = Some(Duration::ZERO);
+        let mut now = Instant::EPOCH;
+        let mut hearing = Hearing::new();
         loop {
+            let asked_at = now;
             self.listen(timeout)?;
-            let now = Instant::EPOCH + self.began.elapsed();
+            now = Instant::EPOCH + self.began.elapsed();
             handler.begin_turn(now);
-            self.hand_out(handler);
-            // What happened before a deadline must be heard before the deadline is: a peer that has
-            // spoken is not silent. The batch may be older than `now` by as long as we were
-            // stopped, or waited for a processor, between the two; and it may not have held all.
-            for _ in 0..BATCHES_BEFORE_DEADLINES {
-                if !handler.is_due() {
-                    break;
-                }
-                self.listen(Some(Duration::ZERO))?;
-                if self.hand_out(handler) < self.batch_len {
-                    break;
-                }
-            }
-            timeout = match handler.end_turn() {
+            let is_full = self.hand_out(handler) == self.batch_len;
+            let batches = handler.sources_max() / self.batch_len + 1;
+            let heard = hearing.until(asked_at, is_full, batches);
+            timeout = match handler.end_turn(heard) {
                 Next::Poll => Some(Duration::ZERO),
                 Next::Wait(deadline) => deadline.map(|at| at.saturating_duration_since(now)),
                 Next::Stop => return Ok(()),
@@ -120,84 +110,114 @@ impl EventLoop {
     }
 }
 
+/// Up to when all that happened has been told.
+///
+/// A peer that has spoken before its deadline is not silent, but that it has may be told after it:
+/// the batch is older than the turn's time, by as long as this process was stopped, say, between the
+/// two, and it may not have held all. So deadlines wait for one more batch.
+#[derive(Debug)]
+struct Hearing {
+    until: Instant,
+    /// How many batches in a row were full, and when the first of them was asked for.
+    full: usize,
+    full_from: Instant,
+}
+
+impl Hearing {
+    const fn new() -> Self {
+        Self {
+            until: Instant::EPOCH,
+            full: 0,
+            full_from: Instant::EPOCH,
+        }
+    }
+
+    /// A batch that was asked for at `asked_at` has been handed out. If it is not full, all that had
+    /// happened by then was in it. If it is, the next ones go round all others that are ready
+    /// (epoll_wait(2)), and so many `batches` hold every source there is.
+    fn until(&mut self, asked_at: Instant, is_full: bool, batches: usize) -> Instant {
+        if !is_full {
+            self.full = 0;
+            self.until = asked_at;
+            return self.until;
+        }
+        if self.full == 0 {
+            self.full_from = asked_at;
+        }
+        self.full += 1;
+        if self.full >= batches {
+            self.full = 0;
+            self.until = self.full_from;
+        }
+        self.until
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
 
     use mio::Interest;
-    use mio::unix::pipe::{self, Receiver, Sender};
+    use mio::unix::pipe;
 
     use super::*;
 
-    /// Three pipes, of which the first is readable at once, and what the loop did in order.
+    /// The times of three turns, and up to when what happened had been told at the end of each.
+    #[derive(Default)]
     struct Story {
-        ends: [(Sender, Receiver); 3],
-        is_due: bool,
-        told: Vec<&'static str>,
-    }
-
-    impl Story {
-        /// In batches of one event.
-        fn run(is_due: bool) -> Vec<&'static str> {
-            let mut event_loop = EventLoop::new(1).expect("an epoll instance");
-            let mut ends = [(); 3].map(|()| pipe::new().expect("a pipe"));
-            for (index, (_, receiver)) in ends.iter_mut().enumerate() {
-                let registry = event_loop.registry();
-                let registered = registry.register(receiver, Token(index), Interest::READABLE);
-                registered.expect("registers");
-            }
-            ends[0].0.write_all(b"!").expect("room");
-            let mut story = Story {
-                ends,
-                is_due,
-                told: Vec::new(),
-            };
-            event_loop.run(&mut story).expect("runs");
-            story.told
-        }
+        times: Vec<Instant>,
+        heard: Vec<Instant>,
     }
 
     impl Handler for Story {
-        fn begin_turn(&mut self, _: Instant) {
-            self.told.push("turn");
+        fn begin_turn(&mut self, now: Instant) {
+            self.times.push(now);
         }
 
-        fn on_ready(&mut self, token: Token, _: Readiness) {
-            self.told.push(["first", "second", "third"][token.0]);
-            if token.0 == 0 {
-                // As if they had come while the process was stopped, batch in hand.
-                for (sender, _) in &mut self.ends[1..] {
-                    sender.write_all(b"!").expect("room");
-                }
-            }
+        fn on_ready(&mut self, _: Token, _: Readiness) {}
+
+        fn sources_max(&self) -> usize {
+            1
         }
 
-        fn is_due(&self) -> bool {
-            self.is_due
-        }
-
-        fn end_turn(&mut self) -> Next {
-            self.told.push("end");
-            match self.told.contains(&"third") {
-                true => Next::Stop,
-                false => Next::Wait(None),
+        fn end_turn(&mut self, heard: Instant) -> Next {
+            self.heard.push(heard);
+            match self.heard.len() {
+                3 => Next::Stop,
+                _ => Next::Wait(Some(heard + Duration::from_millis(2))),
             }
         }
     }
 
     #[test]
-    fn what_happened_before_a_deadline_is_heard_before_it() {
-        assert_eq!(
-            Story::run(true),
-            ["turn", "first", "second", "third", "end"]
-        );
+    fn what_happens_before_the_clock_is_read_may_be_told_a_turn_later() {
+        let mut event_loop = EventLoop::new(2).expect("an epoll instance");
+        let mut peer = pipe::new().expect("a pipe");
+        let registry = event_loop.registry();
+        let registered = registry.register(&mut peer.1, Token(0), Interest::READABLE);
+        registered.expect("registers");
+        peer.0.write_all(b"!").expect("room");
+        let mut story = Story::default();
+        event_loop.run(&mut story).expect("runs");
+        let before = [Instant::EPOCH, story.times[0], story.times[1]];
+        assert_eq!(story.heard, before);
+        assert!(story.times[2] > story.times[0]);
     }
 
     #[test]
-    fn without_a_deadline_a_turn_has_one_batch() {
-        let told = [
-            "turn", "first", "end", "turn", "second", "end", "turn", "third", "end",
-        ];
-        assert_eq!(Story::run(false), told);
+    fn deadlines_wait_for_full_batches_as_long_as_these_go_round_and_no_longer() {
+        let at = |second| Instant::EPOCH + Duration::from_secs(second);
+        let mut hearing = Hearing::new();
+        assert_eq!(hearing.until(at(1), false, 3), at(1));
+        // Three batches hold every source; what came meanwhile is in the next three.
+        for round in [2, 5, 8] {
+            assert!(hearing.until(at(round), true, 3) < at(round));
+            assert!(hearing.until(at(round + 1), true, 3) < at(round));
+            assert_eq!(hearing.until(at(round + 2), true, 3), at(round));
+        }
+        assert_eq!(hearing.until(at(11), true, 3), at(8));
+        // A batch with room to spare held all that was left.
+        assert_eq!(hearing.until(at(12), false, 3), at(12));
+        assert_eq!(hearing.until(at(13), true, 3), at(12), "counted anew");
     }
 }

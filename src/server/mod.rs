@@ -193,15 +193,19 @@ impl<S: System> Handler for Server<S> {
         self.visit_hot();
     }
 
-    fn is_due(&self) -> bool {
-        self.deadlines.next().is_some_and(|at| at <= self.cx.now)
+    fn sources_max(&self) -> usize {
+        let listeners = self.cx.config.addresses.len();
+        let signals = 1;
+        // A process has three pipes.
+        listeners + signals + self.clients.len() + 3 * self.processes.len()
     }
 
-    fn end_turn(&mut self) -> Next {
+    fn end_turn(&mut self, heard: Instant) -> Next {
+        self.cx.heard = heard;
         // Whoever wants to be called again at once is called in the next turn: no deadline, and be
         // it a mistake, holds the loop.
         for _ in 0..self.deadlines.len() {
-            let Some(owner) = self.deadlines.pop_due(self.cx.now) else {
+            let Some(owner) = self.deadlines.pop_due(heard) else {
                 break;
             };
             self.on_deadline(owner);

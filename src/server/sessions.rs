@@ -116,7 +116,7 @@ impl<S: System> Server<S> {
             return;
         };
         let deadline = channel.session.as_ref().and_then(Session::deadline);
-        if !process.is_wanted() || deadline.is_none_or(|at| at > self.cx.now) {
+        if !process.is_wanted() || deadline.is_none_or(|at| at > self.cx.heard) {
             return;
         }
         for &member in &channel.members {

@@ -154,13 +154,15 @@ impl Keepalive {
         write.into_iter().chain(hear).min()
     }
 
-    /// What is to be done `now`. A [`Verdict::Ping`] is taken for sent.
+    /// What is to be done `now`, when all that had happened by `told` is known. A [`Verdict::Ping`] is
+    /// taken for sent.
     ///
     /// `acked` is how many bytes the peer's TCP has acknowledged since the connection began: those
     /// that were written, less those that the kernel still holds. It must not fall.
     pub fn on_deadline(
         &mut self,
         now: Instant,
+        told: Instant,
         limits: &Limits,
         unsent: bool,
         acked: u64,
@@ -170,7 +172,7 @@ impl Keepalive {
         if unsent && news {
             self.wrote = now;
         }
-        if unsent && now >= after(self.wrote, limits.write_timeout) {
+        if unsent && told >= after(self.wrote, limits.write_timeout) {
             return Verdict::GiveUp(Silence::NotWriting);
         }
         let Hearing::Listening { heard, pinged } = &mut self.hearing else {
@@ -188,7 +190,7 @@ impl Keepalive {
             let asked_after = now.checked_sub(limits.ping_interval);
             *heard = asked_after.unwrap_or(Instant::EPOCH).max(*heard);
         }
-        if now >= after(*heard, limits.pong_timeout) {
+        if told >= after(*heard, limits.pong_timeout) {
             return Verdict::GiveUp(Silence::NotHeard);
         }
         if now >= after(pinged.unwrap_or(*heard), limits.ping_interval) {
@@ -264,9 +266,13 @@ mod tests {
             let mut verdicts = Vec::new();
             while self.deadline() <= end {
                 let second = self.deadline();
-                let verdict =
-                    self.keepalive
-                        .on_deadline(self.at(second), &LIMITS, self.unsent, self.acked);
+                let verdict = self.keepalive.on_deadline(
+                    self.at(second),
+                    self.at(second),
+                    &LIMITS,
+                    self.unsent,
+                    self.acked,
+                );
                 if verdict != Verdict::Wait {
                     verdicts.push((second, verdict));
                 }
@@ -331,12 +337,31 @@ mod tests {
     fn a_call_that_comes_early_changes_nothing() {
         let mut world = World::new();
         for second in 0..25 {
-            let verdict = world
-                .keepalive
-                .on_deadline(world.at(second), &LIMITS, false, 0);
+            let verdict =
+                world
+                    .keepalive
+                    .on_deadline(world.at(second), world.at(second), &LIMITS, false, 0);
             assert_eq!(verdict, Verdict::Wait);
         }
         assert_eq!(world.until(1000), [(25, Ping), (50, Ping), (60, NOT_HEARD)]);
+    }
+
+    /// What a peer did meanwhile may be told later.
+    #[test]
+    fn a_peer_is_judged_as_of_what_was_told() {
+        let mut world = World::new();
+        assert_eq!(world.until(59), [(25, Ping), (50, Ping)]);
+        for (told, verdict) in [(50, Verdict::Wait), (59, Verdict::Wait), (60, NOT_HEARD)] {
+            let (now, told) = (world.at(70), world.at(told));
+            let judged = world.keepalive.on_deadline(now, told, &LIMITS, false, 0);
+            assert_eq!(judged, verdict, "{told:?}");
+        }
+        let mut world = World::new();
+        for (told, verdict) in [(24, Ping), (39, Verdict::Wait), (40, NOT_WRITING)] {
+            let (now, told) = (world.at(45), world.at(told));
+            let judged = world.keepalive.on_deadline(now, told, &LIMITS, true, 0);
+            assert_eq!(judged, verdict, "{told:?}");
+        }
     }
 
     /// A loop that was held up sends one ping for all that were due. A peer that was never asked is
@@ -345,7 +370,8 @@ mod tests {
     fn a_call_that_comes_late_asks_before_it_gives_up() {
         for late in [26, 55, 60, 200, 100_000] {
             let mut world = World::new();
-            let verdict = (world.keepalive).on_deadline(world.at(late), &LIMITS, false, 0);
+            let verdict =
+                (world.keepalive).on_deadline(world.at(late), world.at(late), &LIMITS, false, 0);
             assert_eq!(verdict, Ping);
             let expected = [(late + 25, Ping), (late + 35, NOT_HEARD)];
             assert_eq!(world.until(1_000_000), expected);
@@ -482,9 +508,10 @@ mod tests {
         let year = Duration::from_secs(365 * 24 * 60 * 60);
         let deadline = world.keepalive.deadline(&limits, true);
         assert!(deadline.unwrap() > world.start + 50 * year);
-        let verdict = world
-            .keepalive
-            .on_deadline(world.start + year, &limits, true, 0);
+        let verdict =
+            world
+                .keepalive
+                .on_deadline(world.start + year, world.start + year, &limits, true, 0);
         assert_eq!(verdict, Verdict::Wait);
     }
 

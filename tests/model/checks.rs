@@ -159,8 +159,10 @@ impl Run {
         let world = &mut *self.world.borrow_mut();
         let config = &self.shape.config;
         let (now, kill_after) = (self.now, config.kill_after);
-        // Where much is due at once it takes more than one turn, of no time.
-        let is_overdue = matches!(self.next, Next::Wait(Some(deadline)) if deadline <= now);
+        // Where much is due at once it takes more than one turn, of no time; and a deadline may have to
+        // wait for the next one.
+        let waits = matches!(self.next, Next::Wait(Some(deadline)) if deadline <= now);
+        let is_overdue = waits || self.heard < now;
         for &index in &self.watch.commands {
             let command = &world.commands[index];
             let Some(client) = command.client.filter(|_| command.alive) else {
@@ -181,7 +183,7 @@ impl Run {
                 (_, Some(_)) if is_there && is_over && wire.has_closed() => ends,
                 (_, Some(_)) if is_there && wire.dropped_at.is_none() => Term::Any,
                 (Term::Waits(lost, until), _) if !is_there || lost == number => match until {
-                    until if until <= now => ends,
+                    until if until <= self.heard => ends,
                     _ => command.term,
                 },
                 (_, Some(linger)) if is_there => Term::Waits(number, now + linger),

@@ -26,6 +26,10 @@ pub struct Run {
     pub server: Server<Sim>,
     pub clients: Vec<Client>,
     pub random: Random,
+    /// When the last turn was.
+    turned_at: Instant,
+    /// Up to when the server was told what happened.
+    pub heard: Instant,
     pub now: Instant,
     pub next: Next,
     pub shape: Rc<Shape>,
@@ -62,6 +66,8 @@ impl Run {
             server,
             clients: Vec::new(),
             random,
+            turned_at: Instant::EPOCH,
+            heard: Instant::EPOCH,
             now,
             next: Next::Wait(None),
             shape,
@@ -92,7 +98,13 @@ impl Run {
             self.say(format_args!("  edge {source:?} {readiness:?}"));
             self.server.on_ready(source.into(), readiness);
         }
-        self.next = self.server.end_turn();
+        // What happened since the last turn may be told in the next one only.
+        self.heard = match self.random.one_in(2) {
+            true => self.now,
+            false => self.turned_at,
+        };
+        self.turned_at = self.now;
+        self.next = self.server.end_turn(self.heard);
         self.check_turn();
     }
 
