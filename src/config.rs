@@ -394,10 +394,11 @@ pub const SIZE_MAX: usize = 1024 * 1024 * 1024;
 /// only once it is written to.
 pub const SCRATCH_LEN: usize = 256 * 1024;
 
-/// How many bytes one source may have read in a turn, before the others have theirs. Long chunks of a
-/// client's messages count for a quarter, for they are as much less work. So a message of 1 MiB, the
-/// default of `--max-message`, is read in one turn, its header too: in several, with those of others
-/// between them, it took three quarters more of the processor.
+/// How many bytes one source may have read in a turn, before the others have theirs; the read that
+/// reaches it may go beyond. Long chunks of a client's messages count for a quarter, for they are as
+/// much less work than short ones. So a message of 1 MiB, the default of `--max-message`, is echoed in
+/// one turn, its header too: in several, with those of others between them, it took three quarters
+/// more of the processor.
 pub const READ_BUDGET: usize = 320 * 1024;
 
 /// How many connections one listener may accept in a turn, before the others have theirs.
@@ -450,11 +451,11 @@ pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024 + SCRATCH_LEN + 1024;
 pub const FRAGMENT_LEN: usize = 64 * 1024;
 
 /// From how many bytes on a chunk is long. On its way to a socket that is free it is not copied: a
-/// call more costs less than that.
+/// call more costs less than that. And a client's counts for less of the [`READ_BUDGET`].
 pub const LONG_LEN: usize = 32 * 1024;
 
 /// How much of a command's output is read at once with `--stderr=json`. An empty line of one byte
-/// becomes a message of 31, so that a scratch buffer full of them would queue two megabytes.
+/// becomes a message of 31, so that a scratch buffer full of them would queue eight megabytes.
 pub const JSON_READ_LEN: usize = 4 * 1024;
 
 /// A log line is cut at this many bytes, its newline included. `PIPE_BUF` on Linux: so much is

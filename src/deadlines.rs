@@ -71,7 +71,10 @@ impl<O: Owner> Deadlines<O> {
             at,
             owner: owner.into(),
         };
-        match self.place(owner) {
+        let place = self.place(owner);
+        // Whoever goes away is disarmed, so that its number may be another's.
+        debug_assert!(place.is_none_or(|place| self.heap[place].owner == call.owner));
+        match place {
             Some(place) if self.heap[place] <= call => {}
             Some(place) => self.rise(place, call),
             None => {

@@ -105,10 +105,9 @@ impl<S: System> Server<S> {
             channel.is_some_and(|channel| channel.session.is_some()),
         );
         let lost = service == Service::Lost;
-        let path = path.into();
-        let target = Target { path, service };
-        if *self.last_target != target {
-            self.last_target = Rc::new(target);
+        if *self.last_target.path != *path || self.last_target.service != service {
+            let path = path.into();
+            self.last_target = Rc::new(Target { path, service });
         }
         let record = client.record_mut();
         record.open(Rc::clone(&self.last_target), pid, self.cx.now);
