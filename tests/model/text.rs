@@ -318,8 +318,9 @@ impl Output {
             return Place::Message(first);
         }
         // Prompts and pieces are messages: as many go back as far as that, into the line before it,
-        // or less. What waits for its end is not sent yet.
-        let first = first.saturating_sub(1);
+        // or less; or into the one before that, for less of the line under way may be out than is
+        // counted there. What waits for its end is not sent yet.
+        let first = first.saturating_sub(2);
         let start_of = |message: usize| message.checked_sub(1).map_or(0, |it| self.ends[it]);
         Place::Bytes((start_of(first)..=len).collect())
     }
