@@ -27,15 +27,21 @@ impl Assembly {
         self.len() == 0
     }
 
-    /// Adds a chunk. When it is the `last`, gives all that was added; [`Assembly::clear`] is then
-    /// due before the next chunk. How long a message may be is checked where frames are read.
-    pub fn add<'a>(&'a mut self, chunk: &'a [u8], last: bool, pool: &mut Pool) -> Option<&'a [u8]> {
-        if self.is_empty() && last {
-            return Some(chunk);
-        }
+    /// Adds a chunk that is not the last. How long a message may be is checked where frames are read.
+    pub fn add(&mut self, chunk: &[u8], pool: &mut Pool) {
         let buffer = self.partial.get_or_insert_with(|| pool.take());
         buffer.bytes.extend_from_slice(chunk);
-        last.then_some(&buffer.bytes)
+    }
+
+    /// All that was added, with the last chunk behind it; [`Assembly::clear`] is then due.
+    pub fn with_last<'a>(&'a mut self, chunk: &'a [u8]) -> &'a [u8] {
+        match &mut self.partial {
+            Some(buffer) => {
+                buffer.bytes.extend_from_slice(chunk);
+                &buffer.bytes
+            }
+            None => chunk,
+        }
     }
 
     /// Forgets what was added and returns the buffer.
@@ -54,18 +60,14 @@ mod tests {
     fn a_message_is_whole_or_not_there() {
         let mut pool = Pool::new(1, 100);
         let mut assembly = Assembly::new();
-        assert_eq!(
-            assembly.add(b"at once", true, &mut pool),
-            Some(&b"at once"[..])
-        );
-        assert_eq!(assembly.add(b"in ", false, &mut pool), None);
-        assert_eq!(assembly.add(b"", false, &mut pool), None);
-        assert_eq!(
-            assembly.add(b"pieces", true, &mut pool),
-            Some(&b"in pieces"[..])
-        );
+        assert_eq!(assembly.with_last(b"at once"), b"at once");
+        assert!(assembly.is_empty(), "it is used where it lies");
+        assembly.add(b"in ", &mut pool);
+        assembly.add(b"", &mut pool);
+        assert_eq!(assembly.len(), 3);
+        assert_eq!(assembly.with_last(b"pieces"), b"in pieces");
         assembly.clear(&mut pool);
         assert!(assembly.partial.is_none(), "the buffer went back");
-        assert_eq!(assembly.add(b"", true, &mut pool), Some(&b""[..]));
+        assert_eq!(assembly.with_last(b""), b"");
     }
 }

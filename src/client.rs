@@ -26,6 +26,7 @@ use crate::stdin::Stdin;
 use crate::system::{Exit, Socket};
 use crate::ws::close::CloseCode;
 use crate::ws::connection::{Connection, Event};
+use crate::ws::frame::Kind;
 use crate::ws::keepalive::{Keepalive, Limits, Silence, Verdict};
 
 /// A connection that was accepted, until it is gone.
@@ -429,100 +430,84 @@ impl<S: Socket> Client<S> {
         cx: &mut Context,
     ) -> usize {
         let mut cost = bytes.len();
-        let Phase::Open(Open {
-            ws,
-            keepalive,
-            sink,
-            assembly,
-            active_at,
-            whole,
-            ..
-        }) = &mut self.phase
-        else {
-            return cost;
-        };
-        let record = &mut self.record;
-        keepalive.heard(cx.now);
-        note_first_unsent(&self.outbox, keepalive, cx.now);
-        let mut out = self.outbox.writer(&mut cx.pool);
+        if let Phase::Open(open) = &mut self.phase {
+            open.keepalive.heard(cx.now);
+            note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
+        }
         let len_max = cx.config.message_len_max as u64;
-        let mut flushed = Flushed::default();
-        let ended = loop {
+        while let Phase::Open(Open { ws, .. }) = &mut self.phase {
+            let out = self.outbox.writer(&mut cx.pool);
             match ws.next_event(&mut bytes, out, len_max) {
-                Ok(None) => break Ok(None),
+                Ok(None) => break,
                 Ok(Some(Event::Data { kind, bytes, last })) => {
-                    record.received.count(bytes.len(), last);
-                    *active_at = cx.now;
-                    // See READ_BUDGET.
                     if bytes.len() >= LONG_LEN {
+                        // A quarter is left: see READ_BUDGET.
                         cost -= bytes.len() / 4 * 3;
                     }
-                    let framing = cx.config.framing;
-                    if let (Some(stdin), Framing::Raw, false) = (&mut stdin, framing, *whole) {
-                        stdin.push(framing, kind, bytes, &mut cx.pool);
-                        continue;
-                    }
-                    // An echo of a long message leaves in fragments, so that it need not be kept: if
-                    // the socket is free, from where they lie. What a command gets is whole.
-                    let enough = match *sink {
-                        Sink::Echo => last || assembly.len() + bytes.len() >= FRAGMENT_LEN,
-                        Sink::Process => last,
-                    };
-                    let Some(bytes) = assembly.add(bytes, enough, &mut cx.pool) else {
-                        continue;
-                    };
-                    match (*sink, &mut stdin) {
-                        (Sink::Echo, _) => {
-                            record.sent.count(bytes.len(), last);
-                            let first = !ws.is_sending();
-                            let is_free = self.readiness.writable() && !flushed.blocked;
-                            if bytes.len() < LONG_LEN || !is_free {
-                                ws.send_fragment(kind, first, last, bytes, out);
-                            } else {
-                                ws.send_header(kind, first, last, bytes.len(), out);
-                                let (outbox, socket) = (&mut self.outbox, &mut self.socket);
-                                match outbox.flush_with(bytes, socket, &mut cx.pool) {
-                                    Ok(more) => flushed.add(more),
-                                    Err(error) => break Err(error),
-                                }
-                                out = self.outbox.writer(&mut cx.pool);
-                            }
-                        }
-                        (Sink::Process, Some(stdin)) => {
-                            stdin.push(framing, kind, bytes, &mut cx.pool);
-                        }
-                        (Sink::Process, None) => {}
-                    }
-                    assembly.clear(&mut cx.pool);
+                    self.on_chunk(kind, bytes, last, stdin.as_deref_mut(), cx);
                 }
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Close(code))) => {
                     self.peer_closed = true;
-                    break Ok(Some(code.unwrap_or(CloseCode::NO_STATUS)));
+                    self.record.code = Some(code.unwrap_or(CloseCode::NO_STATUS));
+                    self.linger(cx);
                 }
                 Err(violation) => {
                     ws.fail(violation, out);
-                    let peer = &record.peer;
+                    let peer = &self.record.peer;
                     cx.log
                         .debug(format_args!("failed peer={peer} violation=\"{violation}\""));
-                    break Ok(Some(violation.close_code()));
+                    self.record.code = Some(violation.close_code());
+                    self.linger(cx);
                 }
             }
-        };
-        self.on_flushed(flushed, cx);
-        match ended {
-            Ok(None) => {}
-            Ok(Some(code)) => {
-                self.record.code = Some(code);
-                self.linger(cx);
-            }
-            Err(error) => self.lost(Loss::Failed(error.kind()), cx),
         }
         cost
     }
 
-    /// Queues a piece of what the command printed, as a fragment of a message. A long one is written
-    /// at once, from where it lies.
+    /// A chunk of a message: hands on what has come of the message as soon as that is enough.
+    fn on_chunk<W: Write>(
+        &mut self,
+        kind: Kind,
+        chunk: &[u8],
+        last: bool,
+        stdin: Option<&mut Stdin<W>>,
+        cx: &mut Context,
+    ) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        open.active_at = cx.now;
+        self.record.received.count(chunk.len(), last);
+        let framing = cx.config.framing;
+        let enough = match open.sink {
+            // The echo of a long message leaves in fragments, so that it need not be kept.
+            Sink::Echo => last || open.assembly.len() + chunk.len() >= FRAGMENT_LEN,
+            Sink::Process => last || framing == Framing::Raw && !open.whole,
+        };
+        if !enough {
+            return open.assembly.add(chunk, &mut cx.pool);
+        }
+        let mut assembly = std::mem::take(&mut open.assembly);
+        let bytes = assembly.with_last(chunk);
+        match (open.sink, stdin) {
+            (Sink::Echo, _) => {
+                let piece = Piece {
+                    kind,
+                    bytes,
+                    first: !open.ws.is_sending(),
+                    last,
+                };
+                self.send(piece, cx);
+            }
+            (Sink::Process, Some(stdin)) => stdin.push(framing, kind, bytes, &mut cx.pool),
+            (Sink::Process, None) => {}
+        }
+        assembly.clear(&mut cx.pool);
+    }
+
+    /// Sends a piece of what the command printed, or of an echo, as a fragment of a message: queues
+    /// it, or where it is long and the socket free, writes it at once from where it lies.
     pub fn send(&mut self, piece: Piece<'_>, cx: &mut Context) {
         let Phase::Open(open) = &mut self.phase else {
             return;

@@ -473,8 +473,8 @@ pub const CLIENTS_EXPECTED: u32 = 200;
 /// opened for a moment so that commands can start, and some to spare.
 pub const RESERVED_DESCRIPTORS: u32 = 32;
 
-// A read that fills the scratch buffer must not outrun the budget of its turn, and an escaped
-// peer's text (four bytes for one, at worst) must leave room in its log line.
+// One read must not be more than a turn's budget, and an escaped peer's text (four bytes for one, at
+// worst) must leave room in its log line.
 const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
 const _: () = assert!(JSON_READ_LEN <= SCRATCH_LEN);
 const _: () = assert!(4 * LOG_ESCAPED_LEN_MAX < LOG_LINE_LEN_MAX);
