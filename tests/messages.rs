@@ -71,6 +71,33 @@ fn large_messages_come_back_byte_for_byte_however_fragmented() {
     client.leave();
 }
 
+/// An echo need not be kept until its message has ended: it leaves 64 KiB at a time, or more.
+#[test]
+fn a_long_message_is_echoed_before_it_has_ended() {
+    const LEN: usize = 1 << 20;
+    let server = Server::echo();
+    let mut client = server.open("/");
+    let bytes = Random::new().bytes(LEN);
+    let mut frame = masked(FIN | BINARY, &bytes);
+    let last = frame.split_off(frame.len() - 1);
+    let sender = client.wire.send_in_background(frame);
+    let mut echoed = Vec::new();
+    let mut opcode = BINARY;
+    while echoed.len() + 64 * 1024 < LEN {
+        let fragment = client.frame();
+        assert_eq!((fragment.fin, fragment.opcode), (false, opcode));
+        opcode = CONTINUATION;
+        echoed.extend(fragment.payload);
+    }
+    sender.join().expect("the sender");
+    client.wire.send(&last);
+    let rest = client.frame();
+    assert_eq!((rest.fin, rest.opcode), (true, CONTINUATION));
+    echoed.extend(rest.payload);
+    assert!(echoed == bytes);
+    client.leave();
+}
+
 /// The same through the pipes of a command, whose lines come back as messages of many fragments.
 #[test]
 fn large_messages_come_through_a_command_byte_for_byte() {
