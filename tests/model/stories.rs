@@ -110,6 +110,28 @@ fn a_command_that_devours_its_input_gets_no_more_than_a_share() {
     run.turn_until(|world| world.wires[0].upstream.is_empty());
 }
 
+/// Nor because it takes its own echoes at once, be its messages short or long.
+#[test]
+fn a_client_that_takes_every_echo_gets_no_more_than_a_share() {
+    const LEN: usize = 16 << 20;
+    for message_len in [1000, 200_000] {
+        let mut shape = Shape::plain(Config::default());
+        shape.config.message_len_max = message_len;
+        let mut run = Run::new(shape, Random::from_seed(1));
+        run.connect_to(false, false);
+        run.await_upgrades();
+        run.take_all(2 * LEN);
+        let message = frame(true, 2, &vec![7; message_len]);
+        let mut world = run.world.borrow_mut();
+        world.wires[0].send(&message.repeat(LEN / message_len));
+        world.report(0);
+        drop(world);
+        run.turn_until(|world| world.wires[0].upstream.is_empty());
+        let echoed = run.take_all(0).len();
+        assert!(echoed > LEN / 16 * 15, "{echoed} bytes were echoed");
+    }
+}
+
 /// Nor is a command's output because its client takes in everything at once.
 #[test]
 fn a_command_that_prints_without_end_gets_no_more_than_a_share() {
