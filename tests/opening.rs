@@ -225,6 +225,26 @@ fn the_method_head() {
     wire.expect_eof();
 }
 
+refused! {
+    /// 4.2.1: "any violations of the ABNF grammar" of 4.3, also in what would be ignored.
+    an_upgrade_that_is_no_list_of_protocols: Head::right().and(b"Upgrade: \xff;;") => 400;
+    a_connection_that_is_no_list_of_tokens: Head::right().and(b"Connection: (x)") => 400;
+    an_empty_subprotocol: Head::right().and(b"Sec-WebSocket-Protocol:") => 400;
+    a_subprotocol_of_nothing_but_commas: Head::right().and(b"Sec-WebSocket-Protocol: , ,") => 400;
+    a_subprotocol_with_a_space: Head::right().and(b"Sec-WebSocket-Protocol: chat, a b") => 400;
+    a_subprotocol_with_a_slash: Head::right().and(b"Sec-WebSocket-Protocol: a/b") => 400;
+    a_subprotocol_above_0x7e: Head::right().and(b"Sec-WebSocket-Protocol: \xff") => 400;
+    an_empty_extension: Head::right().and(b"Sec-WebSocket-Extensions:") => 400;
+    an_extension_without_a_name: Head::right().and(b"Sec-WebSocket-Extensions: ;a=1") => 400;
+    an_extension_whose_parameter_has_no_value: Head::right().and(b"Sec-WebSocket-Extensions: x; a=") => 400;
+    /// 9.1: in quotes stands what would be a token without them.
+    an_extension_whose_quotes_hide_a_comma: Head::right().and(b"Sec-WebSocket-Extensions: x; a=\"b,c\"") => 400;
+    an_extension_whose_quotes_do_not_end: Head::right().and(b"Sec-WebSocket-Extensions: x; a=\"b") => 400;
+    /// 4.1 (10): sub-protocols "MUST all be unique strings".
+    a_subprotocol_twice: Head::right().and(b"Sec-WebSocket-Protocol: chat, x, chat") => 400;
+    a_subprotocol_in_two_fields: Head::right().and(b"Sec-WebSocket-Protocol: chat").and(b"Sec-WebSocket-Protocol: chat") => 400;
+}
+
 /// 4.2.2 (4): a version that is not understood gets 426 and the version that is.
 #[test]
 fn other_versions_are_told_of_13() {
@@ -431,7 +451,10 @@ accepted! {
     a_percent_that_encodes_nothing: Head::with_line(b"GET /%zz%2 HTTP/1.1");
     a_target_of_every_allowed_byte: Head::with_line(b"GET /!$%&'()*+,-./09:;=?@AZ[]^_`az{|}~\"<>\\ HTTP/1.1");
     an_unknown_extension: Head::right().and(b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits");
+    an_extension_with_a_value_in_quotes: Head::right().and(b"Sec-WebSocket-Extensions: x ; a = \"\\b\" , y");
     an_unknown_subprotocol: Head::right().and(b"Sec-WebSocket-Protocol: chat");
+    subprotocols_that_differ_in_case: Head::right().and(b"Sec-WebSocket-Protocol: chat, CHAT");
+    an_upgrade_with_a_version: Head::right().instead(b"Upgrade: HTTP/2.0, websocket");
     the_same_origin: Head::right().and(b"Origin: http://localhost");
     sixty_four_fields: (0..59).fold(Head::right(), |head, _| head.and(b"X: y"));
     a_head_of_8_kib: {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::head::{Request, Version};
+use super::head::{Request, Version, is_token};
 use super::refusal::{Refusal, quote};
 
 /// What the server proves with that it has understood the handshake: the value of
@@ -66,6 +66,7 @@ pub fn check(request: &Request) -> Result<AcceptKey, Refusal> {
     if request.has_body {
         return bad("Content-Length or Transfer-Encoding: an opening handshake has no body");
     }
+    check_lists(request)?;
     let key = match request.sole_header("Sec-WebSocket-Key")? {
         Some(key) if is_key(key) => AcceptKey::answering(key),
         Some(key) => {
@@ -81,6 +82,78 @@ pub fn check(request: &Request) -> Result<AcceptKey, Refusal> {
         Some(version) => Err(Refusal::version_wrong(version)),
         None => Err(Refusal::version_missing()),
     }
+}
+
+/// The fields that are lists, and of what (RFC 9110 sections 7.8 and 7.6.1, RFC 6455 section 4.3).
+const LISTS: [(&str, &str, IsMember); 4] = [
+    ("Upgrade", "protocols", is_protocol),
+    ("Connection", "tokens", is_token),
+    ("Sec-WebSocket-Protocol", "tokens", is_token),
+    ("Sec-WebSocket-Extensions", "extensions", is_extension),
+];
+
+type IsMember = fn(&[u8]) -> bool;
+
+/// A handshake that breaks the grammar anywhere must be refused (RFC 6455 section 4.2.1), also where
+/// nobody here asks what the field says. What it does say is not told again: it may be a secret.
+fn check_lists(request: &Request) -> Result<(), Refusal> {
+    for (name, members, is_member) in LISTS {
+        let is_empty = request.list(name).next().is_none();
+        if request.header(name).is_some() && (is_empty || !request.list(name).all(is_member)) {
+            let reason = format!("{name} is not a list of {members}");
+            return Err(Refusal::bad_handshake(reason));
+        }
+    }
+    // Section 4.1, item 10 of the request's requirements.
+    let mut subprotocols: Vec<&[u8]> = request.list("Sec-WebSocket-Protocol").collect();
+    subprotocols.sort_unstable();
+    if subprotocols.windows(2).any(|pair| pair[0] == pair[1]) {
+        let reason = "Sec-WebSocket-Protocol names a sub-protocol twice";
+        return Err(Refusal::bad_handshake(reason));
+    }
+    Ok(())
+}
+
+/// `websocket`, or with a version, as `HTTP/2.0`.
+fn is_protocol(member: &[u8]) -> bool {
+    member.splitn(2, |&byte| byte == b'/').all(is_token)
+}
+
+/// A name and its parameters: `x; a; b=1; c="d"` (RFC 6455 section 9.1).
+fn is_extension(member: &[u8]) -> bool {
+    let mut parts = member.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    parts.next().is_some_and(is_token) && parts.all(is_parameter)
+}
+
+fn is_parameter(part: &[u8]) -> bool {
+    let mut sides = part.splitn(2, |&byte| byte == b'=').map(<[u8]>::trim_ascii);
+    sides.next().is_some_and(is_token)
+        && sides
+            .next()
+            .is_none_or(|value| is_token(value) || is_quoted_token(value))
+}
+
+/// A quoted string is allowed where a token without its quotes would be, and only with the same
+/// characters in it. (So no comma and no semicolon can hide in one.)
+fn is_quoted_token(value: &[u8]) -> bool {
+    let Some(inner) = value
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+    else {
+        return false;
+    };
+    let mut rest = inner;
+    let mut token = Vec::with_capacity(inner.len());
+    while let [byte, behind @ ..] = rest {
+        // A backslash at the very end stays, and is in no token.
+        let (meant, behind) = match (byte, behind) {
+            (b'\\', [escaped, behind @ ..]) => (escaped, behind),
+            plain => plain,
+        };
+        token.push(*meant);
+        rest = behind;
+    }
+    is_token(&token)
 }
 
 /// Whether a key is 16 bytes in base64. Clients on small boards are known to draw 22 characters at
@@ -153,6 +226,7 @@ mod tests {
             ("Firefox", &[UPGRADE, "Connection: keep-alive, Upgrade"]),
             ("in a list", &["Upgrade: h2c, websocket", "Connection: upgrade,x"]),
             ("in a second field", &["Upgrade: h2c", UPGRADE, "Connection: x", CONNECTION]),
+            ("with a version", &["Upgrade: HTTP/2.0, websocket", CONNECTION]),
             ("empty body", &[UPGRADE, CONNECTION, "Content-Length: 0"]),
         ];
         for (name, fields) in cases {
@@ -196,6 +270,9 @@ mod tests {
             ("a key without padding", GET, &[UPGRADE, CONNECTION, &unpadded, VERSION], BadRequest, "Sec-WebSocket-Key"),
             ("a key in no base64", GET, &[UPGRADE, CONNECTION, &no_base64, VERSION], BadRequest, "Sec-WebSocket-Key"),
             ("a key in base64url", GET, &[UPGRADE, CONNECTION, &url, VERSION], BadRequest, "Sec-WebSocket-Key"),
+            ("a broken Upgrade", GET, &[UPGRADE, "Upgrade: a b", CONNECTION, KEY, VERSION], BadRequest, "Upgrade"),
+            ("an Upgrade of two versions", GET, &[UPGRADE, "Upgrade: a/1/2", CONNECTION, KEY, VERSION], BadRequest, "Upgrade"),
+            ("a broken Connection", GET, &[UPGRADE, CONNECTION, "Connection: @", KEY, VERSION], BadRequest, "Connection"),
             ("no version", GET, &[UPGRADE, CONNECTION, KEY], BadRequest, "Sec-WebSocket-Version"),
             ("two versions", GET, &[UPGRADE, CONNECTION, KEY, VERSION, VERSION], BadRequest, "Sec-WebSocket-Version"),
             ("version 8", GET, &[UPGRADE, CONNECTION, KEY, "Sec-WebSocket-Version: 8"], UpgradeRequired, "\"8\""),
@@ -208,6 +285,25 @@ mod tests {
             let tells_version = refusal.fields.contains(&("Sec-WebSocket-Version", "13"));
             let asks_version = matches!(*name, "no version" | "version 8" | "a list of versions");
             assert_eq!(tells_version, asks_version, "{name}: {refusal:?}");
+        }
+    }
+
+    #[test]
+    fn an_extension_is_a_token_with_parameters() {
+        #[rustfmt::skip]
+        let good = [
+            "x", "x;a", "x ; a = 1;b=\"2\"", "x;a=\"\\b\\c\"", "permessage-deflate; client_max_window_bits",
+        ];
+        for text in good {
+            assert!(is_extension(text.as_bytes()), "{text}");
+        }
+        #[rustfmt::skip]
+        let bad = [
+            "", ";a", "x;", "x y", "x;;a", "x;a=", "x;=1", "x;a=1=2", "x;a=\"\"", "x;a=\"b", "x;a=b\"",
+            "x;a=\"", "x;a=\"b c\"", "x;a=\"\\\"", "x;a=\"b\\", "x;a=\"b;c\"", "x=1", "x;a=\"b\"c", "\u{e9}",
+        ];
+        for text in bad {
+            assert!(!is_extension(text.as_bytes()), "{text}");
         }
     }
 

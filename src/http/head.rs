@@ -106,7 +106,12 @@ fn no_request(byte: u8) -> Refusal {
     })
 }
 
-/// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
+/// Whether it is a token (RFC 9110 section 5.6.2).
+pub(super) fn is_token(word: &[u8]) -> bool {
+    !word.is_empty() && word.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// Whether a byte may stand in a token.
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -13,7 +13,7 @@ use core::fmt;
 // The address types without the sockets: this layer does no I/O.
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::head::Request;
+use super::head::{Request, is_token};
 
 /// The addresses that begin with the same bits: `10.0.0.0/8`, or a single one, `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,9 +236,7 @@ struct Pairs {
 impl Pairs {
     /// `None`: no name of a parameter, or one for the second time (RFC 7239, section 4).
     fn add(&mut self, name: &str, value: String) -> Option<()> {
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_token(name.as_bytes()) {
             return None;
         }
         self.any = true;

@@ -1,6 +1,8 @@
 //! The request head and the opening handshake: nothing passes that a strict and simple reading of
 //! RFC 9112 and of RFC 6455 section 4.2.1 does not let pass, however the bytes were cut.
 
+use std::collections::{HashSet, VecDeque};
+
 use wspipe::http::handshake;
 use wspipe::http::head::{HeadScan, Request, Version};
 use wspipe::http::refusal::Refusal;
@@ -157,7 +159,8 @@ fn check_handshake(request: &Request<'_>) {
         && keys.len() == 1
         && is_key(keys[0])
         && all("Sec-WebSocket-Version") == [b"13"]
-        && !request.has_body;
+        && !request.has_body
+        && has_good_grammar(request);
     match handshake::check(request) {
         Ok(key) => {
             assert!(good, "a handshake that lacks something is accepted");
@@ -171,6 +174,115 @@ fn check_handshake(request: &Request<'_>) {
             assert!(!good, "a good handshake is refused: {}", refusal.reason);
             check_refusal(&refusal);
         }
+    }
+}
+
+/// Sections 4.1 and 4.3, by recursive descent over each field's values as one.
+fn has_good_grammar(request: &Request<'_>) -> bool {
+    let descent = |name: &str| {
+        let named = |field: &(&str, &[u8])| field.0.eq_ignore_ascii_case(name);
+        let values: Vec<&[u8]> = (request.headers().filter(named).map(|field| field.1)).collect();
+        (!values.is_empty()).then(|| Descent(values.join(&b","[..]).into()))
+    };
+    let list = |name: &str, member: fn(&mut Descent) -> bool| {
+        descent(name).is_none_or(|mut descent| descent.list(member).is_some())
+    };
+    let unique = descent("Sec-WebSocket-Protocol").is_none_or(|mut descent| {
+        let names = descent.list(Descent::token).unwrap_or_default();
+        names.iter().collect::<HashSet<_>>().len() == names.len()
+    });
+    unique
+        && list("Upgrade", Descent::protocol)
+        && list("Connection", Descent::token)
+        && list("Sec-WebSocket-Protocol", Descent::token)
+        && list("Sec-WebSocket-Extensions", Descent::extension)
+}
+
+/// What is left of a text, of which each function takes one part off the front, if it is there.
+struct Descent(VecDeque<u8>);
+
+impl Descent {
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.0.front() == Some(&byte);
+        if found {
+            self.0.pop_front();
+        }
+        found
+    }
+
+    fn space(&mut self) {
+        while self.eat(b' ') || self.eat(b'\t') {}
+    }
+
+    /// `1#member`, as its members' bytes.
+    fn list(&mut self, member: fn(&mut Descent) -> bool) -> Option<Vec<Vec<u8>>> {
+        let mut members = Vec::new();
+        loop {
+            self.space();
+            if self.eat(b',') {
+                continue;
+            }
+            if self.0.is_empty() {
+                return (!members.is_empty()).then_some(members);
+            }
+            let before = self.0.clone();
+            if !member(self) {
+                return None;
+            }
+            let taken = before.len() - self.0.len();
+            members.push(before.into_iter().take(taken).collect());
+            self.space();
+            if !self.0.is_empty() && !self.eat(b',') {
+                return None;
+            }
+        }
+    }
+
+    fn token(&mut self) -> bool {
+        let len = (self.0.iter().take_while(|byte| is_token(&[**byte]))).count();
+        self.0.drain(..len);
+        len > 0
+    }
+
+    fn protocol(&mut self) -> bool {
+        self.token() && (!self.eat(b'/') || self.token())
+    }
+
+    fn extension(&mut self) -> bool {
+        if !self.token() {
+            return false;
+        }
+        self.space();
+        while self.eat(b';') {
+            self.space();
+            if !self.token() {
+                return false;
+            }
+            self.space();
+            if self.eat(b'=') {
+                self.space();
+                if !self.token() && !self.quoted() {
+                    return false;
+                }
+                self.space();
+            }
+        }
+        true
+    }
+
+    fn quoted(&mut self) -> bool {
+        if !self.eat(b'"') {
+            return false;
+        }
+        let mut len = 0;
+        while !self.eat(b'"') {
+            self.eat(b'\\');
+            if !self.0.pop_front().is_some_and(|byte| is_token(&[byte])) {
+                return false;
+            }
+            len += 1;
+        }
+        len > 0
     }
 }
 
