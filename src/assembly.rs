@@ -27,13 +27,14 @@ impl Assembly {
         self.len() == 0
     }
 
-    /// Adds a chunk that is not the last. How long a message may be is checked where frames are read.
+    /// Adds a chunk that others follow. How long a message may be is checked where frames are read.
     pub fn add(&mut self, chunk: &[u8], pool: &mut Pool) {
         let buffer = self.partial.get_or_insert_with(|| pool.take());
         buffer.bytes.extend_from_slice(chunk);
     }
 
-    /// All that was added, with the last chunk behind it; [`Assembly::clear`] is then due.
+    /// All that was added, with the chunk behind it that makes it whole, or long enough to go on its
+    /// way; [`Assembly::clear`] is then due.
     pub fn with_last<'a>(&'a mut self, chunk: &'a [u8]) -> &'a [u8] {
         match &mut self.partial {
             Some(buffer) => {

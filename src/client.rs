@@ -488,6 +488,7 @@ impl<S: Socket> Client<S> {
         if !enough {
             return open.assembly.add(chunk, &mut cx.pool);
         }
+        // Sending may end the phase, and the buffer must go back all the same.
         let mut assembly = std::mem::take(&mut open.assembly);
         let bytes = assembly.with_last(chunk);
         match (open.sink, stdin) {

@@ -204,21 +204,13 @@ impl Outbox {
     }
 }
 
-/// What came of an [`Outbox::flush`], or of several.
+/// What came of an [`Outbox::flush`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
     /// Bytes that the sink took.
     pub written: usize,
     /// Whether the sink is full: its next readiness has to be awaited.
     pub blocked: bool,
-}
-
-impl Flushed {
-    /// Counts what came of one more.
-    pub fn add(&mut self, more: Flushed) {
-        self.written += more.written;
-        self.blocked |= more.blocked;
-    }
 }
 
 #[cfg(test)]
