@@ -184,6 +184,32 @@ fn says_where_it_listens() {
     assert!(server.log_text().contains(&line), "{}", server.log_text());
 }
 
+/// As the kernel has it (proc_pid_net(5)), and not as it is printed.
+#[test]
+fn listens_on_127_0_0_1_alone() {
+    const LISTEN: &str = "0A";
+    let server = Server::start(&["--echo"]);
+    let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", server.pid()))
+        .expect("the server's descriptors")
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .collect();
+    let mut listening = Vec::new();
+    for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
+        // Without IPv6 there is no second one.
+        for line in std::fs::read_to_string(table).unwrap_or_default().lines() {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (local, state, inode) = (fields[1], fields[3], fields[9]);
+            if state == LISTEN && sockets.contains(&format!("socket:[{inode}]")) {
+                listening.push(local.to_owned());
+            }
+        }
+    }
+    let loopback = u32::from_ne_bytes([127, 0, 0, 1]);
+    let port = server.address().port();
+    assert_eq!(listening, [format!("{loopback:08X}:{port:04X}")]);
+}
+
 #[test]
 fn listens_on_several_addresses_at_one_port() {
     let server = Server::start(&["--echo", "--address=127.0.0.1", "--address", "127.0.0.2"]);
