@@ -284,6 +284,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "millions of steps")]
     fn every_character_byte_by_byte() {
         for character in '\0'..=char::MAX {
             let mut bytes = [0; 4];
@@ -324,6 +325,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "millions of steps")]
     fn every_character_within_a_block() {
         for character in '\0'..=char::MAX {
             let mut bytes = [b'x'; 80];
@@ -333,6 +335,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "millions of steps")]
     fn every_three_bytes_within_a_block() {
         for one in 0x80..=0xff {
             for two in 0..=0xff {
