@@ -128,6 +128,7 @@ fn interrupted_calls_are_repeated() {
         Call::Accept,
         Call::Recv,
         Call::Send,
+        Call::Writev,
         Call::Read,
         Call::Write,
         Call::EpollWait,
@@ -147,6 +148,73 @@ fn interrupted_calls_are_repeated() {
         faults.mend(call);
     }
     server.await_no_children();
+}
+
+/// What leaves by writev(2): a long echo, a long line of a command, and whatever goes to many. The
+/// mark is so high that nobody is too slow for what goes to many while it is held up.
+const LONG_WRITERS: [&[&str]; 3] = [
+    &["--echo"],
+    &["cat"],
+    &["--shared", "--high-water=1M", "cat"],
+];
+
+/// 300,000 bytes in which none could be lost, doubled or moved unnoticed.
+fn long_text() -> String {
+    (100_000..150_000).map(|n| n.to_string()).collect()
+}
+
+/// The text comes, in however many messages: a line that goes to many may come in several.
+#[track_caller]
+fn expect_text(client: &mut Client, text: &str) {
+    let mut got = client.text();
+    while got.len() < text.len() {
+        got += &client.text();
+    }
+    assert!(got == text, "{} bytes, not those sent", got.len());
+}
+
+/// A long write that is interrupted, or that would block, loses nothing: the whole of it leaves
+/// later, once, before what comes behind it.
+#[test]
+fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
+    let faults = or_skip!(Faults::new(), NO_COMPILER);
+    let text = long_text();
+    for options in LONG_WRITERS {
+        let server = faults.launch(options).start();
+        let mut clients = vec![server.open("/")];
+        if options.contains(&"--shared") {
+            clients.push(server.open("/"));
+        }
+        for error in [Errno::EINTR, Errno::EAGAIN] {
+            println!("{options:?} {error}");
+            // Each of those who are sent it meets the error at least once.
+            let hits = faults.hits(Call::Writev) + clients.len() as u32;
+            faults.fail(Call::Writev, error, 1);
+            clients[0].send_text(&text);
+            wait_until("the calls have failed", || {
+                faults.hits(Call::Writev) >= hits
+            });
+            if error == Errno::EAGAIN {
+                faults.mend(Call::Writev);
+                // The socket was not really full, so that no edge tells that it has room again; one
+                // that tells of a ping does.
+                for client in &mut clients {
+                    client.send(FIN | PING, b"");
+                }
+            }
+            for client in &mut clients {
+                expect_text(client, &text);
+            }
+            faults.mend(Call::Writev);
+            clients[0].send_text("behind it");
+            for client in &mut clients {
+                assert_eq!(client.text(), "behind it");
+            }
+        }
+        for client in clients {
+            client.leave();
+        }
+    }
 }
 
 /// A command that cannot be started for want of something is a 503 with Retry-After; nothing is
@@ -264,6 +332,81 @@ fn an_error_of_a_socket_ends_its_connection_alone() {
         bystander.leave();
         server.await_no_children();
         server.await_descriptors(before);
+    }
+}
+
+/// What a socket says to a write when its peer is gone, and what a system that lacks memory says.
+const WRITE_ERRORS: [Errno; 4] = [
+    Errno::EPIPE,
+    Errno::ECONNRESET,
+    Errno::ENOBUFS,
+    Errno::ENOMEM,
+];
+
+/// The log says of the client at `peer` that it was lost by `error`.
+#[track_caller]
+fn await_lost_by(server: &Server, peer: SocketAddr, error: Errno) {
+    let peer = format!("peer={peer} ");
+    let lost = format!("lost=\"{}\"", std::io::Error::from(error).kind());
+    server.await_log(&["closed", &peer, &lost]);
+}
+
+/// The same of an error that a long write meets.
+#[test]
+fn an_error_of_a_long_write_ends_its_connection_alone() {
+    let faults = or_skip!(Faults::new(), NO_COMPILER);
+    let text = long_text();
+    for options in [&["--echo"], &["cat"]] {
+        let server = faults.launch(options).start();
+        let before = server.descriptors();
+        for error in WRITE_ERRORS {
+            println!("{options:?} {error}");
+            let mut bystander = server.open("/");
+            let mut client = server.open("/");
+            let peer = client.wire.local_address();
+            faults.fail(Call::Writev, error, 1);
+            // The end may come before all of it is sent.
+            client.wire.try_send(&masked(FIN | TEXT, text.as_bytes()));
+            client.wire.expect_gone();
+            faults.mend(Call::Writev);
+            await_lost_by(&server, peer, error);
+            bystander.send_text(&text);
+            expect_text(&mut bystander, &text);
+            bystander.leave();
+            server.await_no_children();
+            server.await_descriptors(before);
+        }
+    }
+}
+
+/// Of those that a message goes to, one whose socket fails is lost; those before it and behind it
+/// get this message and the next, and the command goes on.
+#[test]
+fn an_error_of_one_socket_keeps_a_message_from_no_other() {
+    for error in WRITE_ERRORS {
+        println!("{error}");
+        let faults = or_skip!(Faults::new(), NO_COMPILER);
+        let server = faults.launch(&["--shared", "cat"]).start();
+        let mut first = server.open("/");
+        let mut second = server.open("/");
+        let mut third = server.open("/");
+        let peer = second.wire.local_address();
+        let command = server.only_child().pid;
+        // A message makes one call for each, in the order in which they came: the second fails.
+        faults.fail(Call::Writev, error, 2);
+        first.send_text("to all");
+        second.wire.expect_gone();
+        assert_eq!(
+            (first.text(), third.text()),
+            ("to all".into(), "to all".into())
+        );
+        faults.mend(Call::Writev);
+        assert_eq!(faults.hits(Call::Writev), 1);
+        await_lost_by(&server, peer, error);
+        third.send_text("to those left");
+        assert_eq!(first.text(), "to those left");
+        assert_eq!(third.text(), "to those left");
+        assert_eq!(server.only_child().pid, command);
     }
 }
 

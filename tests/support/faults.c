@@ -10,11 +10,13 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 /* The same order as in faults.rs. */
-enum call { ACCEPT, CLONE, PIPE, RECV, SEND, READ, WRITE, EPOLL_CTL, EPOLL_WAIT, CLOCK, CALLS };
+enum call { ACCEPT, CLONE, PIPE, RECV, SEND, WRITEV, READ, WRITE, EPOLL_CTL, EPOLL_WAIT, CLOCK,
+            CALLS };
 
 struct fault {
   int error;  /* 0: the call is left alone; for CLOCK: seconds that the wall clock is ahead */
@@ -47,14 +49,16 @@ static int fails(enum call call) {
   return 1;
 }
 
-/* The pipes of commands, and no other descriptor that is read and written. */
-static int is_our_pipe(int fd) {
+static int is(mode_t type, int fd) {
   int saved = errno;
   struct stat status;
-  int is = !fstat(fd, &status) && S_ISFIFO(status.st_mode) && fcntl(fd, F_GETFL) & O_NONBLOCK;
+  int is = !fstat(fd, &status) && (status.st_mode & S_IFMT) == type;
   errno = saved;
   return is;
 }
+
+/* The pipes of commands, and no other descriptor that is read and written. */
+static int is_our_pipe(int fd) { return is(S_IFIFO, fd) && fcntl(fd, F_GETFL) & O_NONBLOCK; }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -71,6 +75,10 @@ ssize_t recv(int fd, void *bytes, size_t len, int flags) {
 }
 ssize_t send(int fd, const void *bytes, size_t len, int flags) {
   return fails(SEND) ? -1 : REAL(send)(fd, bytes, len, flags);
+}
+/* What is long or goes to many, on its way to a socket; whatever else were written so is let pass. */
+ssize_t writev(int fd, const struct iovec *pieces, int count) {
+  return is(S_IFSOCK, fd) && fails(WRITEV) ? -1 : REAL(writev)(fd, pieces, count);
 }
 ssize_t read(int fd, void *bytes, size_t len) {
   return is_our_pipe(fd) && fails(READ) ? -1 : REAL(read)(fd, bytes, len);

@@ -19,6 +19,8 @@ pub enum Call {
     Pipe,
     Recv,
     Send,
+    /// By which a socket is sent what is long or goes to many.
+    Writev,
     /// Of a command's output.
     Read,
     /// Of a command's input.
@@ -29,7 +31,7 @@ pub enum Call {
     Clock,
 }
 
-const CALLS: usize = 10;
+const CALLS: usize = 11;
 
 /// How the calls of one server fail, now.
 pub struct Faults {
