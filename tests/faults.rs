@@ -17,8 +17,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use support::{
-    BINARY, Call, Client, FIN, Faults, Launch, PING, Process, Request, Response, Server, TEXT,
-    Wire, cpu_time, header_claiming, masked, raise_own_descriptor_limit, wait_until,
+    BINARY, Call, Client, FIN, Faults, Launch, PING, PONG, Process, Request, Response, Server,
+    TEXT, Wire, cpu_time, header_claiming, masked, raise_own_descriptor_limit, wait_until,
 };
 
 /// Says of the rest of a test that it was not run, and why.
@@ -32,6 +32,7 @@ macro_rules! or_skip {
 }
 
 const NO_COMPILER: &str = "no C compiler to build the interposer with";
+const NO_NAMESPACES: &str = "network namespaces need root and iproute2";
 
 /// What a system says that lacks something, whatever it was asked for.
 const LACKS: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
@@ -686,58 +687,119 @@ fn can_make_namespaces() -> Option<()> {
     (geteuid().is_root() && has_ip.is_ok() && allowed().expect("the thread")).then_some(())
 }
 
-/// A peer whose network is gone sends no FIN and no reset. It is dropped within the pong time-out,
-/// its command with it, whether the connection was idle or its output was under way.
+/// Two machines and a cable between them: the server's and its peers'.
+struct Cable {
+    here: Namespace,
+    there: Namespace,
+}
+
+impl Cable {
+    fn new() -> Cable {
+        let (here, there) = (Namespace::new(), Namespace::new());
+        here.inside(|| {
+            let peer = there.0.id();
+            ip(&format!(
+                "link add wire0 type veth peer name wire1 netns {peer}"
+            ));
+            ip("addr add 10.231.0.1/24 dev wire0");
+            ip("link set wire0 up");
+        });
+        there.inside(|| {
+            ip("addr add 10.231.0.2/24 dev wire1");
+            ip("link set wire1 up");
+        });
+        Cable { here, there }
+    }
+
+    fn start(&self, args: &[&str]) -> Server {
+        let args = [&["--address=10.231.0.1"], args].concat();
+        self.here.inside(|| Server::start(&args))
+    }
+
+    fn open(&self, server: &Server) -> Client {
+        self.there.inside(|| server.open("/"))
+    }
+
+    /// The peers' end goes down, as when they are switched off. The server's end loses its carrier
+    /// and keeps its address and route, so that what is sent is accepted and goes nowhere.
+    fn cut(&self) {
+        self.there.inside(|| ip("link set wire1 down"));
+    }
+}
+
+/// A peer whose network is gone sends no FIN and no reset. When it was idle, it is dropped once it
+/// was not heard for the pong time-out, its command with it. (The kernel would find it too, but here
+/// only after a minute: at the larger of the pong and the write time-out.)
 #[test]
 fn a_peer_whose_link_goes_down_is_dropped_within_the_pong_timeout() {
-    or_skip!(
-        can_make_namespaces(),
-        "network namespaces need root and iproute2"
-    );
-    let (here, there) = (Namespace::new(), Namespace::new());
-    here.inside(|| {
-        let inner = format!(
-            "link add wire0 type veth peer name wire1 netns {}",
-            there.0.id()
-        );
-        ip(&inner);
-        ip("addr add 10.231.0.1/24 dev wire0");
-        ip("link set wire0 up");
-    });
-    there.inside(|| {
-        ip("addr add 10.231.0.2/24 dev wire1");
-        ip("link set wire1 up");
-    });
-    let server = here.inside(|| {
-        Server::start(&[
-            "--address=10.231.0.1",
-            "--ping-interval=500ms",
-            "--pong-timeout=2s",
-            "--write-timeout=3s",
-            "--",
-            "sh",
-            "-c",
-            "read line; [ $line = idle ] || yes; exec cat",
-        ])
-    });
+    or_skip!(can_make_namespaces(), NO_NAMESPACES);
+    let cable = Cable::new();
+    let server = cable.start(&[
+        "--ping-interval=500ms",
+        "--pong-timeout=2s",
+        "--write-timeout=60s",
+        "cat",
+    ]);
     let before = server.descriptors();
-    let mut clients = there.inside(|| [server.open("/"), server.open("/")]);
-    clients[0].send_text("idle");
-    clients[1].send_text("busy");
-    assert_eq!(clients[1].text(), "y");
-    assert_eq!(server.children().len(), 2);
-    here.inside(|| ip("link set wire0 down"));
-    let down = Instant::now();
-    server.await_no_children();
+    let mut client = cable.open(&server);
+    let peer = format!("peer={} ", client.wire.local_address());
+    let command = server.only_child();
+    let mut heard = Instant::now();
+    // For longer than the time-out: its pongs are what keeps it.
+    for _ in 0..5 {
+        let ping = client.frame();
+        assert_eq!(ping.opcode, PING);
+        heard = Instant::now();
+        client.send(FIN | PONG, &ping.payload);
+    }
+    cable.cut();
+    server.await_log(&[
+        "closed",
+        &peer,
+        "lost=\"nothing was heard for --pong-timeout\"",
+    ]);
+    let waited = heard.elapsed();
+    assert!(waited > Duration::from_millis(1800), "after {waited:?}");
+    assert!(waited < Duration::from_secs(8), "after {waited:?} only");
+    server.await_gone(command);
     server.await_descriptors(before);
-    // The time-out, the ladder behind it (the command of the idle one ends with its stdin), and
-    // what a busy machine adds.
-    assert!(
-        down.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        down.elapsed()
-    );
-    server.await_log(&["closed"]);
+}
+
+/// When its output was under way, it is dropped once it has taken nothing for the write time-out.
+#[test]
+fn a_peer_whose_link_goes_down_amid_its_output_is_dropped_within_the_write_timeout() {
+    or_skip!(can_make_namespaces(), NO_NAMESPACES);
+    let cable = Cable::new();
+    let server = cable.start(&[
+        "--pong-timeout=60s",
+        "--write-timeout=2s",
+        "--binary",
+        "cat",
+        "/dev/zero",
+    ]);
+    let before = server.descriptors();
+    let mut client = cable.open(&server);
+    let peer = format!("peer={} ", client.wire.local_address());
+    let command = server.only_child();
+    // More than all buffers hold: it is its reading that keeps the rest coming.
+    let mut taken = 0;
+    while taken < 16 << 20 {
+        taken += client.binary().len();
+    }
+    let down = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| client.wire.drain(Duration::from_secs(1)));
+        cable.cut();
+    });
+    server.await_log(&[
+        "closed",
+        &peer,
+        "lost=\"nothing was taken for --write-timeout\"",
+    ]);
+    let waited = down.elapsed();
+    assert!(waited < Duration::from_secs(8), "after {waited:?} only");
+    server.await_gone(command);
+    server.await_descriptors(before);
 }
 
 // -- Floods ------------------------------------------------------------------------------------------

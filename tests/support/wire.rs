@@ -136,6 +136,19 @@ impl Wire {
         sent
     }
 
+    /// Takes and drops what comes until nothing has come for so long, or the connection has ended.
+    pub fn drain(&mut self, patience: Duration) {
+        let set = |timeout| self.stream.set_read_timeout(Some(timeout));
+        set(patience).expect("SO_RCVTIMEO");
+        self.taken = self.bytes.len();
+        while self.fill().is_ok_and(|len| len > 0) {
+            self.taken = self.bytes.len();
+        }
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("SO_RCVTIMEO");
+    }
+
     fn set_write_timeout(&self, timeout: Duration) {
         let set = self.stream.set_write_timeout(Some(timeout));
         set.expect("SO_SNDTIMEO");
