@@ -902,8 +902,9 @@ fn slow_heads_are_ended_and_hold_up_no_one() {
     server.await_descriptors(before);
 }
 
-/// Who announces long messages and sends them byte by byte costs what it has sent, and no more; it
-/// is gone within the pong time-out of its last byte.
+/// Who announces long messages and sends them byte by byte costs what it has sent, and no more. Each
+/// byte counts as heard, but a message that was begun does not keep anyone: the pong time-out after
+/// the last of its bytes it is given up.
 #[test]
 fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
     let server = Server::start(&["--echo", "--ping-interval=500ms", "--pong-timeout=2s"]);
@@ -913,8 +914,10 @@ fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
     for client in &mut slow {
         client.wire.send(&header_claiming(FIN | BINARY, 1 << 20));
     }
+    let mut last = Instant::now();
     for _ in 0..5 {
         for client in &mut slow {
+            last = Instant::now();
             client.wire.send(b"x");
         }
         server.open("/").round_trip("served meanwhile");
@@ -923,6 +926,14 @@ fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
     assert!(each < 4096, "{each} bytes for each");
     // No byte comes any more, nor a pong.
     server.await_descriptors(idle);
+    let waited = last.elapsed();
+    assert!(waited > Duration::from_millis(1800), "after {waited:?}");
+    assert!(waited < Duration::from_secs(8), "after {waited:?} only");
+    for client in &slow {
+        let peer = format!("peer={} ", client.wire.local_address());
+        let lost = "lost=\"nothing was heard for --pong-timeout\"";
+        server.await_log(&["closed", &peer, lost]);
+    }
 }
 
 /// Who reads slowly stops its command and is served at its pace; nothing is lost, and little waits.
