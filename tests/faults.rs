@@ -883,22 +883,38 @@ fn a_peer_that_pings_and_never_reads_is_dropped() {
 fn slow_heads_are_ended_and_hold_up_no_one() {
     let server = Server::start(&["--echo", "--head-timeout=1s"]);
     let before = server.descriptors();
-    let head = server.upgrade("/").to_bytes();
+    // A head of 8 KiB would last for minutes at this pace.
+    let mut head = server.upgrade("/").to_bytes();
+    head.truncate(head.len() - 2);
+    head.extend(b"X: ");
+    head.resize(8 << 10, b'y');
     let mut slow: Vec<Wire> = (0..200).map(|_| server.connect()).collect();
     let start = Instant::now();
-    let mut sent = 0;
-    while start.elapsed() < Duration::from_millis(900) && sent < head.len() - 1 {
-        for wire in &mut slow {
-            wire.try_send(&head[sent..=sent]);
+    for byte in head {
+        // Those who were answered were sent a byte in the round before: they were dribbling still.
+        let answered = |wire: &mut Wire| wire.has_come(Duration::ZERO);
+        for mut wire in slow.extract_if(.., answered) {
+            let waited = start.elapsed();
+            Response::read(&mut wire, false).expect_refusal("a slow head", 408);
+            wire.expect_eof();
+            assert!(waited > Duration::from_millis(900), "{waited:?}");
         }
-        sent += 1;
+        let left = slow.len();
+        if left == 0 {
+            break;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "{left} are left after {:?}",
+            start.elapsed()
+        );
+        for wire in &mut slow {
+            wire.send(&[byte]);
+        }
         server.open("/").round_trip("served meanwhile");
+        thread::sleep(Duration::from_millis(20));
     }
-    for wire in &mut slow {
-        Response::read(wire, false).expect_refusal("a slow head", 408);
-        wire.expect_eof();
-    }
-    drop(slow);
+    assert!(slow.is_empty());
     server.await_descriptors(before);
 }
 

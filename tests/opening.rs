@@ -6,7 +6,7 @@
 mod support;
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::{Client, FIN, Response, Server, TEXT, Wire, masked};
 
@@ -521,10 +521,13 @@ fn dribbled_heads_are_refused() {
     }
     Response::read(&mut wire, false).expect_refusal("an endless head", 431);
     let mut wire = server.connect();
-    let head = Head::right().bytes();
-    for byte in &head[..20] {
-        wire.try_send(std::slice::from_ref(byte));
-        thread::sleep(Duration::from_millis(40));
-    }
+    let start = Instant::now();
+    // It would take 20 s, and no pause in it is as long as the time-out: that must come meanwhile.
+    let slow = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'y'; 480]].concat();
+    wire.dribble(&slow, Duration::from_millis(40));
+    let waited = start.elapsed();
     Response::read(&mut wire, false).expect_refusal("a slow head", 408);
+    wire.expect_eof();
+    assert!(waited > Duration::from_millis(450), "{waited:?}");
+    assert!(waited < Duration::from_secs(8), "{waited:?}");
 }

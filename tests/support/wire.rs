@@ -2,9 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::PATIENCE;
 
@@ -84,6 +86,19 @@ impl Wire {
         }
     }
 
+    /// Sends these bytes one by one, each `pause` behind the other, until something comes back: a
+    /// byte or the end. They must not be at their end before.
+    #[track_caller]
+    pub fn dribble(&mut self, bytes: &[u8], pause: Duration) {
+        for byte in bytes {
+            self.send(std::slice::from_ref(byte));
+            if self.has_come(pause) {
+                return;
+            }
+        }
+        panic!("{} bytes were dribbled, and nothing came", bytes.len());
+    }
+
     /// Sends from another thread, so that this one can read meanwhile. What happens to the
     /// bytes is told by what comes back.
     pub fn send_in_background(&self, bytes: Vec<u8>) -> JoinHandle<bool> {
@@ -156,6 +171,13 @@ impl Wire {
 
     fn unread(&self) -> &[u8] {
         &self.bytes[self.taken..]
+    }
+
+    /// Whether something to be read is there, a byte or the end, or comes within `wait`.
+    pub fn has_come(&self, wait: Duration) -> bool {
+        let wait = PollTimeout::try_from(wait).expect("a short time");
+        let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
+        !self.unread().is_empty() || poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
     }
 
     /// One read. The number of bytes; 0 at the end.
