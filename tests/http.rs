@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Response, Server, Wire};
+use support::{PATIENCE, Response, Server, Wire};
 
 /// The response to `bytes`, after which the server ends the connection.
 #[track_caller]
@@ -522,4 +522,45 @@ fn a_client_that_reads_no_responses_is_not_read_further() {
     let grown = server.rss_anon().saturating_sub(before);
     assert!(grown < 2 << 20, "the memory grew by {grown} bytes");
     assert_eq!(server.exchange(&server.get("/healthz")).status, 200);
+}
+
+/// The server's word for a client that it drops because it takes nothing.
+const NOT_TAKING: &str = "nothing was taken for --write-timeout";
+
+#[test]
+fn a_client_that_reads_no_responses_is_dropped() {
+    let server = Server::start(&["--write-timeout=1s", "--log-level=debug"]);
+    let before = server.descriptors();
+    let mut wire = Wire::connect_narrow(server.address());
+    let peer = format!("peer={} ", wire.local_address());
+    let start = Instant::now();
+    // More than the kernel takes: the next request waits for room to answer it.
+    let unit = server.get("/").to_bytes();
+    let batch = unit.repeat((1 << 20) / unit.len());
+    let taken = (0..64).take_while(|_| wire.pour(&batch, PATIENCE) == batch.len());
+    let taken = taken.count();
+    assert!(taken < 64, "{taken} batches were taken unanswered");
+    server.await_log(&["lost", &peer, NOT_TAKING]);
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(900), "{waited:?}");
+    server.await_descriptors(before);
+}
+
+#[test]
+fn a_client_that_leaves_its_last_response_unread_is_dropped() {
+    // All requests are answered at once: nothing is awaited but that the responses leave.
+    let server = Server::start(&[
+        "--write-timeout=1s",
+        "--high-water=64M",
+        "--log-level=debug",
+    ]);
+    let before = server.descriptors();
+    let mut wire = Wire::connect_narrow(server.address());
+    let peer = format!("peer={} ", wire.local_address());
+    let start = Instant::now();
+    wire.send(&server.get("/.wspipe/console.css").to_bytes().repeat(1000));
+    server.await_log(&["lost", &peer, NOT_TAKING]);
+    let waited = start.elapsed();
+    assert!(waited > Duration::from_millis(900), "{waited:?}");
+    server.await_descriptors(before);
 }
