@@ -251,11 +251,64 @@ fn closes_when_asked_to() {
     assert_eq!(response.header("Connection"), Some("close"));
 }
 
+/// RFC 9112 9.6: behind a request with the option "close", a server "MUST NOT process any further
+/// requests received on that connection".
+#[test]
+fn nothing_behind_a_request_to_close_is_answered() {
+    let server = Server::start(&[]);
+    let options = [
+        "Connection: close",
+        "CONNECTION:CLOSE",
+        "connection: Close",
+        "Connection: keep-alive, close",
+        "Connection: close, keep-alive",
+        "Connection: , ,x,\tcLOSE\t ,",
+        "Connection: keep-alive\r\nConnection: close",
+        "Connection: close\r\nConnection: keep-alive",
+    ];
+    let requests = [
+        ("GET /", 200),
+        ("HEAD /", 200),
+        ("GET /healthz", 200),
+        ("GET /nowhere", 404),
+        ("GET /echo", 426),
+        ("POST /", 405),
+        ("GET http://evil.example/", 403),
+    ];
+    for option in options {
+        for (request, status) in requests {
+            let case = format!("{request} with {option}");
+            println!("{case}");
+            let head = format!("{request} HTTP/1.1\r\nHost: localhost\r\n{option}\r\n\r\n");
+            let mut wire = server.connect();
+            wire.send(&[head.as_bytes(), &server.get("/healthz").to_bytes()].concat());
+            let response = Response::read(&mut wire, request.starts_with("HEAD"));
+            assert_eq!(response.status, status, "{case}");
+            let connection = response.header("Connection").expect("Connection");
+            assert!(connection.ends_with("close"), "{case}: {connection}");
+            wire.expect_eof();
+        }
+    }
+}
+
+#[test]
+fn what_is_not_quite_close_does_not_close() {
+    let server = Server::start(&[]);
+    for option in ["keep-alive", "closed", "x-close", "close x", "close;x", ""] {
+        let first = server.get("/nowhere").add("Connection", option);
+        let mut wire = server.connect();
+        wire.send(&[first.to_bytes(), server.get("/healthz").to_bytes()].concat());
+        assert_eq!(Response::read(&mut wire, false).status, 404, "{option}");
+        assert_eq!(Response::read(&mut wire, false).text(), "ok\n", "{option}");
+    }
+}
+
 #[test]
 fn serves_http_1_0_and_closes() {
     let server = Server::start(&[]);
-    let request = server.get("/").version("HTTP/1.0");
-    assert_eq!(last_response(&server, &request.to_bytes()).status, 200);
+    let request = server.get("/").version("HTTP/1.0").to_bytes();
+    assert_eq!(last_response(&server, &request).status, 200);
+    assert_eq!(last_response(&server, &request.repeat(2)).status, 200);
 }
 
 #[test]
