@@ -324,7 +324,14 @@ fn answers_a_client_that_has_ended_its_side() {
 #[test]
 fn a_request_with_a_body_is_answered_and_the_last() {
     let server = Server::start(&[]);
-    for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+    for framing in [
+        "Content-Length: 5",
+        "Content-Length: 005",
+        // What fits neither 64 bits nor 128, and would be nothing if its upper ones were lost.
+        "Content-Length: 18446744073709551616",
+        "Content-Length: 340282366920938463463374607431768211456",
+        "Transfer-Encoding: chunked",
+    ] {
         for (method, expected) in [("GET", 200), ("POST", 405)] {
             let bytes = format!("{method} / HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\nhello");
             let mut wire = server.connect();
