@@ -93,10 +93,16 @@ impl Run {
         };
         let room = rooms[self.random.below(3)];
         let mut wire = Wire::new(client.number, client.has_session, room);
+        wire.dribbles = self.shape.dribbles && self.random.one_in(2);
         if self.random.one_in(8) {
             wire.send(b"GET /healthz HTTP/1.1\r\nHost: localhost:8080\r\n\r\n");
+            wire.mark_head();
         }
         wire.send(client.request().as_bytes());
+        wire.mark_head();
+        if wire.dribbles && self.random.one_in(8) {
+            wire.stalls_at = Some(self.random.below(wire.sent as usize) as u64);
+        }
         self.world.borrow_mut().connect(wire);
     }
 
@@ -110,7 +116,8 @@ impl Run {
         let window = 20_000 * self.shape.scale.min(50);
         let comes_back = client.lost_at.is_some();
         let is_open = client.connection.stays() && !comes_back;
-        if !is_open || wire.dropped_at.is_some() || wire.upstream.len() > window {
+        let waiting = wire.under_way.len() + wire.upstream.len();
+        if !is_open || wire.dropped_at.is_some() || waiting > window {
             return;
         }
         let payload = text(client.number, client.sent, self.shape.scale);
@@ -127,6 +134,22 @@ impl Run {
         wire.send(&bytes);
         wire.mark_message();
         world.report(number);
+    }
+
+    /// Of what a client has sent some arrives.
+    pub fn deliver(&mut self, index: usize, len: usize) {
+        let number = self.clients[index].connection.wire;
+        let mut world = self.world.borrow_mut();
+        let wire = &mut world.wires[number];
+        if wire.dropped_at.is_some() {
+            return;
+        }
+        let before = wire.under_way.len();
+        wire.deliver(len);
+        if wire.under_way.len() < before {
+            world.progress += 1;
+            world.report(number);
+        }
     }
 
     /// A client reads, which makes room for more.
@@ -154,7 +177,7 @@ impl Run {
         }
         let wire = &mut world.wires[number];
         if wire.downstream_end && wire.downstream.is_empty() && !wire.upstream_end {
-            wire.upstream_end = true;
+            wire.end();
             if client.connection.stays() {
                 // Without a Close: the connection is lost.
                 let is_open = client.connection.state != State::Opening;
@@ -203,10 +226,15 @@ impl Run {
             }
             _ => {}
         }
-        wire.upstream_end = matches!(how, Leave::HalfClose | Leave::Shutdown);
+        if matches!(how, Leave::HalfClose | Leave::Shutdown) {
+            wire.end();
+        }
         wire.reset = how == Leave::Reset;
         wire.deaf = how == Leave::Shutdown;
         connection.vanished = matches!(how, Leave::Shutdown | Leave::Silence | Leave::Reset);
+        if connection.vanished {
+            wire.under_way.clear();
+        }
         if client.has_session && !is_end {
             client.lost_at = client.lost_at.or(Some(now));
         }

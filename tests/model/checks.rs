@@ -54,6 +54,7 @@ impl Run {
         self.check_shares();
         self.check_bounds();
         self.check_terms();
+        self.check_heads();
         if self.is_at_rest() && self.next != Next::Stop {
             self.check_rest();
         }
@@ -196,6 +197,22 @@ impl Run {
         }
     }
 
+    /// Whoever does not end its request head in time is told so.
+    fn check_heads(&self) {
+        let mut world = self.world.borrow_mut();
+        for &index in &self.watch.wires {
+            let wire = &mut world.wires[index];
+            let term = wire
+                .head
+                .map(|(_, since)| since + self.shape.config.head_timeout);
+            if term.is_some_and(|term| term <= self.heard) {
+                wire.head_timed_out = true;
+                let is_told = wire.downstream_end || wire.write_was_blocked;
+                assert!(is_told, "the head of wire {index} is still awaited");
+            }
+        }
+    }
+
     /// How long it took until nothing happened any more.
     pub fn check_time(&self, took: Duration) {
         let Config {
@@ -256,7 +273,7 @@ impl Run {
         };
         assert!(queued == 0 || wire.room == 0, "{queued} bytes are not sent");
         // Whoever has not been answered when the server ends is simply left.
-        let is_answered = wire.written > 0 || world.shutting_down;
+        let is_answered = wire.written > 0 || wire.heads_read() == 0 || world.shutting_down;
         assert!(is_answered, "wire {index} is not answered");
         let command = wire.joined.and_then(|joined| joined.command());
         let command = command.map(|index| &world.commands[index]);

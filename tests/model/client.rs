@@ -199,6 +199,7 @@ impl Client {
                 Some("101") => {
                     let named = head.contains("\r\nSec-WebSocket-Protocol: wspipe.session.");
                     assert_eq!(named, self.has_session, "{head}");
+                    assert!(!wire.head_timed_out, "its head came too late");
                     self.open(wire, world);
                 }
                 // What the server lacks, or a limit.
@@ -206,6 +207,10 @@ impl Client {
                     let joined = wire.joined.filter(|_| self.connection.comes_back);
                     let awaited = joined.is_some_and(|joined| self.is_awaited(joined, world));
                     assert!(!awaited, "a client that came back was refused");
+                    self.connection.state = State::Refused;
+                }
+                Some("408") => {
+                    assert!(wire.head_timed_out, "its head came in time");
                     self.connection.state = State::Refused;
                 }
                 _ => panic!("{head}"),

@@ -1,5 +1,5 @@
 //! The whole server in a simulated world: its own dispatch, lives and timers, in virtual time,
-//! over sockets that take any number of bytes, pipes of any size, and commands that print, stall,
+//! over sockets that take and bring any number of bytes, pipes of any size, and commands that print, stall,
 //! exit and ignore signals. Each seed is another schedule; a seed that fails is printed.
 //!
 //! `WSPIPE_MODEL_SEEDS=FIRST..LAST` runs other seeds than the default, on all processors, and

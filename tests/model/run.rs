@@ -132,6 +132,7 @@ impl Run {
     /// Everybody takes what there is for them, and goes on with what they have begun.
     fn everybody_acts(&mut self) {
         for index in 0..self.clients.len() {
+            self.deliver(index, usize::MAX);
             self.receive(index, usize::MAX);
         }
         let mut world = self.world.borrow_mut();

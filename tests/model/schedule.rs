@@ -20,6 +20,8 @@ pub struct Shape {
     /// than one budget of a turn.
     pub scale: usize,
     pub steps: usize,
+    /// What clients send may arrive in pieces.
+    pub dribbles: bool,
     /// Asked to end at this step.
     shutdown_at: Option<usize>,
     pub config: Config,
@@ -81,6 +83,7 @@ impl Shape {
         Shape {
             scale,
             steps,
+            dribbles: !random.one_in(3),
             shutdown_at: random.one_in(4).then(|| random.below(steps)),
             config,
             trace: std::env::var_os("WSPIPE_MODEL_TRACE").is_some(),
@@ -92,6 +95,7 @@ impl Shape {
         Shape {
             scale: 1,
             steps: 0,
+            dribbles: false,
             shutdown_at: None,
             trace: false,
             config: Config {
@@ -153,11 +157,16 @@ impl Run {
                 let index = self.random.below(clients);
                 self.come_back(index);
             }
-            11..40 if clients > 0 => {
+            11..34 if clients > 0 => {
                 let index = self.random.below(clients);
                 self.send(index);
             }
-            40..70 if clients > 0 => {
+            34..42 if clients > 0 => {
+                let index = self.random.below(clients);
+                let len = 1 + self.random.below(600 * self.shape.scale);
+                self.deliver(index, len);
+            }
+            42..70 if clients > 0 => {
                 let (index, len) = (self.random.below(clients), 1 + self.random.below(3000));
                 self.receive(index, len);
             }

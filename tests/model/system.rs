@@ -63,9 +63,7 @@ impl Read for SimSocket {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let n = take(&mut wire.upstream, wire.upstream_end, buffer)?;
-        wire.read_in_turn += n;
-        wire.read += n as u64;
-        wire.end_read |= n == 0;
+        wire.note_read(n, world.now);
         world.progress += 1;
         Ok(n)
     }
@@ -88,6 +86,10 @@ impl Write for SimSocket {
         }
         let written = put(&mut wire.downstream, &mut wire.room, bytes);
         let blocked = written.as_ref().map_or(true, |n| *n < bytes.len());
+        // The answer to the first request: the second is awaited from now on.
+        if let (0, Some((1, since))) = (wire.written, &mut wire.head) {
+            *since = world.now;
+        }
         wire.written += *written.as_ref().unwrap_or(&0) as u64;
         wire.write_was_blocked |= blocked;
         wire.ever_blocked |= blocked;
@@ -132,7 +134,7 @@ impl Drop for SimSocket {
         world.say(format_args!("  client {client} is dropped"));
         let wire = &mut world.wires[self.1];
         wire.dropped_at = Some(world.now);
-        wire.dropped_idle = wire.downstream.is_empty();
+        wire.dropped_idle = wire.downstream.is_empty() && wire.under_way.is_empty();
         wire.downstream_end = true;
         world.progress += 1;
     }

@@ -10,17 +10,27 @@ use wspipe::source::ClientId;
 #[derive(Default)]
 pub struct Wire {
     pub id: Option<ClientId>,
-    /// Client to server: sent and not read.
+    /// Client to server: sent and on its way, then arrived and not read.
+    pub under_way: VecDeque<u8>,
     pub upstream: VecDeque<u8>,
+    /// What is sent arrives in pieces, and nothing behind so many bytes ever does.
+    pub dribbles: bool,
+    pub stalls_at: Option<u64>,
     /// The client has closed its half, and the server has read that.
     pub upstream_end: bool,
     pub end_read: bool,
-    /// How many bytes were sent, and read.
+    /// How many bytes were sent, arrived, and were read.
     pub sent: u64,
+    delivered: u64,
     pub read: u64,
-    /// Where in them each message ended, and the Close.
+    /// Where in them each request head ended, each message, and the Close.
+    pub head_ends: Vec<u64>,
     pub message_ends: Vec<u64>,
     pub close_end: Option<u64>,
+    /// The request head of which a part was read last: its number, and since when its rest has been
+    /// awaited; and whether that ever took too long.
+    pub head: Option<(usize, Instant)>,
+    pub head_timed_out: bool,
     pub reset: bool,
     /// The client is not there any more: what it is sent brings a reset.
     pub deaf: bool,
@@ -36,7 +46,7 @@ pub struct Wire {
     /// when it came has left.
     pub ever_blocked: bool,
     pub caught_up: bool,
-    /// When the server dropped its end, and whether the client had taken everything by then.
+    /// When the server dropped its end, and whether everything had arrived by then, both ways.
     pub dropped_at: Option<Instant>,
     pub dropped_idle: bool,
     /// Bytes that the server has read in this turn.
@@ -85,8 +95,31 @@ impl Wire {
 
     /// The client sends bytes.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.upstream.extend(bytes);
+        self.under_way.extend(bytes);
         self.sent += bytes.len() as u64;
+        if !self.dribbles {
+            self.deliver(usize::MAX);
+        }
+    }
+
+    /// Of what is under way so many bytes arrive, if there are as many.
+    pub fn deliver(&mut self, len: usize) {
+        let left = self.stalls_at.map_or(u64::MAX, |at| at - self.delivered);
+        let n = (len.min(self.under_way.len()) as u64).min(left) as usize;
+        self.upstream.extend(self.under_way.drain(..n));
+        self.delivered += n as u64;
+    }
+
+    /// The client closes its half, behind all that it sent.
+    pub fn end(&mut self) {
+        self.deliver(usize::MAX);
+        self.under_way.clear();
+        self.upstream_end = true;
+    }
+
+    /// What was sent last ends a request head.
+    pub fn mark_head(&mut self) {
+        self.head_ends.push(self.sent);
     }
 
     /// What was sent last ends a message.
@@ -98,6 +131,26 @@ impl Wire {
     pub fn close(&mut self, frame: &[u8]) {
         self.send(frame);
         self.close_end.get_or_insert(self.sent);
+    }
+
+    /// The server has read bytes.
+    pub fn note_read(&mut self, n: usize, now: Instant) {
+        self.read_in_turn += n;
+        self.read += n as u64;
+        self.end_read |= n == 0;
+        let number = self.heads_read();
+        let start = number.checked_sub(1).map_or(0, |it| self.head_ends[it]);
+        let is_begun = number < self.head_ends.len() && self.read > start;
+        let since = match self.head {
+            Some((last, since)) if last == number => since,
+            _ => now,
+        };
+        self.head = is_begun.then_some((number, since));
+    }
+
+    /// How many whole request heads the server has read.
+    pub fn heads_read(&self) -> usize {
+        self.head_ends.partition_point(|end| *end <= self.read)
     }
 
     /// How many whole messages the server has read.
