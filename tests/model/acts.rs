@@ -215,8 +215,12 @@ impl Run {
         match how {
             Leave::Normal => wire.close(&close(NORMAL)),
             Leave::GoingAway => wire.close(&close(GOING_AWAY)),
-            // There is no such frame.
-            Leave::Violation => wire.close(&frame(true, 3, b"")),
+            // There is no such frame, as its first byte tells.
+            Leave::Violation => {
+                let violation = frame(true, 3, b"");
+                wire.close(&violation[..1]);
+                wire.send(&violation[1..]);
+            }
             // Of a session that goes on, it has yet to learn what arrived.
             _ if in_message && client.lost_at.is_none() => {
                 let payload = text(client.number, client.sent, self.shape.scale);

@@ -9,6 +9,7 @@ use wspipe::event_loop::Next;
 
 use crate::client::State;
 use crate::command::{Command, Term};
+use crate::patience::{Patience, Sight};
 use crate::run::Run;
 use crate::text::{REPLAY_LEN_MAX, text_len_max};
 use crate::wire::Wire;
@@ -26,6 +27,8 @@ pub struct Watch {
     /// For each connection, how much waited for it when that first was as much as the high-water
     /// mark, and how much had left by then.
     full: Vec<Option<(usize, u64)>>,
+    /// For each that was accepted, how long it is borne with.
+    patience: Vec<Option<Patience>>,
 }
 
 impl Run {
@@ -35,12 +38,15 @@ impl Run {
         let watch = &mut self.watch;
         watch.wires.extend(watch.wires_seen..world.wires.len());
         watch.full.resize(world.wires.len(), None);
+        watch.patience.resize(world.wires.len(), None);
         watch.wires_seen = world.wires.len();
         for &wire in &watch.wires {
-            world.wires[wire].read_in_turn = 0;
+            let wire = &mut world.wires[wire];
+            (wire.read_in_turn, wire.written_in_turn) = (0, 0);
         }
         for &command in &watch.commands {
-            world.commands[command].read_in_turn = 0;
+            let command = &mut world.commands[command];
+            (command.read_in_turn, command.taken_in_turn) = (0, 0);
         }
     }
 
@@ -55,6 +61,7 @@ impl Run {
         self.check_bounds();
         self.check_terms();
         self.check_heads();
+        self.check_patience();
         if self.is_at_rest() && self.next != Next::Stop {
             self.check_rest();
         }
@@ -211,6 +218,47 @@ impl Run {
                 assert!(is_told, "the head of wire {index} is still awaited");
             }
         }
+    }
+
+    /// Whoever is not there any more, or does not go, is given up in time.
+    fn check_patience(&mut self) {
+        let world = self.world.borrow();
+        for &index in &self.watch.wires {
+            let wire = &world.wires[index];
+            let Some(seen) = self.sight(wire, &world) else {
+                continue;
+            };
+            let patience = &mut self.watch.patience[index];
+            let patience = patience.get_or_insert_with(|| Patience::new(seen));
+            let over = patience.go_on(seen, &self.shape.config);
+            assert!(over.is_none(), "wire {index} outlasts {}", over.unwrap());
+        }
+    }
+
+    /// What is to be seen of a connection, if it is there. Of one that was reset that is seen as soon
+    /// as it is read or written to.
+    fn sight(&self, wire: &Wire, world: &World) -> Option<Sight> {
+        let is_there = wire.dropped_at.is_none() && !wire.reset;
+        let id = wire.id.filter(|_| is_there)?;
+        let queued = self.server.queued_for_client(id)?;
+        let command = wire.joined.and_then(|joined| joined.command());
+        let stdin_len = command.map_or(0, |index| {
+            let command = &world.commands[index];
+            let queued = command.id.and_then(|id| self.server.queued_for_command(id));
+            queued.map_or(0, |queued| queued + command.taken_in_turn)
+        });
+        // There were no more at once than were left over and went in this turn.
+        let fullest = stdin_len.max(queued + wire.written_in_turn);
+        Some(Sight {
+            now: self.now,
+            told: self.heard,
+            stage: wire.stage(),
+            read: wire.read,
+            written: wire.written,
+            acked: wire.written - wire.downstream.len() as u64,
+            queued,
+            may_pause: fullest >= self.shape.config.high_water,
+        })
     }
 
     /// How long it took until nothing happened any more.

@@ -5,7 +5,7 @@ use wspipe::config::{Config, Framing};
 use wspipe::instant::Instant;
 use wspipe::system::Exit;
 
-use crate::text::{Place, text};
+use crate::text::{Place, next_frame, text};
 use crate::wire::{Joined, Wire};
 use crate::world::World;
 
@@ -411,24 +411,4 @@ impl Client {
         let kept = output.is_kept(&place, joined.messages, joined.output_len);
         assert_ne!(kept, Some(true), "what it missed is there");
     }
-}
-
-/// Takes a frame off what has come, if it is whole.
-fn next_frame<'a>(left: &mut &'a [u8]) -> Option<(bool, u8, &'a [u8])> {
-    let bytes = *left;
-    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    let (start, len) = match second {
-        126 => (
-            4,
-            usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
-        ),
-        127 => (
-            10,
-            u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize,
-        ),
-        len => (2, usize::from(len)),
-    };
-    let payload = bytes.get(start..start + len)?;
-    *left = &bytes[start + len..];
-    Some((first & 0x80 != 0, first & 15, payload))
 }

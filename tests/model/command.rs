@@ -62,8 +62,9 @@ pub struct Command {
     pub devours: bool,
     /// It, or somebody who has left its group and holds the pipe, prints faster than anyone reads.
     pub floods: bool,
-    /// Bytes that the server has read of its outputs in this turn.
+    /// Bytes that the server has read of its outputs in this turn, and written to its stdin.
     pub read_in_turn: usize,
+    pub taken_in_turn: usize,
     /// Since when, or until when, the server must have ended it.
     pub term: Term,
 }
@@ -127,6 +128,7 @@ impl Command {
             devours: false,
             floods: false,
             read_in_turn: 0,
+            taken_in_turn: 0,
             term: Term::Any,
         }
     }

@@ -1,6 +1,7 @@
 //! The whole server in a simulated world: its own dispatch, lives and timers, in virtual time,
-//! over sockets that take and bring any number of bytes, pipes of any size, and commands that print, stall,
-//! exit and ignore signals. Each seed is another schedule; a seed that fails is printed.
+//! over sockets that take and bring any number of bytes, pipes of any size, and commands that
+//! print, stall, exit and ignore signals. Each seed is another schedule; a seed that fails is
+//! printed.
 //!
 //! `WSPIPE_MODEL_SEEDS=FIRST..LAST` runs other seeds than the default, on all processors, and
 //! `WSPIPE_MODEL_SECONDS=N` begins no further one after so long. `cargo test --profile proof --test
@@ -11,7 +12,8 @@
 //!   has to come; [`text`]: what those say to each other, and what becomes of it on its way.
 //! - [`schedule`], with [`acts`]: what a seed makes of all that, step by step.
 //! - [`run`]: how a turn of the server goes, and how a run comes to its end.
-//! - [`checks`]: what has to be so after each turn, at rest, and at the end.
+//! - [`checks`]: what has to be so after each turn, at rest, and at the end; [`patience`]: how long
+//!   the server may bear with a connection.
 //! - [`stories`]: single stories, by name.
 
 // Nothing in a test is public; in here it is so to whom it may concern.
@@ -21,6 +23,7 @@ mod acts;
 mod checks;
 mod client;
 mod command;
+mod patience;
 mod random;
 mod run;
 mod schedule;

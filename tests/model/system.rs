@@ -90,7 +90,7 @@ impl Write for SimSocket {
         if let (0, Some((1, since))) = (wire.written, &mut wire.head) {
             *since = world.now;
         }
-        wire.written += *written.as_ref().unwrap_or(&0) as u64;
+        wire.note_written(&bytes[..*written.as_ref().unwrap_or(&0)]);
         wire.write_was_blocked |= blocked;
         wire.ever_blocked |= blocked;
         wire.caught_up |= !blocked && wire.joined.is_some();
@@ -149,10 +149,12 @@ impl Write for SimStdin {
         }
         world.progress += 1;
         if command.devours {
+            command.taken_in_turn += bytes.len();
             return Ok(bytes.len());
         }
         let written = put(&mut command.stdin, &mut command.stdin_room, bytes);
         command.stdin_blocked |= written.as_ref().map_or(true, |n| *n < bytes.len());
+        command.taken_in_turn += written.as_ref().unwrap_or(&0);
         written
     }
 

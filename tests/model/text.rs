@@ -464,3 +464,23 @@ pub fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     write_frame(fin, opcode, payload, &mut frame);
     frame
 }
+
+/// Takes a frame of the server's off what has come, if it is whole.
+pub fn next_frame<'a>(left: &mut &'a [u8]) -> Option<(bool, u8, &'a [u8])> {
+    let bytes = *left;
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    let (start, len) = match second {
+        126 => (
+            4,
+            usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])),
+        ),
+        127 => (
+            10,
+            u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?) as usize,
+        ),
+        len => (2, usize::from(len)),
+    };
+    let payload = bytes.get(start..start + len)?;
+    *left = &bytes[start + len..];
+    Some((first & 0x80 != 0, first & 15, payload))
+}

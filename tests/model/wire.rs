@@ -6,6 +6,9 @@ use wspipe::instant::Instant;
 use wspipe::readiness::Readiness;
 use wspipe::source::ClientId;
 
+use crate::patience::Stage;
+use crate::text::next_frame;
+
 /// One TCP connection, seen from both ends.
 #[derive(Default)]
 pub struct Wire {
@@ -39,6 +42,10 @@ pub struct Wire {
     pub downstream_end: bool,
     pub room: usize,
     pub written: u64,
+    /// Of what was written, the beginning of what is not understood yet; and what that has told.
+    unseen: Vec<u8>,
+    pub opened: bool,
+    pub closed: bool,
     /// How much of it before its request was decided.
     pub written_before: u64,
     pub write_was_blocked: bool,
@@ -49,8 +56,9 @@ pub struct Wire {
     /// When the server dropped its end, and whether everything had arrived by then, both ways.
     pub dropped_at: Option<Instant>,
     pub dropped_idle: bool,
-    /// Bytes that the server has read in this turn.
+    /// Bytes that the server has read in this turn, and written.
     pub read_in_turn: usize,
+    pub written_in_turn: usize,
     /// Whose connection it is, and whether the client has a session that outlives it.
     pub client: usize,
     pub has_session: bool,
@@ -146,6 +154,41 @@ impl Wire {
             _ => now,
         };
         self.head = is_begun.then_some((number, since));
+    }
+
+    /// The server has written bytes: looks whether the handshake is over, or the connection.
+    pub fn note_written(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
+        self.written_in_turn += bytes.len();
+        self.unseen.extend_from_slice(bytes);
+        let mut left = &self.unseen[..];
+        while !self.opened
+            && let Some(end) = left.windows(4).position(|it| it == b"\r\n\r\n")
+        {
+            // The body of a page stands before the next head.
+            let head = left.strip_prefix(b"ok\n").unwrap_or(left);
+            self.opened = head.starts_with(b"HTTP/1.1 101 ");
+            self.closed |= !self.opened && !head.starts_with(b"HTTP/1.1 200 ");
+            left = &left[end + 4..];
+        }
+        while self.opened
+            && let Some((_, opcode, _)) = next_frame(&mut left)
+        {
+            self.closed |= opcode == 8;
+        }
+        let seen = self.unseen.len() - left.len();
+        self.unseen.drain(..seen);
+    }
+
+    /// How far it has come. To whoever was not in time with its request that was said.
+    pub fn stage(&self) -> Stage {
+        let by_server = self.closed || self.downstream_end || self.head_timed_out;
+        let by_client = self.opened && self.has_closed();
+        match usize::from(by_server) + usize::from(by_client) {
+            0 if self.opened => Stage::Open,
+            0 => Stage::Opening,
+            count => Stage::Ending(count),
+        }
     }
 
     /// How many whole request heads the server has read.
