@@ -199,6 +199,15 @@ impl<S: Socket> Client<S> {
         self.outbox.len()
     }
 
+    /// How many bytes are kept of a request, or of a message that has not ended.
+    pub fn unfinished_bytes(&self) -> usize {
+        match &self.phase {
+            Phase::Http(http) => http.bytes.len(),
+            Phase::Open(open) => open.assembly.len(),
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => 0,
+        }
+    }
+
     /// Whether the outbox has room for more of a command's output.
     pub fn has_room(&self, config: &Config) -> bool {
         !self.outbox.is_full(config.high_water)

@@ -298,6 +298,11 @@ impl<S: System> Server<S> {
         self.clients.get(id).map(Client::queued_bytes)
     }
 
+    /// How many bytes are kept of what a client has not sent to its end; `None`: it is gone.
+    pub fn unfinished_of_client(&self, id: ClientId) -> Option<usize> {
+        self.clients.get(id).map(Client::unfinished_bytes)
+    }
+
     /// How many bytes wait to be written to a command; `None`: it is gone.
     pub fn queued_for_command(&self, id: ProcessId) -> Option<usize> {
         self.processes.get(id).map(|process| process.stdin.queued())

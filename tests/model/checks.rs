@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use wspipe::config::{
-    ACCEPTS_PER_TURN, Config, FRAGMENT_LEN, READ_BUDGET, SCRATCH_LEN, SPAWNS_PER_TURN,
+    ACCEPTS_PER_TURN, Config, FRAGMENT_LEN, Framing, READ_BUDGET, SCRATCH_LEN, SPAWNS_PER_TURN,
 };
 use wspipe::event_loop::Next;
 
 use crate::client::State;
 use crate::command::{Command, Term};
-use crate::patience::{Patience, Sight};
+use crate::patience::{Patience, Sight, Stage};
 use crate::run::Run;
 use crate::text::{REPLAY_LEN_MAX, text_len_max};
 use crate::wire::Wire;
@@ -117,6 +117,7 @@ impl Run {
             let wire = &world.wires[index];
             let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
             let Some(queued) = queued else { continue };
+            self.check_unfinished(wire, &world);
             let catch_up = match wire.caught_up || !self.has_channel(wire) {
                 true => 0,
                 // And the head of the 101.
@@ -151,6 +152,28 @@ impl Run {
                 "{queued:?} wait"
             );
         }
+    }
+
+    /// Of what a client has begun to send no more is kept than has come of it, and no more than its
+    /// receiver needs to have at once.
+    fn check_unfinished(&self, wire: &Wire, world: &World) {
+        let config = &self.shape.config;
+        let kept = wire.id.and_then(|id| self.server.unfinished_of_client(id));
+        let command = wire.joined.and_then(|joined| joined.command());
+        let bound = match (wire.stage(), command) {
+            // What came behind the request waits with it.
+            (Stage::Opening, _) => config.head_len_max + 1,
+            // A plain stream of its own takes what comes.
+            (_, Some(index))
+                if config.framing == Framing::Raw && !world.commands[index].has_channel =>
+            {
+                0
+            }
+            (_, Some(_)) => wire.begun().min(config.message_len_max),
+            (_, None) => wire.begun().min(FRAGMENT_LEN),
+        };
+        let kept = kept.unwrap_or(0);
+        assert!(kept <= bound, "{kept} bytes are kept, not {bound}");
     }
 
     /// Whether what a wire is sent at once when it comes may be more than the high-water mark.

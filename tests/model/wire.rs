@@ -201,6 +201,15 @@ impl Wire {
         self.message_ends.partition_point(|end| *end <= self.read) as u64
     }
 
+    /// How many bytes the server has read behind the last whole message, or behind the request.
+    pub fn begun(&self) -> usize {
+        let last = match self.message_ends.get(..self.arrived() as usize) {
+            Some([.., last]) => Some(last),
+            _ => self.head_ends.last(),
+        };
+        last.map_or(0, |end| self.read.saturating_sub(*end)) as usize
+    }
+
     /// Whether the server has been told that the client leaves.
     pub fn is_left(&self) -> bool {
         self.has_closed() || self.end_read || self.dropped_at.is_some()
