@@ -1,5 +1,7 @@
 //! The opening handshake, as the server sees it (RFC 6455 section 4.2).
 
+use std::collections::BinaryHeap;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
@@ -104,12 +106,13 @@ fn check_lists(request: &Request) -> Result<(), Refusal> {
             return Err(Refusal::bad_handshake(reason));
         }
     }
-    // Section 4.1, item 10 of the request's requirements.
-    let mut subprotocols: Vec<&[u8]> = request.list("Sec-WebSocket-Protocol").collect();
-    subprotocols.sort_unstable();
-    if subprotocols.windows(2).any(|pair| pair[0] == pair[1]) {
-        let reason = "Sec-WebSocket-Protocol names a sub-protocol twice";
-        return Err(Refusal::bad_handshake(reason));
+    // Section 4.1, item 10 of the request's requirements. (A heap, since sorting takes 5 kB of code.)
+    let mut names: BinaryHeap<&[u8]> = request.list("Sec-WebSocket-Protocol").collect();
+    while let Some(name) = names.pop() {
+        if names.peek() == Some(&name) {
+            let reason = "Sec-WebSocket-Protocol names a sub-protocol twice";
+            return Err(Refusal::bad_handshake(reason));
+        }
     }
     Ok(())
 }
