@@ -78,6 +78,8 @@ struct Http {
     /// Since when what is awaited now has been awaited: a request, the rest of its head, or that
     /// the peer takes a response.
     since: Instant,
+    /// Bytes that the peer's TCP had acknowledged when its socket was last full.
+    acked: u64,
 }
 
 struct Open {
@@ -366,10 +368,14 @@ impl<S: Socket> Client<S> {
 
     /// The request was answered, and the next may follow: `rest` came behind it.
     pub fn await_request(&mut self, rest: Vec<u8>, cx: &mut Context) {
-        let mut http = Http::new(rest, cx.now);
-        let found = http.find_head(&cx.config);
-        self.phase = Phase::Http(http);
-        if let Err(refusal) = found {
+        let Phase::Http(http) = &mut self.phase else {
+            return;
+        };
+        *http = Http {
+            acked: http.acked,
+            ..Http::new(rest, cx.now)
+        };
+        if let Err(refusal) = http.find_head(&cx.config) {
             self.refuse(&refusal, cx);
         }
     }
@@ -761,7 +767,12 @@ impl<S: Socket> Client<S> {
         }
         self.written += flushed.written as u64;
         match &mut self.phase {
-            Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
+            Phase::Http(http) if http.awaits() != Awaits::Head => {
+                http.since = cx.now;
+                if flushed.blocked {
+                    http.acked = acknowledged(self.written, &self.socket);
+                }
+            }
             Phase::Open(open) => {
                 open.keepalive.wrote(cx.now);
                 if self.outbox.is_empty() {
@@ -808,12 +819,16 @@ impl<S: Socket> Client<S> {
             return;
         }
         let unsent = !self.outbox.is_empty();
-        let unacknowledged = self.socket.unacknowledged() as u64;
-        let acked = self.written.saturating_sub(unacknowledged);
+        let acked = acknowledged(self.written, &self.socket);
         match &mut self.phase {
             Phase::Http(http) => match http.awaits() {
                 Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
                 Awaits::Request if !unsent => self.lost(Loss::Idle, cx),
+                // It takes them slowly.
+                Awaits::Request | Awaits::Room if acked > http.acked => {
+                    http.acked = acked;
+                    http.since = cx.now;
+                }
                 Awaits::Request | Awaits::Room => self.lost(Loss::NotTaking, cx),
             },
             Phase::Open(open) => {
@@ -858,6 +873,7 @@ impl Http {
             scan: HeadScan::default(),
             head_len: None,
             since: now,
+            acked: 0,
         }
     }
 
@@ -909,6 +925,11 @@ enum Awaits {
     Head,
     /// That the peer takes responses, so that its next request can be answered.
     Room,
+}
+
+/// How many of the bytes written the peer's TCP has acknowledged (tcp(7), SIOCOUTQ).
+fn acknowledged(written: u64, socket: &impl Socket) -> u64 {
+    written.saturating_sub(socket.unacknowledged() as u64)
 }
 
 /// The write time-out counts from the first byte that waits.

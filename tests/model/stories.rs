@@ -353,3 +353,32 @@ fn many_orphans_that_end_at_one_moment_have_the_groups_looked_at_once() {
     let world = run.world.borrow();
     assert_eq!((world.exits.len(), world.probed), (0, 1));
 }
+
+/// A client that takes the responses to its requests slowly leaves its socket full for longer than
+/// the write time-out: what its TCP acknowledges keeps it. One that takes nothing is dropped.
+#[test]
+fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
+    for awaits_room in [false, true] {
+        let mut run = Run::plain(Config::default());
+        run.connect_to(false, false);
+        let mut world = run.world.borrow_mut();
+        let wire = &mut world.wires[0];
+        wire.upstream.clear();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        // The server answers at once as many as fit in 2000 bytes, and the rest when there is room.
+        let count = if awaits_room { 100 } else { 10 };
+        wire.send(&request.repeat(count));
+        wire.room = 500;
+        drop(world);
+        run.settle();
+        let write_timeout = run.shape.config.write_timeout;
+        for _ in 0..5 {
+            run.wait(write_timeout.mul_f32(0.9));
+            run.world.borrow_mut().wires[0].downstream.drain(..50);
+        }
+        assert_eq!(run.world.borrow().wires[0].dropped_at, None);
+        run.wait(write_timeout.mul_f32(0.9));
+        run.wait(write_timeout.mul_f32(1.1));
+        assert!(run.world.borrow().wires[0].dropped_at.is_some());
+    }
+}
