@@ -92,7 +92,7 @@ impl Patience {
         if seen.acked > last.acked && seen.now >= self.takes_from {
             self.take_due = Some(seen.now + config.ping_interval);
         }
-        if has_said {
+        if has_said || has_changed {
             (self.stuck_due, self.is_noticed) = (seen.now + config.close_timeout, false);
         }
         if has_changed {
