@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use wspipe::config::{
-    ACCEPTS_PER_TURN, Config, FRAGMENT_LEN, Framing, READ_BUDGET, SCRATCH_LEN, SPAWNS_PER_TURN,
+    ACCEPTS_PER_TURN, Config, FRAGMENT_LEN, Framing, JSON_READ_LEN, READ_BUDGET, SCRATCH_LEN,
+    SPAWNS_PER_TURN,
 };
 use wspipe::event_loop::Next;
 
@@ -110,7 +111,11 @@ impl Run {
         // One read of a pipe, behind what was held of the read before; each line makes a frame.
         let floods = world.commands.iter().any(|command| command.floods);
         let pipe_len = if floods { SCRATCH_LEN } else { world.pipe_len };
-        let batch = 2 * (pipe_len.min(SCRATCH_LEN) + text_len.min(FRAGMENT_LEN + 2));
+        let held = text_len.min(FRAGMENT_LEN + 2);
+        let batch = match self.shape.has_tags() {
+            true => 8 * pipe_len.min(JSON_READ_LEN) + 2 * held,
+            false => 2 * (pipe_len.min(SCRATCH_LEN) + held),
+        };
         // One read of a socket: a message under way ends with it, and others are whole in it.
         let messages = 2 * SCRATCH_LEN.min(21_000 * self.shape.scale) + text_len;
         for &index in &self.watch.wires {
@@ -381,8 +386,12 @@ impl Run {
         assert!(!is_stuck, "{queued} bytes are not written");
         let ended = !command.alive && !command.grandchild;
         let is_unread = |bytes: bool, open: bool| open && (bytes || ended) && !command.floods;
+        // A shared command never waits for anybody, nor does the log.
+        let waits = |client| self.is_full(client, index, world);
+        let waits = command.client.is_some_and(waits);
+        let complains = is_unread(!command.stderr.is_empty(), command.stderr_open);
         assert!(
-            !is_unread(!command.stderr.is_empty(), command.stderr_open),
+            !complains || waits && self.shape.has_tags(),
             "the stderr of command {index} is not read"
         );
         // A client of a session may have been told already how its command ended, when what that
@@ -391,10 +400,8 @@ impl Run {
             true => command.stdout_open && !command.stdout.is_empty() && !command.floods,
             false => is_unread(!command.stdout.is_empty(), command.stdout_open),
         };
-        // A shared command never waits for anybody.
-        let waits = |client| self.is_full(client, index, world);
         assert!(
-            !has_output || command.client.is_some_and(waits),
+            !has_output || waits,
             "the stdout of command {index} is not read"
         );
     }
@@ -435,7 +442,13 @@ impl Run {
                 assert_eq!(came, client.sent, "messages of client {index}");
             }
             let delivered = command.stdout.is_empty() && command.output.is_at_end(place, false);
-            assert!(delivered, "client {index} has not got everything");
+            let has_all =
+                |place| command.stderr.is_empty() && command.complaints.is_at_end(place, false);
+            let has_heard = client.complaints.as_ref().is_none_or(has_all);
+            assert!(
+                delivered && has_heard,
+                "client {index} has not got everything"
+            );
         }
     }
 

@@ -1,11 +1,11 @@
 //! The clients of the model: each sends numbered texts, knows what has to come back, and checks
 //! whatever comes. One with a session comes back when its connection was lost.
 
-use wspipe::config::{Config, Framing};
+use wspipe::config::{Config, FRAGMENT_LEN, Framing};
 use wspipe::instant::Instant;
 use wspipe::system::Exit;
 
-use crate::text::{Place, next_frame, text};
+use crate::text::{Place, next_frame, text, untagged};
 use crate::wire::{Joined, Wire};
 use crate::world::World;
 
@@ -18,6 +18,8 @@ pub struct Client {
     pub connection: Connection,
     /// The command, and where in its output the client is.
     pub follows: Option<(usize, Place)>,
+    /// Where it is in what the command complains of, if that comes too.
+    pub complaints: Option<Place>,
     /// How many messages it has sent, to this command.
     pub sent: u32,
     /// How many came back from the echo.
@@ -92,6 +94,7 @@ impl Client {
             has_session,
             connection: Connection::new(wire, false),
             follows: None,
+            complaints: None,
             sent: 0,
             echoed: 0,
             received: 0,
@@ -252,6 +255,8 @@ impl Client {
             }
         };
         self.follows = Some((index, place));
+        let complaints = &world.commands[index].complaints;
+        self.complaints = world.shape.has_tags().then(|| complaints.start());
     }
 
     fn take_frame(&mut self, fin: bool, opcode: u8, payload: &[u8], world: &World) {
@@ -315,8 +320,21 @@ impl Client {
         }
         let (index, place) = self.follows.as_mut().expect("there is a command");
         let command = &world.commands[*index];
-        command.output.advance(place, message, !command.alive);
         self.received += 1;
+        let Some(complaints) = &mut self.complaints else {
+            return command.output.advance(place, message, !command.alive);
+        };
+        let (is_complaint, has_more, data) = untagged(message);
+        let is_full = data.len() == FRAGMENT_LEN;
+        let may_end = !command.alive || world.shape.config.flush.is_some();
+        let right = has_more == is_full || !has_more && may_end;
+        assert!(right, "a piece of {} bytes, more: {has_more}", data.len());
+        match is_complaint {
+            true => command
+                .complaints
+                .advance(complaints, &data, !command.alive),
+            false => command.output.advance(place, &data, !command.alive),
+        }
     }
 
     /// The first message of a session that goes on.
@@ -392,6 +410,10 @@ impl Client {
                 assert!(!command.was_signalled, "the command was ended by a signal");
                 // All that it printed was delivered before.
                 assert!(command.stdout.is_empty() && command.output.is_at_end(place, true));
+                let has_all =
+                    |place| command.stderr.is_empty() && command.complaints.is_at_end(place, true);
+                let has_heard = self.complaints.as_ref().is_none_or(has_all);
+                assert!(has_heard, "what it complained of");
             }
         }
     }

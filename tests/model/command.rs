@@ -10,7 +10,7 @@ use wspipe::source::{ProcessId, Source};
 use wspipe::system::{Exit, Pid};
 
 use crate::random::Random;
-use crate::text::{Intake, Output, write_framed, write_text};
+use crate::text::{Intake, Output, Rules, write_framed, write_text};
 use crate::world::World;
 
 /// The speaker of what a command says itself.
@@ -52,8 +52,9 @@ pub struct Command {
     /// What it took from its stdin, and whether it came to the end.
     pub intake: Intake,
     pub has_read_all: bool,
-    /// What the server has read of its stdout.
+    /// What the server has read of its stdout, and of its stderr.
     pub output: Output,
+    pub complaints: Output,
     /// How many texts it said itself, and what of the last one is to be printed.
     said: u32,
     unprinted: VecDeque<u8>,
@@ -123,6 +124,10 @@ impl Command {
             intake: Intake::new(shape.config.framing, shape.scale),
             has_read_all: false,
             output: Output::new(shape.rules()),
+            complaints: Output::new(Rules {
+                framing: Framing::Lines,
+                ..shape.rules()
+            }),
             said: 0,
             unprinted: VecDeque::new(),
             devours: false,
@@ -138,6 +143,11 @@ impl World {
     /// A command does something at random.
     pub fn act(&mut self, index: usize, random: &mut Random) {
         let scale = self.shape.scale;
+        let complaint = match self.shape.has_tags() {
+            true => &b"it \"complains\"\n"[..],
+            // What nobody understands is for the log alone.
+            false => b"it complains \xff\n",
+        };
         let command = &mut self.commands[index];
         if !command.alive {
             if random.one_in(20) {
@@ -154,8 +164,7 @@ impl World {
             }
             3..8 if command.stderr_open && command.stderr_room > 0 => {
                 let n = 1 + random.below(command.stderr_room);
-                let text = b"it complains \xff\n".iter().cycle().take(n);
-                command.stderr.extend(text);
+                command.stderr.extend(complaint.iter().cycle().take(n));
                 command.stderr_room -= n;
                 self.printed(index, n, Source::Stderr);
             }

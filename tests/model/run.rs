@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wspipe::config::{Level, READ_BUDGET, RESTART_DELAY_MAX};
+use wspipe::config::{Level, PIPE_LEN_MAX, RESTART_DELAY_MAX};
 use wspipe::context::Context;
 use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
@@ -40,7 +40,7 @@ impl Run {
     pub fn new(shape: Shape, mut random: Random) -> Self {
         let pipe_len = match shape.scale {
             1 => 300,
-            _ => [8192, 65_536, 4 * READ_BUDGET][random.below(3)],
+            _ => [8192, 65_536, PIPE_LEN_MAX][random.below(3)],
         };
         let shape = Rc::new(shape);
         let world = Rc::new(RefCell::new(World::new(shape.clone(), pipe_len)));
@@ -48,7 +48,7 @@ impl Run {
             offer: Offer::Demo { shell: true },
             command_names: vec!["sh".into()],
             binary: false,
-            json: false,
+            json: shape.has_tags(),
             linger: shape.config.linger,
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),

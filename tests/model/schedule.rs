@@ -67,6 +67,16 @@ impl Shape {
             },
             _ => config,
         };
+        // Of a command of one client alone, what it complains of may go to the client too.
+        let is_own = config.shared.is_none() && config.linger.is_none();
+        let has_records = matches!(framing, Framing::Lines | Framing::Null);
+        let config = match is_own && has_records && random.one_in(3) {
+            true => Config {
+                stderr: Stderr::Json,
+                ..config
+            },
+            false => config,
+        };
         // Half of the schedules meet limits.
         let config = match random.below(2) {
             0 => config,
@@ -109,9 +119,14 @@ impl Shape {
     }
 
     /// Whether each piece of a long message is one of its own: so that no line that does not end
-    /// keeps a newcomer waiting.
+    /// keeps a newcomer waiting, or the other stream.
     pub fn splits(&self) -> bool {
-        self.config.shared.is_some() && self.config.framing != Framing::Length
+        self.has_tags() || self.config.shared.is_some() && self.config.framing != Framing::Length
+    }
+
+    /// Whether each message says whether it is from stdout or stderr.
+    pub fn has_tags(&self) -> bool {
+        self.config.stderr == Stderr::Json
     }
 
     /// How the output of a command becomes messages.

@@ -192,10 +192,13 @@ impl Read for SimOutput {
         let n = take(bytes, ended, buffer)?;
         *room += n;
         command.read_in_turn += n;
-        match self.2 {
-            Pipe::Stdout if n > 0 => command.output.take(&buffer[..n]),
-            Pipe::Stdout => command.output.finish(),
-            Pipe::Stderr => {}
+        let output = match self.2 {
+            Pipe::Stdout => &mut command.output,
+            Pipe::Stderr => &mut command.complaints,
+        };
+        match n {
+            0 => output.finish(),
+            _ => output.take(&buffer[..n]),
         }
         world.progress += 1;
         Ok(n)
@@ -279,14 +282,14 @@ impl System for Sim {
         world.progress += 1;
         let index = world.commands.len();
         let pid = world.free_pid();
-        let logs = spawn.stderr == Stderr::Log;
+        let has_stderr = matches!(spawn.stderr, Stderr::Log | Stderr::Json);
         let is_shared = world.shape.config.shared.is_some();
         let asking = world.asking.map(|wire| &world.wires[wire]);
         let has_channel = is_shared || asking.is_some_and(|wire| wire.has_session);
         let client = asking.map(|wire| wire.client).filter(|_| !is_shared);
         let mut command = Command::new(pid, index, has_channel, world);
         command.client = client;
-        command.stderr_open = logs;
+        command.stderr_open = has_stderr;
         world.commands.push(command);
         if let Some(wire) = world.asking {
             let joined = world.wires[wire].joined.as_mut();
@@ -297,7 +300,7 @@ impl System for Sim {
             pid,
             stdin: SimStdin(world(), index),
             stdout: SimOutput(world(), index, Pipe::Stdout),
-            stderr: logs.then(|| SimOutput(world(), index, Pipe::Stderr)),
+            stderr: has_stderr.then(|| SimOutput(world(), index, Pipe::Stderr)),
         })
     }
 

@@ -31,6 +31,20 @@ pub fn text_len_max(scale: usize) -> usize {
     PADDING_MAX * scale + 30
 }
 
+/// What stands in a message that says where it is from: whether from stderr, whether it is a piece
+/// with more to come, and what was printed. Of all that has to be escaped there are only quotation
+/// marks.
+pub fn untagged(message: &[u8]) -> (bool, bool, Vec<u8>) {
+    let message = std::str::from_utf8(message).expect("UTF-8");
+    let stdout = message.strip_prefix(r#"{"stream":"stdout","data":""#);
+    let stderr = message.strip_prefix(r#"{"stream":"stderr","data":""#);
+    let data = stdout.or(stderr).expect(message);
+    let begun = data.strip_suffix(r#"","more":true}"#);
+    let data = begun.or(data.strip_suffix(r#""}"#)).expect(message);
+    let data = data.replace(r#"\""#, "\"").into_bytes();
+    (stderr.is_some(), begun.is_some(), data)
+}
+
 /// Appends a text as it stands in a pipe.
 pub fn write_framed(framing: Framing, text: &[u8], out: &mut Vec<u8>) {
     if framing == Framing::Length {
