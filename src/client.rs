@@ -78,7 +78,7 @@ struct Http {
     /// Since when what is awaited now has been awaited: a request, the rest of its head, or that
     /// the peer takes a response.
     since: Instant,
-    /// Bytes that the peer's TCP had acknowledged when its socket was last full.
+    /// Bytes that the peer's TCP had acknowledged when that was last asked.
     acked: u64,
 }
 
@@ -688,7 +688,7 @@ impl<S: Socket> Client<S> {
     /// The time for what is queued now, as the last that is said.
     fn farewell(&self, cx: &Context) -> Farewell {
         let said = self.written + self.outbox.len() as u64;
-        Farewell::new(said, cx.now, &farewell_limits(&cx.config))
+        Farewell::new(said, self.acked(), cx.now, &farewell_limits(&cx.config))
     }
 
     /// The peer's half of TCP is at its end.
@@ -759,20 +759,17 @@ impl<S: Socket> Client<S> {
 
     /// The kernel took bytes: whoever waits for that waits anew.
     fn on_flushed(&mut self, flushed: Flushed, cx: &Context) {
+        self.written += flushed.written as u64;
         if flushed.blocked {
             self.readiness.write_blocked();
+            let acked = self.acked();
+            self.note_acknowledged(acked, cx.now);
         }
         if flushed.written == 0 {
             return;
         }
-        self.written += flushed.written as u64;
         match &mut self.phase {
-            Phase::Http(http) if http.awaits() != Awaits::Head => {
-                http.since = cx.now;
-                if flushed.blocked {
-                    http.acked = acknowledged(self.written, &self.socket);
-                }
-            }
+            Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
             Phase::Open(open) => {
                 open.keepalive.wrote(cx.now);
                 if self.outbox.is_empty() {
@@ -781,6 +778,30 @@ impl<S: Socket> Client<S> {
             }
             Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
         }
+    }
+
+    /// What the peer's TCP has acknowledged is progress, too: a socket may stand full for long while
+    /// its peer reads slowly. (A farewell sees to that itself.)
+    // Seldom, and out of the way of what is not.
+    #[cold]
+    fn note_acknowledged(&mut self, acked: u64, now: Instant) {
+        let unsent = !self.outbox.is_empty();
+        match &mut self.phase {
+            Phase::Http(http) if acked > http.acked => {
+                http.acked = acked;
+                if unsent && http.awaits() != Awaits::Head {
+                    http.since = now;
+                }
+            }
+            Phase::Open(open) => open.keepalive.acknowledged(now, acked),
+            Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
+        }
+    }
+
+    /// How many bytes the peer's TCP has acknowledged (tcp(7), SIOCOUTQ).
+    fn acked(&self) -> u64 {
+        let unacknowledged = self.socket.unacknowledged() as u64;
+        self.written.saturating_sub(unacknowledged)
     }
 
     // -- Time ------------------------------------------------------------------------------------
@@ -818,17 +839,16 @@ impl<S: Socket> Client<S> {
         if self.deadline(cx).is_none_or(|at| at > cx.heard) {
             return;
         }
+        let acked = self.acked();
+        self.note_acknowledged(acked, cx.now);
+        if self.deadline(cx).is_none_or(|at| at > cx.heard) {
+            return;
+        }
         let unsent = !self.outbox.is_empty();
-        let acked = acknowledged(self.written, &self.socket);
         match &mut self.phase {
             Phase::Http(http) => match http.awaits() {
                 Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
                 Awaits::Request if !unsent => self.lost(Loss::Idle, cx),
-                // It takes them slowly.
-                Awaits::Request | Awaits::Room if acked > http.acked => {
-                    http.acked = acked;
-                    http.since = cx.now;
-                }
                 Awaits::Request | Awaits::Room => self.lost(Loss::NotTaking, cx),
             },
             Phase::Open(open) => {
@@ -838,13 +858,10 @@ impl<S: Socket> Client<S> {
                 {
                     return self.close(CloseCode::POLICY_VIOLATION, why, cx);
                 }
-                match open.keepalive.on_deadline(
-                    cx.now,
-                    cx.heard,
-                    &limits(&cx.config),
-                    unsent,
-                    acked,
-                ) {
+                match open
+                    .keepalive
+                    .on_deadline(cx.now, cx.heard, &limits(&cx.config), unsent)
+                {
                     Verdict::Wait => {}
                     Verdict::Ping => {
                         note_first_unsent(&self.outbox, &mut open.keepalive, cx.now);
@@ -925,11 +942,6 @@ enum Awaits {
     Head,
     /// That the peer takes responses, so that its next request can be answered.
     Room,
-}
-
-/// How many of the bytes written the peer's TCP has acknowledged (tcp(7), SIOCOUTQ).
-fn acknowledged(written: u64, socket: &impl Socket) -> u64 {
-    written.saturating_sub(socket.unacknowledged() as u64)
 }
 
 /// The write time-out counts from the first byte that waits.

@@ -134,6 +134,29 @@ impl Keepalive {
         self.wrote = now;
     }
 
+    /// The peer's TCP has acknowledged `acked` bytes since the connection began: those that were
+    /// written, less those that the kernel still holds. It must not fall. More than before shows that
+    /// the peer takes what is written, and after a ping that it is there.
+    ///
+    /// Nobody tells that; it is asked when a deadline comes, and when the kernel takes no more, so that
+    /// only what is acknowledged from then on is progress.
+    pub fn acknowledged(&mut self, now: Instant, acked: u64) {
+        if acked <= self.acked {
+            return;
+        }
+        self.acked = acked;
+        self.wrote = now;
+        // Before a ping is out there is no pong that could be late. What was acknowledged until
+        // then may be the answer to the last thing heard, and as old.
+        if let Hearing::Listening {
+            heard,
+            pinged: Some(_),
+        } = &mut self.hearing
+        {
+            *heard = now;
+        }
+    }
+
     /// When [`on_deadline`](Self::on_deadline) must be called next, if nothing happens until then.
     /// `unsent`: bytes are waiting to be written.
     ///
@@ -156,33 +179,19 @@ impl Keepalive {
 
     /// What is to be done `now`, when all that had happened by `told` is known. A [`Verdict::Ping`] is
     /// taken for sent.
-    ///
-    /// `acked` is how many bytes the peer's TCP has acknowledged since the connection began: those
-    /// that were written, less those that the kernel still holds. It must not fall.
     pub fn on_deadline(
         &mut self,
         now: Instant,
         told: Instant,
         limits: &Limits,
         unsent: bool,
-        acked: u64,
     ) -> Verdict {
-        let news = acked > self.acked;
-        self.acked = self.acked.max(acked);
-        if unsent && news {
-            self.wrote = now;
-        }
         if unsent && told >= after(self.wrote, limits.write_timeout) {
             return Verdict::GiveUp(Silence::NotWriting);
         }
         let Hearing::Listening { heard, pinged } = &mut self.hearing else {
             return Verdict::Wait;
         };
-        // Before a ping is out there is no pong that could be late. What was acknowledged until
-        // then may be the answer to the last thing heard, and as old.
-        if news && pinged.is_some() {
-            *heard = now;
-        }
         // A deadline that comes late is not the peer's fault: this process was stopped, or its machine
         // stood still. Whoever was not asked yet is asked now, and has as long for its answer as
         // it would have had.
@@ -266,12 +275,12 @@ mod tests {
             let mut verdicts = Vec::new();
             while self.deadline() <= end {
                 let second = self.deadline();
+                self.keepalive.acknowledged(self.at(second), self.acked);
                 let verdict = self.keepalive.on_deadline(
                     self.at(second),
                     self.at(second),
                     &LIMITS,
                     self.unsent,
-                    self.acked,
                 );
                 if verdict != Verdict::Wait {
                     verdicts.push((second, verdict));
@@ -340,7 +349,7 @@ mod tests {
             let verdict =
                 world
                     .keepalive
-                    .on_deadline(world.at(second), world.at(second), &LIMITS, false, 0);
+                    .on_deadline(world.at(second), world.at(second), &LIMITS, false);
             assert_eq!(verdict, Verdict::Wait);
         }
         assert_eq!(world.until(1000), [(25, Ping), (50, Ping), (60, NOT_HEARD)]);
@@ -353,13 +362,13 @@ mod tests {
         assert_eq!(world.until(59), [(25, Ping), (50, Ping)]);
         for (told, verdict) in [(50, Verdict::Wait), (59, Verdict::Wait), (60, NOT_HEARD)] {
             let (now, told) = (world.at(70), world.at(told));
-            let judged = world.keepalive.on_deadline(now, told, &LIMITS, false, 0);
+            let judged = world.keepalive.on_deadline(now, told, &LIMITS, false);
             assert_eq!(judged, verdict, "{told:?}");
         }
         let mut world = World::new();
         for (told, verdict) in [(24, Ping), (39, Verdict::Wait), (40, NOT_WRITING)] {
             let (now, told) = (world.at(45), world.at(told));
-            let judged = world.keepalive.on_deadline(now, told, &LIMITS, true, 0);
+            let judged = world.keepalive.on_deadline(now, told, &LIMITS, true);
             assert_eq!(judged, verdict, "{told:?}");
         }
     }
@@ -371,7 +380,7 @@ mod tests {
         for late in [26, 55, 60, 200, 100_000] {
             let mut world = World::new();
             let verdict =
-                (world.keepalive).on_deadline(world.at(late), world.at(late), &LIMITS, false, 0);
+                (world.keepalive).on_deadline(world.at(late), world.at(late), &LIMITS, false);
             assert_eq!(verdict, Ping);
             let expected = [(late + 25, Ping), (late + 35, NOT_HEARD)];
             assert_eq!(world.until(1_000_000), expected);
@@ -511,7 +520,7 @@ mod tests {
         let verdict =
             world
                 .keepalive
-                .on_deadline(world.start + year, world.start + year, &limits, true, 0);
+                .on_deadline(world.start + year, world.start + year, &limits, true);
         assert_eq!(verdict, Verdict::Wait);
     }
 

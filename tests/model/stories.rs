@@ -382,3 +382,37 @@ fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
         assert!(run.world.borrow().wires[0].dropped_at.is_some());
     }
 }
+
+/// A client that took something and then no more is dropped after the write time-out, also while it
+/// is not read because of that, and also when the last was said: what it took before is no progress.
+#[test]
+fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
+    for closes in [false, true] {
+        let mut run = Run::plain(Config::default());
+        run.connect_to(false, false);
+        run.await_upgrades();
+        run.take_all(500);
+        let mut world = run.world.borrow_mut();
+        let messages = if closes { 1 } else { 3 };
+        let sent = frame(true, 2, &[7; 1500]).repeat(messages);
+        world.wires[0].send(&sent);
+        world.report(0);
+        drop(world);
+        run.settle();
+        // It takes 500 bytes, and of the next 100 it takes none.
+        run.take_all(100);
+        run.settle();
+        if closes {
+            let mut world = run.world.borrow_mut();
+            world.wires[0].close(&frame(true, 8, &[]));
+            world.report(0);
+            drop(world);
+            run.settle();
+        }
+        let write_timeout = run.shape.config.write_timeout;
+        run.wait(write_timeout.mul_f32(0.95));
+        assert_eq!(run.world.borrow().wires[0].dropped_at, None);
+        run.wait(write_timeout.mul_f32(0.1));
+        assert!(run.world.borrow().wires[0].dropped_at.is_some());
+    }
+}
