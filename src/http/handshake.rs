@@ -100,11 +100,13 @@ type IsMember = fn(&[u8]) -> bool;
 /// nobody here asks what the field says. What it does say is not told again: it may be a secret.
 fn check_lists(request: &Request) -> Result<(), Refusal> {
     for (name, members, is_member) in LISTS {
-        let is_empty = request.list(name).next().is_none();
-        if request.header(name).is_some() && (is_empty || !request.list(name).all(is_member)) {
-            let reason = format!("{name} is not a list of {members}");
-            return Err(Refusal::bad_handshake(reason));
-        }
+        let mut list = request.list(name).peekable();
+        let reason = match request.header(name) {
+            Some(_) if list.peek().is_none() => format!("{name} is an empty list"),
+            _ if !list.all(is_member) => format!("{name} is not a list of {members}"),
+            _ => continue,
+        };
+        return Err(Refusal::bad_handshake(reason));
     }
     // Section 4.1, item 10 of the request's requirements. (A heap, since sorting takes 5 kB of code.)
     let mut names: BinaryHeap<&[u8]> = request.list("Sec-WebSocket-Protocol").collect();
