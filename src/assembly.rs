@@ -3,18 +3,13 @@
 use crate::outbox::{Buffer, Pool};
 
 /// The beginning of a message whose end has not come. Most messages are whole in the bytes of one
-/// read and never pass through here: they are used where they lie.
+/// read and never pass through here: they are used where they lie. Without chunks nothing is allocated.
 #[derive(Default)]
 pub struct Assembly {
     partial: Option<Box<Buffer>>,
 }
 
 impl Assembly {
-    /// An assembly without chunks; it allocates nothing.
-    pub const fn new() -> Self {
-        Self { partial: None }
-    }
-
     /// How many bytes were added.
     pub fn len(&self) -> usize {
         self.partial
@@ -60,7 +55,7 @@ mod tests {
     #[test]
     fn a_message_is_whole_or_not_there() {
         let mut pool = Pool::new(1, 100);
-        let mut assembly = Assembly::new();
+        let mut assembly = Assembly::default();
         assert_eq!(assembly.with_last(b"at once"), b"at once");
         assert!(assembly.is_empty(), "it is used where it lies");
         assembly.add(b"in ", &mut pool);

@@ -75,9 +75,10 @@ struct Http {
     scan: HeadScan,
     /// The length of the head, once it is complete.
     head_len: Option<usize>,
-    /// Since when what is awaited now has been awaited: a request, the rest of its head, or that
-    /// the peer takes a response.
+    /// Since when what is awaited now has been awaited: a request, or the rest of its head.
     since: Instant,
+    /// When the peer last took a part of the responses, or they began to wait.
+    taken_at: Instant,
     /// Bytes that the peer's TCP had acknowledged when that was last asked.
     acked: u64,
 }
@@ -352,12 +353,16 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Takes out the bytes that begin with a complete head, and the length of the head.
-    pub fn take_request(&mut self) -> Option<(Vec<u8>, usize)> {
+    /// Takes out the bytes that begin with a complete head, and the length of the head. The answer is
+    /// due at once.
+    pub fn take_request(&mut self, now: Instant) -> Option<(Vec<u8>, usize)> {
         let Phase::Http(http) = &mut self.phase else {
             return None;
         };
         let head_len = http.head_len.take()?;
+        if self.outbox.is_empty() {
+            http.taken_at = now;
+        }
         Some((std::mem::take(&mut http.bytes), head_len))
     }
 
@@ -372,6 +377,7 @@ impl<S: Socket> Client<S> {
             return;
         };
         *http = Http {
+            taken_at: http.taken_at,
             acked: http.acked,
             ..Http::new(rest, cx.now)
         };
@@ -418,7 +424,7 @@ impl<S: Socket> Client<S> {
             } else {
                 Sink::Echo
             },
-            assembly: Assembly::new(),
+            assembly: Assembly::default(),
             whole,
             catching_up: 0,
             paused: false,
@@ -688,7 +694,7 @@ impl<S: Socket> Client<S> {
     /// The time for what is queued now, as the last that is said.
     fn farewell(&self, cx: &Context) -> Farewell {
         let said = self.written + self.outbox.len() as u64;
-        Farewell::new(said, self.acked(), cx.now, &farewell_limits(&cx.config))
+        Farewell::new(said, cx.now, &farewell_limits(&cx.config))
     }
 
     /// The peer's half of TCP is at its end.
@@ -759,68 +765,51 @@ impl<S: Socket> Client<S> {
 
     /// The kernel took bytes: whoever waits for that waits anew.
     fn on_flushed(&mut self, flushed: Flushed, cx: &Context) {
-        self.written += flushed.written as u64;
         if flushed.blocked {
             self.readiness.write_blocked();
-            let acked = self.acked();
-            self.note_acknowledged(acked, cx.now);
         }
         if flushed.written == 0 {
             return;
         }
+        self.written += flushed.written as u64;
         match &mut self.phase {
-            Phase::Http(http) if http.awaits() != Awaits::Head => http.since = cx.now,
+            Phase::Http(http) => http.took(cx.now),
             Phase::Open(open) => {
                 open.keepalive.wrote(cx.now);
                 if self.outbox.is_empty() {
                     open.catching_up = 0;
                 }
             }
-            Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
         }
-    }
-
-    /// What the peer's TCP has acknowledged is progress, too: a socket may stand full for long while
-    /// its peer reads slowly. (A farewell sees to that itself.)
-    // Seldom, and out of the way of what is not.
-    #[cold]
-    fn note_acknowledged(&mut self, acked: u64, now: Instant) {
-        let unsent = !self.outbox.is_empty();
-        match &mut self.phase {
-            Phase::Http(http) if acked > http.acked => {
-                http.acked = acked;
-                if unsent && http.awaits() != Awaits::Head {
-                    http.since = now;
-                }
-            }
-            Phase::Open(open) => open.keepalive.acknowledged(now, acked),
-            Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
-        }
-    }
-
-    /// How many bytes the peer's TCP has acknowledged (tcp(7), SIOCOUTQ).
-    fn acked(&self) -> u64 {
-        let unacknowledged = self.socket.unacknowledged() as u64;
-        self.written.saturating_sub(unacknowledged)
     }
 
     // -- Time ------------------------------------------------------------------------------------
 
-    /// When this client must be woken.
-    pub fn deadline(&self, cx: &Context) -> Option<Instant> {
+    /// When this client must be woken: at its deadline, and while something waits for it, four times
+    /// in the write time-out. Nobody tells that its TCP has acknowledged something; it is asked then.
+    pub fn wake_up_call(&self, cx: &Context) -> Option<Instant> {
+        let is_asked = matches!(self.phase, Phase::Http(_) | Phase::Open(_));
+        let waits = is_asked && !self.outbox.is_empty();
+        let asked_at = waits.then(|| cx.now + cx.config.write_timeout / 4);
+        self.deadline(cx).into_iter().chain(asked_at).min()
+    }
+
+    /// When its time is over, as far as is known.
+    fn deadline(&self, cx: &Context) -> Option<Instant> {
+        let unsent = !self.outbox.is_empty();
         match &self.phase {
             Phase::Http(http) => {
-                let patience = match http.awaits() {
-                    Awaits::Head => cx.config.head_timeout,
-                    Awaits::Request if self.outbox.is_empty() => cx.config.http_idle_timeout,
-                    Awaits::Request | Awaits::Room => cx.config.write_timeout,
+                let request = match http.awaits() {
+                    Awaits::Head => Some(http.since + cx.config.head_timeout),
+                    Awaits::Request if !unsent => Some(http.since + cx.config.http_idle_timeout),
+                    Awaits::Request | Awaits::Room => None,
                 };
-                Some(http.since + patience)
+                let responses = unsent.then(|| http.taken_at + cx.config.write_timeout);
+                request.into_iter().chain(responses).min()
             }
             Phase::Open(open) => {
-                let silence = open
-                    .keepalive
-                    .deadline(&limits(&cx.config), !self.outbox.is_empty());
+                let silence = open.keepalive.deadline(&limits(&cx.config), unsent);
                 let term = open
                     .terms(self.record.opened_at, &cx.config)
                     .map(|(at, _)| at)
@@ -834,11 +823,8 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// The deadline, or an earlier one that was since put off, has come.
-    pub fn on_deadline(&mut self, cx: &mut Context) {
-        if self.deadline(cx).is_none_or(|at| at > cx.heard) {
-            return;
-        }
+    /// A wake-up call has come. The deadline may be another by now.
+    pub fn on_wake_up(&mut self, cx: &mut Context) {
         let acked = self.acked();
         self.note_acknowledged(acked, cx.now);
         if self.deadline(cx).is_none_or(|at| at > cx.heard) {
@@ -846,11 +832,15 @@ impl<S: Socket> Client<S> {
         }
         let unsent = !self.outbox.is_empty();
         match &mut self.phase {
-            Phase::Http(http) => match http.awaits() {
-                Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
-                Awaits::Request if !unsent => self.lost(Loss::Idle, cx),
-                Awaits::Request | Awaits::Room => self.lost(Loss::NotTaking, cx),
-            },
+            Phase::Http(http) => {
+                if unsent && http.taken_at + cx.config.write_timeout <= cx.heard {
+                    return self.lost(Loss::NotTaking, cx);
+                }
+                match http.awaits() {
+                    Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
+                    Awaits::Request | Awaits::Room => self.lost(Loss::Idle, cx),
+                }
+            }
             Phase::Open(open) => {
                 if let Some((_, why)) = open
                     .terms(self.record.opened_at, &cx.config)
@@ -880,6 +870,27 @@ impl<S: Socket> Client<S> {
             Phase::Gone => {}
         }
     }
+
+    /// What the peer's TCP has acknowledged is taken, though its socket may stand full for long. (A
+    /// farewell sees to that itself.)
+    fn note_acknowledged(&mut self, acked: u64, now: Instant) {
+        let said = self.written + self.outbox.len() as u64;
+        match &mut self.phase {
+            // Who has all of it is idle since the last of it was written.
+            Phase::Http(http) if http.acked < acked && acked < said => {
+                http.acked = acked;
+                http.took(now);
+            }
+            Phase::Open(open) => open.keepalive.acknowledged(now, acked),
+            Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
+        }
+    }
+
+    /// How many bytes the peer's TCP has acknowledged (tcp(7), SIOCOUTQ).
+    fn acked(&self) -> u64 {
+        let unacknowledged = self.socket.unacknowledged() as u64;
+        self.written.saturating_sub(unacknowledged)
+    }
 }
 
 impl Http {
@@ -890,6 +901,7 @@ impl Http {
             scan: HeadScan::default(),
             head_len: None,
             since: now,
+            taken_at: now,
             acked: 0,
         }
     }
@@ -902,6 +914,14 @@ impl Http {
         }
         self.head_len = found;
         Ok(())
+    }
+
+    /// The peer took a part of the responses.
+    fn took(&mut self, now: Instant) {
+        self.taken_at = now;
+        if self.awaits() == Awaits::Request {
+            self.since = now;
+        }
     }
 
     fn awaits(&self) -> Awaits {

@@ -54,7 +54,7 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Some((mut head, head_len)) = client.take_request() else {
+        let Some((mut head, head_len)) = client.take_request(self.cx.now) else {
             return;
         };
         let mut rest = head.split_off(head_len);

@@ -388,7 +388,7 @@ impl<S: System> Server<S> {
         if client.is_gone() {
             self.gone.push(Owner::Client(id));
         }
-        let deadline = client.deadline(&self.cx);
+        let deadline = client.wake_up_call(&self.cx);
         self.deadlines
             .arm(Owner::Client(id), deadline, &mut client.wake_at);
     }
@@ -477,7 +477,7 @@ impl<S: System> Server<S> {
                 client.queued = true;
                 self.later.push_back(Owner::Client(client_id));
             }
-            let deadline = client.deadline(&self.cx);
+            let deadline = client.wake_up_call(&self.cx);
             let owner = Owner::Client(client_id);
             self.deadlines.arm(owner, deadline, &mut client.wake_at);
         }
@@ -525,7 +525,7 @@ impl<S: System> Server<S> {
             Owner::Client(id) => {
                 if let Some(client) = self.clients.get_mut(id) {
                     client.wake_at = None;
-                    client.on_deadline(&mut self.cx);
+                    client.on_wake_up(&mut self.cx);
                 }
             }
             Owner::Process(id) => {

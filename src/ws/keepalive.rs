@@ -138,8 +138,8 @@ impl Keepalive {
     /// written, less those that the kernel still holds. It must not fall. More than before shows that
     /// the peer takes what is written, and after a ping that it is there.
     ///
-    /// Nobody tells that; it is asked when a deadline comes, and when the kernel takes no more, so that
-    /// only what is acknowledged from then on is progress.
+    /// Nobody tells that: who asks seldom gives the peer longer, and who asks only at a deadline, twice
+    /// as long.
     pub fn acknowledged(&mut self, now: Instant, acked: u64) {
         if acked <= self.acked {
             return;

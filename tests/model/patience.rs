@@ -89,6 +89,10 @@ impl Patience {
             // Or somewhat earlier, and it was asked already.
             self.hear(seen.now, seen.now);
         }
+        if is_opening && seen.acked > last.acked && seen.acked < said(seen) {
+            // It still takes a page. That is noticed when a request should have come.
+            self.heard = seen.now + config.http_idle_timeout;
+        }
         if seen.acked > last.acked && seen.now >= self.takes_from {
             self.take_due = Some(seen.now + config.ping_interval);
         }

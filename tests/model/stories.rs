@@ -214,8 +214,31 @@ impl Run {
         }
     }
 
+    /// A client that sends these bytes in place of a handshake, and has room for 500 in return.
+    fn with_requests(bytes: &[u8]) -> Self {
+        let mut run = Run::plain(Config::default());
+        run.connect_to(false, false);
+        let mut world = run.world.borrow_mut();
+        let wire = &mut world.wires[0];
+        wire.upstream.clear();
+        wire.head_ends.clear();
+        wire.send(bytes);
+        wire.room = 500;
+        drop(world);
+        run.settle();
+        run
+    }
+
+    /// Time passes, and the server is woken when it wants to be.
     fn wait(&mut self, duration: Duration) {
-        self.advance_to(self.now + duration);
+        let until = self.now + duration;
+        while let Next::Wait(Some(at)) = self.next
+            && at < until
+        {
+            self.advance_to(at);
+            self.settle();
+        }
+        self.advance_to(until);
         self.settle();
     }
 }
@@ -355,36 +378,66 @@ fn many_orphans_that_end_at_one_moment_have_the_groups_looked_at_once() {
 }
 
 /// A client that takes the responses to its requests slowly leaves its socket full for longer than
-/// the write time-out: what its TCP acknowledges keeps it. One that takes nothing is dropped.
+/// the write time-out: what its TCP acknowledges keeps it. One that takes no more is dropped, a
+/// request that it sends changes nothing.
 #[test]
 fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
-    for awaits_room in [false, true] {
-        let mut run = Run::plain(Config::default());
-        run.connect_to(false, false);
-        let mut world = run.world.borrow_mut();
-        let wire = &mut world.wires[0];
-        wire.upstream.clear();
-        let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        // The server answers at once as many as fit in 2000 bytes, and the rest when there is room.
-        let count = if awaits_room { 100 } else { 10 };
-        wire.send(&request.repeat(count));
-        wire.room = 500;
-        drop(world);
-        run.settle();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    // The server answers at once as many as fit in 2000 bytes, and the rest when there is room.
+    for (count, goes_on) in [(10, false), (5, true), (100, false)] {
+        let mut run = Run::with_requests(&request.repeat(count));
         let write_timeout = run.shape.config.write_timeout;
         for _ in 0..5 {
             run.wait(write_timeout.mul_f32(0.9));
             run.world.borrow_mut().wires[0].downstream.drain(..50);
         }
+        for _ in 0..19 {
+            run.wait(write_timeout.mul_f32(0.05));
+            if goes_on {
+                run.world.borrow_mut().wires[0].send(request);
+                run.world.borrow_mut().report(0);
+            }
+        }
         assert_eq!(run.world.borrow().wires[0].dropped_at, None);
-        run.wait(write_timeout.mul_f32(0.9));
-        run.wait(write_timeout.mul_f32(1.1));
+        run.wait(write_timeout.mul_f32(0.35));
         assert!(run.world.borrow().wires[0].dropped_at.is_some());
     }
 }
 
+/// However long a client was there before, its page has the whole of the write time-out.
+#[test]
+fn a_page_waits_from_when_it_was_asked_for() {
+    let mut run = Run::with_requests(b"");
+    let write_timeout = run.shape.config.write_timeout;
+    run.wait(write_timeout.mul_f32(0.9));
+    let mut world = run.world.borrow_mut();
+    world.wires[0].room = 0;
+    world.wires[0].send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    world.report(0);
+    drop(world);
+    run.settle();
+    run.wait(write_timeout.mul_f32(0.9));
+    assert_eq!(run.world.borrow().wires[0].dropped_at, None);
+}
+
+/// A client that has been sent all and takes it slowly is not idle, as the server's kernel has it.
+#[test]
+fn a_client_that_takes_its_last_page_slowly_is_not_idle() {
+    let mut run = Run::with_requests(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let idle_timeout = run.shape.config.http_idle_timeout;
+    for _ in 0..5 {
+        run.wait(idle_timeout.mul_f32(0.9));
+        run.world.borrow_mut().wires[0].downstream.drain(..10);
+    }
+    assert_eq!(run.world.borrow().wires[0].dropped_at, None);
+    run.world.borrow_mut().wires[0].downstream.clear();
+    run.wait(idle_timeout.mul_f32(1.1));
+    assert!(run.world.borrow().wires[0].dropped_at.is_some());
+}
+
 /// A client that took something and then no more is dropped after the write time-out, also while it
-/// is not read because of that, and also when the last was said: what it took before is no progress.
+/// is not read because of that, and also when the last was said: what it took before is progress only
+/// until it is looked at, at a quarter of that time or when the closing handshake would be over.
 #[test]
 fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
     for closes in [false, true] {
@@ -399,9 +452,6 @@ fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
         world.report(0);
         drop(world);
         run.settle();
-        // It takes 500 bytes, and of the next 100 it takes none.
-        run.take_all(100);
-        run.settle();
         if closes {
             let mut world = run.world.borrow_mut();
             world.wires[0].close(&frame(true, 8, &[]));
@@ -409,10 +459,13 @@ fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
             drop(world);
             run.settle();
         }
+        // It takes 500 bytes, and of the next 100 it takes none.
+        run.take_all(100);
+        run.settle();
         let write_timeout = run.shape.config.write_timeout;
         run.wait(write_timeout.mul_f32(0.95));
         assert_eq!(run.world.borrow().wires[0].dropped_at, None);
-        run.wait(write_timeout.mul_f32(0.1));
+        run.wait(write_timeout.mul_f32(0.35));
         assert!(run.world.borrow().wires[0].dropped_at.is_some());
     }
 }
