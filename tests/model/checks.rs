@@ -240,8 +240,8 @@ impl Run {
             let term = wire
                 .head
                 .map(|(_, since)| since + self.shape.config.head_timeout);
-            if term.is_some_and(|term| term <= self.heard) {
-                wire.head_timed_out = true;
+            wire.head_timed_out |= term.is_some_and(|term| term <= self.heard);
+            if term.is_some_and(|term| term <= self.judged) {
                 let is_told = wire.downstream_end || wire.write_was_blocked;
                 assert!(is_told, "the head of wire {index} is still awaited");
             }
@@ -279,7 +279,7 @@ impl Run {
         let fullest = stdin_len.max(queued + wire.written_in_turn);
         Some(Sight {
             now: self.now,
-            told: self.heard,
+            told: self.judged,
             stage: match wire.stage() {
                 // Whoever still asks when the server ends is told nothing.
                 Stage::Opening if world.shutting_down => Stage::Ending(1),
@@ -289,6 +289,7 @@ impl Run {
             written: wire.written,
             acked: wire.written - wire.downstream.len() as u64,
             queued,
+            is_owed: wire.heads_read() == wire.head_ends.len(),
             may_pause: fullest >= self.shape.config.high_water,
         })
     }

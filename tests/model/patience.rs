@@ -11,7 +11,7 @@ use wspipe::instant::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct Sight {
     pub now: Instant,
-    /// Up to when the server was told what happened.
+    /// Up to when the server was told what happened, so that it has come to every deadline by then.
     pub told: Instant,
     pub stage: Stage,
     /// How many bytes the server has read, how many have left it, how many of those the client
@@ -20,6 +20,8 @@ pub struct Sight {
     pub written: u64,
     pub acked: u64,
     pub queued: usize,
+    /// Whether its handshake has come and is not answered: the server starts few commands at once.
+    pub is_owed: bool,
     /// Whether it may be, or have been in this turn, that the client is not read because of
     /// back-pressure.
     pub may_pause: bool,
@@ -112,7 +114,7 @@ impl Patience {
             _ if seen.queued > 0 => self.is_stuck(seen, config).then_some("the write time-out"),
             Stage::Opening => {
                 let is_idle = self.heard + config.http_idle_timeout <= seen.told;
-                is_idle.then_some("the time-out for a request")
+                (is_idle && !seen.is_owed).then_some("the time-out for a request")
             }
             Stage::Open => is_silent.then_some("the pong time-out"),
         }

@@ -30,6 +30,9 @@ pub struct Run {
     turned_at: Instant,
     /// Up to when the server was told what happened.
     pub heard: Instant,
+    /// The same in the turn before. No turn comes to more deadlines than there were at its beginning,
+    /// and a deadline may bring another: whoever is left over has his in the next.
+    pub judged: Instant,
     pub now: Instant,
     pub next: Next,
     pub shape: Rc<Shape>,
@@ -68,6 +71,7 @@ impl Run {
             random,
             turned_at: Instant::EPOCH,
             heard: Instant::EPOCH,
+            judged: Instant::EPOCH,
             now,
             next: Next::Wait(None),
             shape,
@@ -98,6 +102,7 @@ impl Run {
             self.say(format_args!("  edge {source:?} {readiness:?}"));
             self.server.on_ready(source.into(), readiness);
         }
+        self.judged = self.heard;
         // What happened since the last turn may be told in the next one only.
         self.heard = match self.random.one_in(2) {
             true => self.now,
