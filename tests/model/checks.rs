@@ -241,7 +241,7 @@ impl Run {
                 .head
                 .map(|(_, since)| since + self.shape.config.head_timeout);
             wire.head_timed_out |= term.is_some_and(|term| term <= self.heard);
-            if term.is_some_and(|term| term <= self.judged) {
+            if term.is_some_and(|term| term <= self.heard_before) {
                 let is_told = wire.downstream_end || wire.write_was_blocked;
                 assert!(is_told, "the head of wire {index} is still awaited");
             }
@@ -279,7 +279,7 @@ impl Run {
         let fullest = stdin_len.max(queued + wire.written_in_turn);
         Some(Sight {
             now: self.now,
-            told: self.judged,
+            told: self.heard,
             stage: match wire.stage() {
                 // Whoever still asks when the server ends is told nothing.
                 Stage::Opening if world.shutting_down => Stage::Ending(1),

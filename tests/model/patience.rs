@@ -11,7 +11,7 @@ use wspipe::instant::Instant;
 #[derive(Clone, Copy, Debug)]
 pub struct Sight {
     pub now: Instant,
-    /// Up to when the server was told what happened, so that it has come to every deadline by then.
+    /// Up to when the server was told what happened.
     pub told: Instant,
     pub stage: Stage,
     /// How many bytes the server has read, how many have left it, how many of those the client
@@ -56,6 +56,8 @@ pub struct Patience {
     said: u64,
     over_due: Instant,
     looks: u32,
+    /// Whether a time was over after the turn before.
+    was_over: bool,
 }
 
 impl Patience {
@@ -73,11 +75,19 @@ impl Patience {
             said: 0,
             over_due: first.now,
             looks: 0,
+            was_over: false,
         }
     }
 
-    /// Goes on by a turn. Says which time is over, if one is.
+    /// Goes on by a turn. Says which time is over, if one is and was before this turn: no turn comes to
+    /// more deadlines than there were at its beginning, and whoever is left over has his in the next.
     pub fn go_on(&mut self, seen: Sight, config: &Config) -> Option<&'static str> {
+        let over = self.over(seen, config);
+        let was_over = std::mem::replace(&mut self.was_over, over.is_some());
+        over.filter(|_| was_over)
+    }
+
+    fn over(&mut self, seen: Sight, config: &Config) -> Option<&'static str> {
         let last = std::mem::replace(&mut self.last, seen);
         let said = |sight: Sight| sight.written + sight.queued as u64;
         let has_said = seen.written > last.written || said(seen) > said(last);
@@ -171,8 +181,11 @@ impl Patience {
         if self.over_due > seen.told {
             return false;
         }
-        self.over_due = seen.now + config.close_timeout;
-        self.looks -= 1;
-        self.looks == 0
+        if self.looks > 1 {
+            self.over_due = seen.now + config.close_timeout;
+            self.looks -= 1;
+            return false;
+        }
+        true
     }
 }

@@ -30,9 +30,8 @@ pub struct Run {
     turned_at: Instant,
     /// Up to when the server was told what happened.
     pub heard: Instant,
-    /// The same in the turn before. No turn comes to more deadlines than there were at its beginning,
-    /// and a deadline may bring another: whoever is left over has his in the next.
-    pub judged: Instant,
+    /// The same in the turn before, which has come to its deadlines, or left them over for the last.
+    pub heard_before: Instant,
     pub now: Instant,
     pub next: Next,
     pub shape: Rc<Shape>,
@@ -71,7 +70,7 @@ impl Run {
             random,
             turned_at: Instant::EPOCH,
             heard: Instant::EPOCH,
-            judged: Instant::EPOCH,
+            heard_before: Instant::EPOCH,
             now,
             next: Next::Wait(None),
             shape,
@@ -102,7 +101,7 @@ impl Run {
             self.say(format_args!("  edge {source:?} {readiness:?}"));
             self.server.on_ready(source.into(), readiness);
         }
-        self.judged = self.heard;
+        self.heard_before = self.heard;
         // What happened since the last turn may be told in the next one only.
         self.heard = match self.random.one_in(2) {
             true => self.now,
