@@ -47,6 +47,8 @@ pub struct Patience {
     /// From when on what it takes counts as heard, and when that is noticed of what it took last.
     takes_from: Instant,
     take_due: Option<Instant>,
+    /// Whether it took a part of a page since that was last looked at.
+    takes_page: bool,
     /// When it is looked whether what waits has moved, and whether that time was preceded by one in
     /// which the server may have noticed what moved last.
     stuck_due: Instant,
@@ -69,6 +71,7 @@ impl Patience {
             is_asked: false,
             takes_from: first.now,
             take_due: None,
+            takes_page: false,
             stuck_due: first.now,
             is_noticed: false,
             stuck_acked: 0,
@@ -102,8 +105,7 @@ impl Patience {
             self.hear(seen.now, seen.now);
         }
         if is_opening && seen.acked > last.acked && seen.acked < said(seen) {
-            // It still takes a page. That is noticed when a request should have come.
-            self.heard = seen.now + config.http_idle_timeout;
+            self.takes_page = true;
         }
         if seen.acked > last.acked && seen.now >= self.takes_from {
             self.take_due = Some(seen.now + config.ping_interval);
@@ -123,8 +125,8 @@ impl Patience {
             // A close frame may be among what waits, and then nothing else counts.
             _ if seen.queued > 0 => self.is_stuck(seen, config).then_some("the write time-out"),
             Stage::Opening => {
-                let is_idle = self.heard + config.http_idle_timeout <= seen.told;
-                (is_idle && !seen.is_owed).then_some("the time-out for a request")
+                let is_idle = self.is_idle(seen, config);
+                is_idle.then_some("the time-out for a request")
             }
             Stage::Open => is_silent.then_some("the pong time-out"),
         }
@@ -145,6 +147,18 @@ impl Patience {
             return true;
         }
         false
+    }
+
+    /// No request comes. That a page is still taken is noticed when one should have come.
+    fn is_idle(&mut self, seen: Sight, config: &Config) -> bool {
+        if seen.is_owed || self.heard + config.http_idle_timeout > seen.told {
+            return false;
+        }
+        let takes_page = std::mem::take(&mut self.takes_page);
+        if takes_page {
+            self.heard = seen.now;
+        }
+        !takes_page
     }
 
     fn hear(&mut self, now: Instant, takes_from: Instant) {
