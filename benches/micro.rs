@@ -3,7 +3,7 @@
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use wspipe::config::Config;
+use wspipe::config::CommandSettings;
 use wspipe::framing::{Splitter, Stream};
 use wspipe::http::handshake;
 use wspipe::http::head::{HeadScan, Request};
@@ -98,7 +98,7 @@ fn utf8(bencher: Bencher, text: &str) {
 fn lines(bencher: Bencher, line_len: usize) {
     let line = format!("{:->1$}\n", "", line_len - 1);
     let text: Vec<u8> = line.bytes().cycle().take(READ_LEN).collect();
-    let mut lines = Splitter::new(Stream::Stdout, &Config::default());
+    let mut lines = Splitter::new(Stream::Stdout, &CommandSettings::default().format());
     bencher.counter(BytesCount::new(READ_LEN)).bench_local(|| {
         let mut total = 0;
         let pushed = lines.push(black_box(&text), &mut |piece| total += piece.bytes.len());

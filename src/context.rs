@@ -1,9 +1,10 @@
 //! What every life borrows for the length of a call: [`Context`].
 
-use crate::config::{Config, POOL_BUFFER_LEN_MAX, POOL_BUFFERS_MAX, SCRATCH_LEN};
-use crate::instant::Instant;
+use crate::config::ClientLimits;
+use crate::event_loop::instant::Instant;
+use crate::event_loop::outbox::Pool;
+use crate::limits::{POOL_BUFFER_LEN_MAX, POOL_BUFFERS_MAX, SCRATCH_LEN};
 use crate::log::Log;
-use crate::outbox::Pool;
 
 /// The clock, the limits, the shared buffers and the log. There is one, and the server owns it.
 pub struct Context {
@@ -11,9 +12,9 @@ pub struct Context {
     pub now: Instant,
     /// All that had happened by then has been told; never later than `now`. Whether a peer was silent
     /// for too long is judged as of then ([`crate::event_loop`]).
-    pub heard: Instant,
-    /// Every limit and time-out.
-    pub config: Config,
+    pub seen_until: Instant,
+    /// Sizes and time-outs of a client's connection.
+    pub limits: ClientLimits,
     /// The one buffer that sockets and pipes are read into. Nothing stays in it beyond a call.
     pub scratch: Box<[u8]>,
     /// Buffers for whoever has something to keep.
@@ -24,11 +25,11 @@ pub struct Context {
 
 impl Context {
     /// The context of a server that starts at `now`.
-    pub fn new(config: Config, log: Log, now: Instant) -> Self {
+    pub fn new(limits: ClientLimits, log: Log, now: Instant) -> Self {
         Self {
             now,
-            heard: now,
-            config,
+            seen_until: now,
+            limits,
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
             pool: Pool::new(POOL_BUFFERS_MAX, POOL_BUFFER_LEN_MAX),
             log,

@@ -58,41 +58,22 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
 
-pub mod account;
-pub mod arena;
-pub mod assembly;
-pub mod before_exec;
-pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod context;
-pub mod deadlines;
-pub mod directory;
-pub mod environment;
 pub mod event_loop;
-pub mod farewell;
 pub mod framing;
-pub mod history;
 pub mod http;
-pub mod instant;
-pub mod ladder;
-pub mod launcher;
 pub mod limits;
 pub mod linux;
-pub mod listener;
 pub mod log;
-pub mod outbox;
 pub mod peer;
-pub mod peer_uid;
 pub mod process;
-pub mod readiness;
-pub mod record;
 pub mod server;
-pub mod signals;
 pub mod source;
-pub mod spawn;
-pub mod start;
-pub mod stdin;
+pub mod startup;
 pub mod system;
+#[cfg(test)]
+mod testing;
 pub mod ws;

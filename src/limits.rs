@@ -1,130 +1,102 @@
-//! How many descriptors and processes the system grants, and whether that is enough.
+//! Every size, count and time of the server that no option sets: its name, its unit, its reason.
+//! What options set is in [`crate::config`]. No other file defines a limit.
 
-use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use nix::unistd::geteuid;
+use std::time::Duration;
 
-use crate::config::{CLIENTS_EXPECTED, Config, RESERVED_DESCRIPTORS, Stderr};
+/// The longest time any option takes: one day, within the range of every system call that is
+/// handed one (`poll(2)` and `TCP_USER_TIMEOUT` count milliseconds in 31 and 32 bits).
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// RLIMIT_NOFILE: how many descriptors a process may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DescriptorLimit {
-    /// The soft limit as it was when the server started. A command gets it back: some programs
-    /// close, or make room for, every descriptor that they might have, and `select(2)` takes none
-    /// above 1,023.
-    pub original: rlim_t,
-    /// The server's own soft limit now.
-    pub soft: rlim_t,
-    /// The hard limit, which stays as it was.
-    pub hard: rlim_t,
-}
+/// The largest size any option takes: 1 GiB. It fits a 32-bit `usize`, also when doubled.
+pub const SIZE_MAX: usize = 1024 * 1024 * 1024;
 
-impl DescriptorLimit {
-    /// Raises this process's soft limit to its hard one; where that is refused, it stays as it is.
-    ///
-    /// # Errors
-    /// The limit cannot be read (`getrlimit(2)`).
-    pub fn raise() -> Result<Self, Errno> {
-        let (original, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok();
-        let soft = if raised { hard } else { original };
-        Ok(Self {
-            original,
-            soft,
-            hard,
-        })
-    }
-}
+/// Bytes of the one buffer into which every socket and pipe is read. More is read at once where it
+/// has come, and no more is waited for; from 128 KiB on the allocators take memory for it that counts
+/// only once it is written to.
+pub const SCRATCH_LEN: usize = 256 * 1024;
 
-/// How many processes the server's user may have (RLIMIT_NPROC); root is not limited.
-///
-/// # Errors
-/// The limit cannot be read (`getrlimit(2)`).
-pub fn process_limit() -> Result<rlim_t, Errno> {
-    if geteuid().is_root() {
-        return Ok(rlim_t::MAX);
-    }
-    getrlimit(Resource::RLIMIT_NPROC).map(|(soft, _)| soft)
-}
+/// How many bytes one source may have read in a turn, before the others have theirs; the read that
+/// reaches it may go beyond. Long chunks of a client's messages count for a quarter, for they are as
+/// much less work than short ones. So a message of 1 MiB, the default of `--max-message`, is echoed in
+/// one turn, its header too: in several, with those of others between them, it took three quarters
+/// more of the processor.
+pub const READ_BUDGET: usize = 320 * 1024;
 
-/// One line for each limit under which fewer than [`CLIENTS_EXPECTED`] clients can be served at
-/// once: what it allows and how to raise it.
-pub fn warnings(config: &Config, descriptors: rlim_t, processes: rlim_t) -> Vec<String> {
-    let mut lines = Vec::new();
-    let expected = rlim_t::from(CLIENTS_EXPECTED);
-    let reserved = rlim_t::from(RESERVED_DESCRIPTORS) + config.addresses.len() as rlim_t;
-    let clients = descriptors.saturating_sub(reserved) / descriptors_per_client(config);
-    if clients < expected {
-        lines.push(format!(
-            "{descriptors} descriptors are enough for {clients} clients at once: \
-             raise the hard limit (ulimit -Hn, or LimitNOFILE= of systemd)"
-        ));
-    }
-    // The user's other processes count too, so this many is the most, not a promise.
-    if config.has_commands() && processes < expected {
-        lines.push(format!(
-            "{processes} processes are enough for {processes} commands at once, at most: \
-             raise the limit (ulimit -u, or LimitNPROC= of systemd)"
-        ));
-    }
-    lines
-}
+/// How many connections one listener may accept in a turn, before the others have theirs.
+pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// A client is a socket, and its command a pipe to stdin and one from stdout, perhaps one more.
-fn descriptors_per_client(config: &Config) -> rlim_t {
-    match (config.has_commands(), config.stderr) {
-        (false, _) => 1,
-        (true, Stderr::Log | Stderr::Json) => 4,
-        (true, Stderr::Merge | Stderr::Drop) => 3,
-    }
-}
+/// How long accepting pauses when descriptors ran out (EMFILE, ENFILE): the edge that announced
+/// the waiting connection is spent, so nothing but the clock asks again.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The longest pipe that a command can have made without privileges (`fs.pipe-max-size`, pipe(7)).
+pub const PIPE_LEN_MAX: usize = 1024 * 1024;
 
-    #[test]
-    fn the_soft_limit_is_raised_and_the_original_kept() {
-        let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let limit = DescriptorLimit::raise().unwrap();
-        assert_eq!((limit.original, limit.hard), before);
-        let after = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        assert_eq!((limit.soft, limit.hard), after);
-        assert!(limit.soft >= limit.original);
-    }
+/// How often it is looked whether a process group is gone that is not signalled
+/// (`--kill-after=never`).
+pub const GROUP_PROBE: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn ample_limits_need_no_warning() {
-        for stderr in [Stderr::Merge, Stderr::Log] {
-            let config = Config {
-                stderr,
-                ..Config::default()
-            };
-            let none = Vec::<String>::new();
-            assert_eq!(warnings(&config, 4_096, rlim_t::MAX), none);
-            assert_eq!(warnings(&config, rlim_t::MAX, 1_024), none);
-        }
-    }
+/// How many commands may be started in a turn, before the others have theirs: to start one takes
+/// the time of hundreds of messages.
+pub const SPAWNS_PER_TURN: usize = 8;
 
-    #[test]
-    fn scant_limits_are_named_with_what_they_allow() {
-        let mut config = Config::default();
-        let lines = warnings(&config, 117, 100);
-        assert_eq!(lines.len(), 2);
-        assert!(lines[0].contains("117 descriptors are enough for 28 clients"));
-        assert!(lines[1].contains("100 commands"));
+/// How long a child that has ended may stay unreaped. A signal of the kernel's names one of those
+/// that have ended since the last; for the others all children are asked for, which takes the
+/// longer the more there are, and is therefore done at most so often.
+pub const REAP_DELAY_MAX: Duration = Duration::from_millis(50);
 
-        config.stderr = Stderr::Log;
-        assert!(warnings(&config, 117, 100)[0].contains("21 clients"));
+/// How many pipelined requests of one connection are answered in a turn.
+pub const REQUESTS_PER_TURN: usize = 64;
 
-        config.mode = crate::config::Mode::Echo;
-        let lines = warnings(&config, 117, 100);
-        assert_eq!(lines.len(), 1);
-        assert!(lines[0].contains("84 clients"));
-    }
+/// How long after its end a shared command is started again, at first; each time that it ends
+/// soon after its start doubles it, up to [`RESTART_DELAY_MAX`].
+pub const RESTART_DELAY_MIN: Duration = Duration::from_millis(250);
 
-    #[test]
-    fn the_smallest_limits_do_not_overflow() {
-        assert!(warnings(&Config::default(), 0, 0)[0].contains("0 clients"));
-    }
-}
+/// The longest wait before a shared command is started again. One that ran for longer than this
+/// begins with the shortest wait again.
+pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// How many events one `epoll_wait` returns at most: the batch of a turn.
+pub const BATCH_LEN: usize = 1024;
+
+/// How many empty buffers the pool keeps for the next outbox that needs one.
+pub const POOL_BUFFERS_MAX: usize = 16;
+
+/// A buffer that grew beyond this many bytes is freed, not kept in the pool. What waits in an
+/// outbox is seldom more: a default high-water mark and a scratch buffer full, with their headers.
+pub const POOL_BUFFER_LEN_MAX: usize = 64 * 1024 + SCRATCH_LEN + 1024;
+
+/// A line or message of a command's that is longer than this many bytes goes out in fragments of so
+/// much (RFC 6455, section 5.4), with `--stderr=json` in several messages; what one read of a plain
+/// stream returned stays whole. An echo goes out as soon as so much of it has come.
+pub const FRAGMENT_LEN: usize = 64 * 1024;
+
+/// From how many bytes on a chunk is long. On its way to a socket that is free it is not copied: a
+/// call more costs less than that. And a client's counts for less of the [`READ_BUDGET`].
+pub const LONG_LEN: usize = 32 * 1024;
+
+/// How much of a command's output is read at once with `--stderr=json`. An empty line of one byte
+/// becomes a message of 31, so that a scratch buffer full of them would queue eight megabytes.
+pub const JSON_READ_LEN: usize = 4 * 1024;
+
+/// A log line is cut at this many bytes, its newline included. `PIPE_BUF` on Linux: so much is
+/// written to a pipe in one piece or not at all.
+pub const LOG_LINE_LEN_MAX: usize = 4096;
+
+/// Of what a peer supplied, a log line shows this many bytes.
+pub const LOG_ESCAPED_LEN_MAX: usize = 256;
+
+/// Limits of the system under which fewer clients than this can be served at once deserve a warning
+/// at start. The usual hard limit of 1,024 descriptors is enough for it, so a small device is quiet.
+pub const CLIENTS_EXPECTED: u32 = 200;
+
+/// The descriptors that serve no client: the standard three, the loop's, those that are kept or
+/// opened for a moment so that commands can start, and some to spare.
+pub const RESERVED_DESCRIPTORS: u32 = 32;
+
+// One read must not be more than a turn's budget, and an escaped peer's text (four bytes for one, at
+// worst) must leave room in its log line.
+const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
+const _: () = assert!(JSON_READ_LEN <= SCRATCH_LEN);
+const _: () = assert!(4 * LOG_ESCAPED_LEN_MAX < LOG_LINE_LEN_MAX);
+const _: () = assert!(SIZE_MAX <= isize::MAX as usize);

@@ -20,8 +20,32 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::isatty;
 
-pub use crate::config::Level;
-use crate::config::{LOG_ESCAPED_LEN_MAX, LOG_LINE_LEN_MAX};
+use crate::limits::{LOG_ESCAPED_LEN_MAX, LOG_LINE_LEN_MAX};
+
+/// How important a log line is; the most important is the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The server cannot do what it is there for.
+    Error,
+    /// Something is wrong that a person should put right.
+    Warn,
+    /// One line for each connection, at its end.
+    Info,
+    /// Each step of a connection, and what a peer did wrong.
+    Debug,
+}
+
+impl Level {
+    /// The level's name, as `--log-level` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
 
 /// Writes lines of at least a certain importance to one descriptor, and never waits for it.
 pub struct Log {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use wspipe::cli::{self, Invocation};
 use wspipe::config::Config;
-use wspipe::start::{self, StartError};
+use wspipe::startup::{self, StartError};
 
 /// The exit status for a wrong command line.
 const USAGE: u8 = 2;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
 
 /// Serves until a signal ends it.
 fn serve(config: Config) -> ExitCode {
-    match start::serve(config, complain) {
+    match startup::serve(config, complain) {
         Ok(code) => code,
         Err(error) => {
             complain(&error.to_string());

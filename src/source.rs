@@ -8,7 +8,7 @@
 
 use mio::Token;
 
-use crate::arena::Id;
+use crate::event_loop::arena::Id;
 
 /// Keeps ids of clients apart from other ids. Never a value.
 pub enum ClientTag {}

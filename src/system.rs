@@ -8,10 +8,9 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
-use crate::config::Stderr;
-use crate::environment::Environment;
+use crate::config::{CommandSettings, Signal};
 use crate::http::routes::Entry;
-use crate::ladder::Signal;
+use crate::process::environment::Environment;
 use crate::source::{ClientId, ProcessId};
 
 /// The number of a process, and of the group that it leads.
@@ -90,7 +89,7 @@ pub trait System {
     fn group_of(&mut self, pid: Pid) -> Option<Pid>;
 
     /// The next signal that was sent to the server itself.
-    fn next_signal(&mut self) -> Option<Notice>;
+    fn next_signal(&mut self) -> Option<SignalEvent>;
 
     /// The user that the socket at the other end of a loopback connection belongs to; `None`:
     /// the system knows no such socket.
@@ -112,8 +111,8 @@ pub struct Spawn<'a> {
     pub command: &'a [OsString],
     /// Its whole environment.
     pub environment: Environment,
-    /// Where its stderr goes.
-    pub stderr: Stderr,
+    /// How it runs.
+    pub settings: &'a CommandSettings,
 }
 
 /// A command that was started, and our ends of its pipes.
@@ -124,7 +123,7 @@ pub struct Child<S: System + ?Sized> {
     pub stdin: S::Stdin,
     /// The pipe that it writes.
     pub stdout: S::Output,
-    /// The pipe that it complains to, with [`Stderr::Log`] or [`Stderr::Json`].
+    /// The pipe that it complains to, with `--stderr=log` or `json`.
     pub stderr: Option<S::Output>,
 }
 
@@ -163,7 +162,7 @@ pub enum Group {
 
 /// A signal that the server received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum SignalEvent {
     /// SIGCHLD: this child has ended, and perhaps others.
     ChildEnded(Pid),
     /// SIGTERM, SIGINT or SIGHUP, by name: the server is to end.

@@ -10,8 +10,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use wspipe::config::{Config, Level, Mode};
-use wspipe::start;
+use wspipe::config::{Config, Listen, Mode};
+use wspipe::log::Level;
+use wspipe::startup;
 
 const MESSAGES: usize = 100_000;
 
@@ -76,14 +77,17 @@ unsafe impl GlobalAlloc for Counting {
 fn start_server() -> SocketAddr {
     let config = Config {
         mode: Mode::Echo,
-        port: 0,
         log_level: Level::Error,
+        listen: Listen {
+            port: 0,
+            ..Listen::default()
+        },
         ..Config::default()
     };
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         IS_SERVER.set(true);
-        let served = start::serve(config, |line| {
+        let served = startup::serve(config, |line| {
             let _ = tell.send(line.to_owned());
         });
         served.expect("a server that starts");

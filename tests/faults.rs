@@ -620,7 +620,7 @@ fn a_server_that_was_stopped_drops_no_one() {
     let server = Server::start(&[
         "--ping-interval=1s",
         "--pong-timeout=3s",
-        "--idle-http=3s",
+        "--http-idle-timeout=3s",
         "--head-timeout=3s",
         "cat",
     ]);

@@ -93,7 +93,7 @@ fn a_line_over_max_line_is_told_before_it_ends() {
 #[test]
 fn a_prompt_is_sent_after_a_while() {
     let script = "printf 'name? '; read name; echo hello $name; printf 'bye? '; read x";
-    let server = Server::script(&["--flush=50"], script);
+    let server = Server::script(&["--flush=50ms"], script);
     let mut client = server.open("/");
     assert_eq!(client.text(), "name? ");
     client.send_text("Ada");
@@ -113,13 +113,13 @@ fn a_prompt_is_withheld_unless_asked_for() {
 #[test]
 fn a_prompt_is_not_cut_inside_a_character() {
     let script = r"printf 'costs 5 \342\202'; sleep 0.5; printf '\254\n'; printf '\342'; sleep 0.3";
-    let texts = texts_of(&["--flush=20"], script);
+    let texts = texts_of(&["--flush=20ms"], script);
     assert_eq!(texts, ["costs 5 ", "€", "\u{FFFD}"]);
 }
 
 #[test]
 fn a_prompt_of_records_is_sent_too() {
-    let server = Server::script(&["--null", "--flush=50"], "printf 'a\\0b\\n'; exec cat");
+    let server = Server::script(&["--null", "--flush=50ms"], "printf 'a\\0b\\n'; exec cat");
     let mut client = server.open("/");
     assert_eq!([client.text(), client.text()], ["a", "b\n"]);
     client.leave();
@@ -308,7 +308,7 @@ fn output_that_ends_inside_a_message_ends_the_session_with_1011() {
 /// Not at the end of the pipe, which somebody holds who has left the group, but at that of the command.
 #[test]
 fn a_message_that_breaks_off_is_a_fault_where_the_pipe_does_not_end() {
-    for options in [&[][..], &["--shared"], &["--linger=30"]] {
+    for options in [&[][..], &["--shared"], &["--resume=30"]] {
         let dir = TempDir::new();
         let (left, done) = (dir.text("left"), dir.text("done"));
         let script = format!(
@@ -385,7 +385,7 @@ fn json_takes_records_that_end_with_nul() {
 #[test]
 fn json_sends_prompts_of_both_streams() {
     let script = "printf 'out? '; printf 'err? ' >&2; exec sleep 1000";
-    let server = Server::script(&["--stderr=json", "--flush=50"], script);
+    let server = Server::script(&["--stderr=json", "--flush=50ms"], script);
     let mut client = server.open("/");
     let mut texts = [client.text(), client.text()];
     texts.sort();

@@ -528,7 +528,7 @@ fn a_dribble_does_not_prolong_the_time_for_a_head() {
 
 #[test]
 fn closes_a_silent_connection_silently() {
-    let server = Server::start(&["--head-timeout=300ms", "--idle-http=300ms"]);
+    let server = Server::start(&["--head-timeout=300ms", "--http-idle-timeout=300ms"]);
     let before = server.descriptors();
     let mut wire = server.connect();
     wire.expect_eof();
@@ -538,7 +538,7 @@ fn closes_a_silent_connection_silently() {
 
 #[test]
 fn closes_an_idle_connection_silently() {
-    let server = Server::start(&["--idle-http=300ms"]);
+    let server = Server::start(&["--http-idle-timeout=300ms"]);
     let mut wire = server.connect();
     wire.send(&server.get("/healthz").to_bytes());
     assert_eq!(Response::read(&mut wire, false).status, 200);

@@ -182,7 +182,7 @@ fn memory_is_given_back_also_when_a_crowd_leaves_one_by_one() {
 #[test]
 fn a_crowd_of_commands_leaves_no_memory_behind() {
     const COMMANDS: usize = 200;
-    let server = Server::script(&["--linger=1h"], "printf '%030000d\\n' 0; exec cat");
+    let server = Server::script(&["--resume=1h"], "printf '%030000d\\n' 0; exec cat");
     // One client after the other: it is their commands that are many, each with what it printed.
     let open = |session: usize, received: usize| {
         let protocol = format!("wspipe.session.{session:032x}.{received}");

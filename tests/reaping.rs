@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use mio::Poll;
 use nix::sys::prctl;
-use wspipe::config::{Config, Stderr};
-use wspipe::limits::DescriptorLimit;
+use wspipe::config::{CommandSettings, Config, Listen};
 use wspipe::linux::Linux;
+use wspipe::linux::limits::DescriptorLimit;
 use wspipe::system::{Exit, Group, Spawn, System};
 
 #[test]
@@ -15,7 +15,10 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     prctl::set_child_subreaper(true).unwrap();
     let poll = Poll::new().unwrap();
     let config = Config {
-        port: 0,
+        listen: Listen {
+            port: 0,
+            ..Listen::default()
+        },
         ..Config::default()
     };
     let descriptors = DescriptorLimit::raise().unwrap();
@@ -28,7 +31,7 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
         let spawn = Spawn {
             command: &command,
             environment,
-            stderr: Stderr::Merge,
+            settings: &CommandSettings::default(),
         };
         linux.spawn(&spawn)
     };
@@ -58,12 +61,12 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
 
     // The orphan, whose number nobody here knows, is still of the group.
     assert_eq!(linux.probe_group(leaving.pid), Group::Alive);
-    linux.signal_group(leaving.pid, wspipe::ladder::Signal::Terminate);
+    linux.signal_group(leaving.pid, wspipe::config::Signal::Terminate);
     let orphan = reap(&mut linux, 1);
     assert!(orphan[0].0 != leaving.pid && orphan[0].1 == Exit::Signal(15));
     assert_eq!(linux.probe_group(leaving.pid), Group::Gone);
 
-    linux.signal_group(sleeping.pid, wspipe::ladder::Signal::Kill);
+    linux.signal_group(sleeping.pid, wspipe::config::Signal::Kill);
     assert_eq!(reap(&mut linux, 1), [(sleeping.pid, Exit::Signal(9))]);
     assert_eq!(linux.probe_group(sleeping.pid), Group::Gone);
     assert_eq!(linux.reap(None), None);

@@ -118,7 +118,7 @@ fn without_a_descriptor_the_demos_shell_is_503_and_not_403() {
 #[test]
 fn a_forced_end_leaves_a_line_for_each_client() {
     for (drain, signals, status) in [("1h", 2, 1), ("300ms", 1, 0)] {
-        let options = [&format!("--drain={drain}"), "--kill-after=1h"];
+        let options = [&format!("--drain-timeout={drain}"), "--kill-after=1h"];
         let options = options.map(|option| option.to_string());
         let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let mut server = Server::script(&options, STUBBORN);
@@ -150,7 +150,7 @@ fn a_forced_end_leaves_a_line_for_each_client() {
 /// process group with it: that outlived the server.
 #[test]
 fn what_outlives_its_command_does_not_outlive_the_server() {
-    let options = ["--kill-after=never", "--drain=300ms"];
+    let options = ["--kill-after=never", "--drain-timeout=300ms"];
     let mut server = Server::script(&options, "sleep 1000 >/dev/null 2>&1 & echo $!; exit 0");
     let mut client = server.open("/");
     let pid = client.text().parse().expect("a process number");
@@ -190,7 +190,7 @@ fn what_outlives_its_command_and_ends_by_itself_is_noticed() {
 /// may take, ten seconds.
 #[test]
 fn idle_connections_do_not_hold_up_the_end() {
-    let mut server = Server::start(&["--echo", "--drain=1h", "--close-timeout=1h"]);
+    let mut server = Server::start(&["--echo", "--drain-timeout=1h", "--close-timeout=1h"]);
     let mut idle = server.connect();
     idle.send(&server.get("/healthz").to_bytes());
     assert_eq!(Response::read(&mut idle, false).status, 200);

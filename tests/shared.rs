@@ -277,7 +277,7 @@ fn stderr_goes_where_it_is_to_go() {
 #[test]
 fn a_prompt_goes_to_everyone() {
     let server = shared(
-        &["--flush=20"],
+        &["--flush=20ms"],
         "printf 'name? '; read name; echo hello $name",
     );
     let mut first = server.open("/");
@@ -707,7 +707,7 @@ fn a_shutdown_ends_all_clients_and_the_command() {
 #[test]
 fn nothing_is_started_again_while_the_server_ends() {
     for ends_first in [true, false] {
-        let options = ["--restart", "--drain=1h", "--close-timeout=1h"];
+        let options = ["--restart", "--drain-timeout=1h", "--close-timeout=1h"];
         let mut server = shared(&options, "read go; exit 3");
         let mut client = server.open("/");
         if ends_first {

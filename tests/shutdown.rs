@@ -69,7 +69,7 @@ fn it_stops_listening_at_once() {
 
 #[test]
 fn it_ends_as_soon_as_all_are_gone() {
-    let mut server = Server::start(&["--drain=1h", "--close-timeout=1h"]);
+    let mut server = Server::start(&["--drain-timeout=1h", "--close-timeout=1h"]);
     let mut client = server.open("/ws");
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
@@ -81,7 +81,7 @@ fn it_ends_as_soon_as_all_are_gone() {
 
 #[test]
 fn a_client_that_does_not_answer_is_waited_for_until_the_drain_ends() {
-    let mut server = Server::start(&["--drain=600ms"]);
+    let mut server = Server::start(&["--drain-timeout=600ms"]);
     let client = server.open("/echo");
     let start = Instant::now();
     server.signal(Signal::SIGTERM);
@@ -101,7 +101,7 @@ fn a_client_that_does_not_answer_is_waited_for_until_the_drain_ends() {
 
 #[test]
 fn plain_connections_do_not_hold_it_up() {
-    let mut server = Server::start(&["--drain=1h"]);
+    let mut server = Server::start(&["--drain-timeout=1h"]);
     let mut idle = server.connect();
     idle.send(&server.get("/healthz").to_bytes());
     assert_eq!(Response::read(&mut idle, false).status, 200);
@@ -114,7 +114,7 @@ fn plain_connections_do_not_hold_it_up() {
 
 #[test]
 fn a_client_with_its_output_waiting_does_not_hold_it_up_for_ever() {
-    let mut server = Server::start(&["--drain=600ms", "yes"]);
+    let mut server = Server::start(&["--drain-timeout=600ms", "yes"]);
     let mut client = server.open("/");
     client.frame();
     let command = server.only_child();
@@ -163,7 +163,7 @@ fn grandchildren_do_not_outlive_the_server() {
 
 #[test]
 fn the_end_of_the_drain_kills_what_is_left() {
-    let mut server = Server::script(&["--kill-after=1h", "--drain=600ms"], STUBBORN);
+    let mut server = Server::script(&["--kill-after=1h", "--drain-timeout=600ms"], STUBBORN);
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");
     let command = server.only_child();
@@ -177,7 +177,11 @@ fn the_end_of_the_drain_kills_what_is_left() {
 #[test]
 fn a_second_signal_ends_it_at_once() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
-        let options = ["--kill-after=1h", "--drain=1h", "--close-timeout=1h"];
+        let options = [
+            "--kill-after=1h",
+            "--drain-timeout=1h",
+            "--close-timeout=1h",
+        ];
         let mut server = Server::script(&options, STUBBORN);
         let mut client = server.open("/");
         assert_eq!(client.text(), "ready");

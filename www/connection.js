@@ -2,7 +2,7 @@
 //
 //   idle ──open()──▶ connecting ──▶ opened ──close()──▶ closing ──▶ closed ──open()──▶ connecting …
 //                                   │    ▲
-//                              loss ▼    │ with --linger, within its time
+//                              loss ▼    │ with --resume, within its time
 //                                   resuming
 //
 // Each opening has a worker (socket.js) and a session of its own. To load the page anew is to start anew: what a page may keep

@@ -1,4 +1,4 @@
-// A WebSocket that comes back to its command by itself when it is lost, where the server waits for that (--linger).
+// A WebSocket that comes back to its command by itself when it is lost, where the server waits for that (--resume).
 //
 //   opening ──▶ there ──loss──▶ away ──welcome──▶ there … ──▶ over
 //

@@ -1,8 +1,10 @@
 //! Command lines and what becomes of them.
 
 use super::*;
-use crate::config::{Resource, Route, Target};
-use crate::ladder::Signal;
+use crate::config::Signal;
+use crate::config::{
+    Access, ClientLimits, CommandSettings, Listen, Resource, Route, ServerLimits, Target,
+};
 
 fn parse_words(words: &[&str]) -> Result<Invocation, UsageError> {
     parse(words.iter().map(OsString::from))
@@ -64,14 +66,17 @@ fn the_defaults_in_the_help_are_the_defaults() {
     assert_eq!(defaults.len(), 32, "{defaults:?}");
     let mut words: Vec<_> = defaults.iter().map(String::as_str).collect();
     // With that one, the size of what is kept would have no effect.
-    words.retain(|word| *word != "--linger=none");
-    words.push("--linger=9");
+    words.retain(|word| *word != "--resume=none");
+    words.push("--resume=9");
     let expected = Config {
-        linger: Some(Duration::from_secs(9)),
+        command: CommandSettings {
+            resume: Some(Duration::from_secs(9)),
+            ..CommandSettings::default()
+        },
         ..Config::default()
     };
     assert_eq!(config(&words), expected);
-    assert_eq!(config(&["--linger=none"]), Config::default());
+    assert_eq!(config(&["--resume=none"]), Config::default());
 }
 
 #[test]
@@ -108,7 +113,7 @@ fn the_first_word_that_is_no_option_starts_the_command() {
     assert_eq!(config(&["-"]).mode, command(&["-"]));
 
     let config = config(&["--port", "9", "ls", "--port=7", "--", "-x", "--help"]);
-    assert_eq!(config.port, 9);
+    assert_eq!(config.listen.port, 9);
     assert_eq!(
         config.mode,
         command(&["ls", "--port=7", "--", "-x", "--help"])
@@ -196,83 +201,96 @@ fn every_option_with_a_value_takes_both_forms() {
 #[test]
 fn each_option_sets_its_own_field() {
     let words = "--address=::1 --port=1 --backlog=2 --origin=null --allow-host=h \
-        --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3 --stderr=drop --passenv=E --kill-after=4 \
+        --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3ms --stderr=drop --passenv=E --kill-after=4 \
         --exit-when-idle --max-clients=17 --max-clients-per-ip=18 --max-processes=19 \
         --spawn-rate=20 --session-timeout=21 --idle-timeout=22 \
         --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
         --ping-interval=10 --pong-timeout=11 --write-timeout=12 --close-timeout=13 \
-        --head-timeout=14 --idle-http=15 --drain=16 --log-level=warn --signal=SIGUSR1 \
+        --head-timeout=14 --http-idle-timeout=15 --drain-timeout=16 --log-level=warn --signal=SIGUSR1 \
         --setenv=A=b=c --setenv=A= --cwd=/tmp --umask=27 --nice=-5 --rlimit=as:1G \
         --rlimit=nofile:64 --rlimit=as:unlimited --no-new-privs --user=u --group=7 \
-        --trust-proxy=10.0.0.0/8,::1 --linger=23 --replay-buffer=24k";
+        --trust-proxy=10.0.0.0/8,::1 --resume=23 --replay-buffer=24k";
     let words: Vec<_> = words.split_ascii_whitespace().collect();
     let secs = Duration::from_secs;
     let expected = Config {
         mode: Mode::Demo,
         routes: vec![],
         directory: None,
-        addresses: vec!["::1".parse().unwrap()],
-        port: 1,
-        backlog: 2,
-        origins: vec!["null".to_owned()],
-        any_origin: false,
-        allow_hosts: vec!["h".to_owned()],
-        subprotocols: vec!["p".to_owned()],
-        same_user: false,
-        message_len_max: 5,
-        line_len_max: Some(6),
-        high_water: 9 * 1024,
-        framing: Framing::Lines,
-        crlf: Crlf::Keep,
-        flush: Some(Duration::from_millis(3)),
-        stderr: Stderr::Drop,
-        passenv: vec!["E".into()],
-        kill_after: Some(secs(4)),
-        first_signal: Signal::User1,
-        setenv: vec![("A".into(), "b=c".into()), ("A".into(), "".into())],
-        cwd: Some("/tmp".into()),
-        umask: Some(0o27),
-        nice: Some(-5),
-        rlimits: vec![(Resource::Nofile, Some(64)), (Resource::As, None)],
-        no_new_privs: true,
         user: Some("u".to_owned()),
         group: Some("7".to_owned()),
-        trusted_proxies: ["10.0.0.0/8", "::1"]
-            .map(|it| Network::parse(it).unwrap())
-            .to_vec(),
-        once: false,
-        exit_when_idle: true,
-        clients_max: Some(17),
-        clients_per_ip_max: Some(18),
-        processes_max: 19,
-        spawn_rate: Some(20),
-        session_timeout: Some(secs(21)),
-        idle_timeout: Some(secs(22)),
-        head_len_max: 700,
-        headers_max: 8,
-        head_timeout: secs(14),
-        http_idle_timeout: secs(15),
-        ping_interval: secs(10),
-        pong_timeout: secs(11),
-        write_timeout: secs(12),
-        close_timeout: secs(13),
-        drain_timeout: secs(16),
         log_level: Level::Warn,
-        shared: None,
-        replay: 0,
-        replay_len_max: 24 * 1024,
-        restart: false,
-        linger: Some(secs(23)),
+        listen: Listen {
+            addresses: vec!["::1".parse().unwrap()],
+            port: 1,
+            backlog: 2,
+        },
+        access: Access {
+            origins: vec!["null".to_owned()],
+            any_origin: false,
+            allow_hosts: vec!["h".to_owned()],
+            subprotocols: vec!["p".to_owned()],
+            same_user: false,
+            trusted_proxies: ["10.0.0.0/8", "::1"]
+                .map(|it| Network::parse(it).unwrap())
+                .to_vec(),
+        },
+        clients: ClientLimits {
+            message_len_max: 5,
+            high_water: 9 * 1024,
+            session_timeout: Some(secs(21)),
+            idle_timeout: Some(secs(22)),
+            head_len_max: 700,
+            headers_max: 8,
+            head_timeout: secs(14),
+            http_idle_timeout: secs(15),
+            ping_interval: secs(10),
+            pong_timeout: secs(11),
+            write_timeout: secs(12),
+            close_timeout: secs(13),
+        },
+        command: CommandSettings {
+            line_len_max: Some(6),
+            framing: Framing::Lines,
+            crlf: Crlf::Keep,
+            flush: Some(Duration::from_millis(3)),
+            stderr: Stderr::Drop,
+            passenv: vec!["E".into()],
+            kill_after: Some(secs(4)),
+            first_signal: Signal::User1,
+            setenv: vec![("A".into(), "b=c".into()), ("A".into(), "".into())],
+            cwd: Some("/tmp".into()),
+            umask: Some(0o27),
+            nice: Some(-5),
+            rlimits: vec![(Resource::Nofile, Some(64)), (Resource::As, None)],
+            no_new_privs: true,
+            shared: None,
+            replay: 0,
+            replay_len_max: 24 * 1024,
+            restart: false,
+            resume: Some(secs(23)),
+        },
+        server: ServerLimits {
+            once: false,
+            exit_when_idle: true,
+            clients_max: Some(17),
+            clients_per_ip_max: Some(18),
+            processes_max: 19,
+            spawn_rate: Some(20),
+            drain_timeout: secs(16),
+        },
     };
     assert_eq!(config(&words), expected);
 }
 
 #[test]
 fn a_shared_command_is_the_only_one() {
-    assert_eq!(config(&["--shared", "cat"]).shared, Some(Shared::Lazy));
+    assert_eq!(
+        config(&["--shared", "cat"]).command.shared,
+        Some(Shared::Lazy)
+    );
     let eager = config(&["--shared=eager", "--replay=9", "--restart", "cat"]);
-    assert_eq!(eager.shared, Some(Shared::Eager));
-    assert_eq!((eager.replay, eager.restart), (9, true));
+    assert_eq!(eager.command.shared, Some(Shared::Eager));
+    assert_eq!((eager.command.replay, eager.command.restart), (9, true));
     for (words, says) in [
         (&["--shared"][..], "--shared needs COMMAND"),
         (
@@ -284,7 +302,7 @@ fn a_shared_command_is_the_only_one() {
             "write --shared or --shared=eager",
         ),
         (&["--shared", "--once", "cat"], "--shared and --once"),
-        (&["--shared", "--linger=9", "cat"], "--shared and --linger"),
+        (&["--shared", "--resume=9", "cat"], "--shared and --resume"),
         (&["--replay=9", "cat"], "--replay would have no effect"),
         (&["--restart", "cat"], "--restart would have no effect"),
         (&["--echo", "--shared"], "--shared would have no effect"),
@@ -294,7 +312,7 @@ fn a_shared_command_is_the_only_one() {
         ),
         (
             &["--replay-buffer=9k", "--shared", "cat"],
-            "nothing is kept without --linger or --replay",
+            "nothing is kept without --resume or --replay",
         ),
     ] {
         assert!(error(words).contains(says), "{words:?}: {}", error(words));
@@ -303,15 +321,15 @@ fn a_shared_command_is_the_only_one() {
 
 #[test]
 fn the_last_of_a_repeated_option_counts_and_lists_add_up() {
-    assert_eq!(config(&["--port=1", "--port=2"]).port, 2);
+    assert_eq!(config(&["--port=1", "--port=2"]).listen.port, 2);
     let several = config(&["--address=::1", "--address=127.0.0.1", "--address=[::1]"]);
-    assert_eq!(several.addresses.len(), 2, "each once");
+    assert_eq!(several.listen.addresses.len(), 2, "each once");
     assert_eq!(
-        config(&["--origin=a,b", "--origin=c"]).origins,
+        config(&["--origin=a,b", "--origin=c"]).access.origins,
         ["a", "b", "c"]
     );
     assert_eq!(
-        config(&["--passenv=A", "--passenv=B,C"]).passenv,
+        config(&["--passenv=A", "--passenv=B,C"]).command.passenv,
         ["A", "B", "C"]
     );
 }
@@ -330,21 +348,29 @@ fn no_signal_is_chosen_where_none_is_sent() {
 
 #[test]
 fn an_empty_passenv_passes_nothing() {
-    assert!(config(&["--passenv="]).passenv.is_empty());
+    assert!(config(&["--passenv="]).command.passenv.is_empty());
 }
 
 #[test]
 fn what_is_off_by_default_can_be_switched_off() {
-    assert_eq!(config(&["--flush=0"]).flush, Some(Duration::ZERO));
-    assert_eq!(config(&["--flush=1s"]).flush, Some(SECOND));
-    assert_eq!(config(&["--flush=5", "--flush=off"]).flush, None);
+    assert_eq!(config(&["--flush=0"]).command.flush, Some(Duration::ZERO));
+    assert_eq!(config(&["--flush=1s"]).command.flush, Some(SECOND));
+    assert_eq!(config(&["--flush=5ms", "--flush=off"]).command.flush, None);
     assert_eq!(
-        config(&["--max-line=5", "--max-line=none"]).line_len_max,
+        config(&["--max-line=5", "--max-line=none"])
+            .command
+            .line_len_max,
         None
     );
-    assert_eq!(config(&["--kill-after=never"]).kill_after, None);
-    assert_eq!(config(&["--kill-after=0"]).kill_after, Some(Duration::ZERO));
-    assert_eq!(config(&["--drain=0"]).drain_timeout, Duration::ZERO);
+    assert_eq!(config(&["--kill-after=never"]).command.kill_after, None);
+    assert_eq!(
+        config(&["--kill-after=0"]).command.kill_after,
+        Some(Duration::ZERO)
+    );
+    assert_eq!(
+        config(&["--drain-timeout=0"]).server.drain_timeout,
+        Duration::ZERO
+    );
     for name in [
         "ping-interval",
         "pong-timeout",
@@ -360,11 +386,13 @@ fn what_is_off_by_default_can_be_switched_off() {
 
 #[test]
 fn stderr_goes_to_the_log_when_bytes_are_raw() {
-    assert_eq!(config(&[]).stderr, Stderr::Merge);
-    assert_eq!(config(&["--binary", "cat"]).stderr, Stderr::Log);
-    assert_eq!(config(&["--binary", "cat"]).framing, Framing::Raw);
+    assert_eq!(config(&[]).command.stderr, Stderr::Merge);
+    assert_eq!(config(&["--binary", "cat"]).command.stderr, Stderr::Log);
+    assert_eq!(config(&["--binary", "cat"]).command.framing, Framing::Raw);
     assert_eq!(
-        config(&["--stderr=merge", "--binary", "cat"]).stderr,
+        config(&["--stderr=merge", "--binary", "cat"])
+            .command
+            .stderr,
         Stderr::Merge
     );
 }
@@ -382,15 +410,17 @@ fn a_framing_has_several_names() {
         (&["--null", "--framing=null", "--null"], Framing::Null),
     ];
     for (words, framing) in cases {
-        assert_eq!(config(words).framing, framing, "{words:?}");
+        assert_eq!(config(words).command.framing, framing, "{words:?}");
     }
-    assert_eq!(config(&["--null"]).stderr, Stderr::Log);
+    assert_eq!(config(&["--null"]).command.stderr, Stderr::Log);
     assert_eq!(
-        config(&["--null", "--flush=1", "--max-line=9"]).stderr,
+        config(&["--null", "--flush=1ms", "--max-line=9"])
+            .command
+            .stderr,
         Stderr::Log
     );
-    assert_eq!(config(&["--framing=length"]).stderr, Stderr::Log);
-    assert_eq!(config(&["--framing=lines"]).stderr, Stderr::Merge);
+    assert_eq!(config(&["--framing=length"]).command.stderr, Stderr::Log);
+    assert_eq!(config(&["--framing=lines"]).command.stderr, Stderr::Merge);
 }
 
 #[test]
@@ -433,7 +463,7 @@ fn stderr_must_suit_the_framing() {
 #[test]
 fn any_origin_stands_alone() {
     let any = config(&["--origin=any"]);
-    assert!(any.any_origin && any.origins.is_empty());
+    assert!(any.access.any_origin && any.access.origins.is_empty());
     let message = "--origin=any lets a.example in too: leave one of the two out";
     assert_eq!(error(&["--origin=any,a.example"]), message);
     assert_eq!(error(&["--origin=a.example", "--origin=any"]), message);
@@ -472,7 +502,7 @@ fn an_option_without_effect_is_refused() {
         ),
         (&["--echo", "cat"], "--echo takes no COMMAND"),
         (&["--echo", "--binary"], "--binary would have no effect"),
-        (&["--flush=9", "--echo"], "--flush would have no effect"),
+        (&["--flush=9ms", "--echo"], "--flush would have no effect"),
         (&["--echo", "--stderr=log"], "--stderr would have no effect"),
         (&["--echo", "--passenv=A"], "--passenv would have no effect"),
         (
@@ -484,7 +514,7 @@ fn an_option_without_effect_is_refused() {
             &["--no-new-privs", "--echo"],
             "--no-new-privs would have no effect",
         ),
-        (&["--binary", "--flush=9"], "--flush would have no effect"),
+        (&["--binary", "--flush=9ms"], "--flush would have no effect"),
         (
             &["--max-line=9", "--binary", "cat"],
             "--max-line would have no effect",
@@ -494,7 +524,7 @@ fn an_option_without_effect_is_refused() {
             "--max-line would have no effect",
         ),
         (
-            &["--framing=length", "--flush=9"],
+            &["--framing=length", "--flush=9ms"],
             "--flush would have no effect",
         ),
         (&["--null", "--crlf=keep"], "--crlf would have no effect"),
@@ -636,7 +666,7 @@ fn limits_on_clients_can_be_lifted() {
         assert!(message.contains("or none"), "{message}");
     }
     assert!(error(&["--max-processes=0"]).contains("from 1 to"));
-    assert!(config(&["--once", "cat"]).once);
+    assert!(config(&["--once", "cat"]).server.once);
 }
 
 #[test]
@@ -716,5 +746,14 @@ fn an_unknown_option_suggests_the_nearest() {
             error(&[word]).ends_with("wspipe --help lists them"),
             "{word}"
         );
+    }
+}
+
+#[test]
+fn an_option_that_was_renamed_names_the_new_one() {
+    for (old, new) in RENAMED {
+        let message = error(&[&format!("--{old}=9s"), "cat"]);
+        assert_eq!(message, format!("--{old} is now --{new}: write that"));
+        assert!(OPTIONS.iter().any(|option| option.name == new));
     }
 }

@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::words;
-use crate::config::{DURATION_MAX, Route, SIZE_MAX, Target};
-use crate::environment;
+use super::shell_words;
+use crate::config::{Route, Target};
 use crate::http::pages::is_reserved;
+use crate::limits::{DURATION_MAX, SIZE_MAX};
+use crate::process::environment;
 
 /// A number between `min` and `max`, both included.
 pub(super) fn number<N>(text: &str, min: N, max: N) -> Result<N, String>
@@ -50,6 +51,16 @@ pub(super) fn duration(text: &str, bare_unit: Duration, min: Duration) -> Result
             };
             format!("write a time such as 250ms, 10s or 2m, {above}at most 24h")
         })
+}
+
+/// A time with its unit. A bare number would be taken for milliseconds by one reader and for
+/// seconds by the next, so only 0, which is the same in both, may stand alone.
+pub(super) fn duration_with_unit(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = split_unit(text);
+    if unit.is_empty() && !digits.is_empty() && digits != "0" {
+        return Err(format!("name the unit: write {digits}ms or {digits}s"));
+    }
+    duration(text, Duration::from_secs(1), Duration::ZERO)
 }
 
 /// A size in bytes, bare or in units of 1,024 (`64k`, `1M`, `1G`); at least `min` and at most
@@ -166,7 +177,7 @@ pub(super) fn variable(text: &str) -> Result<(), String> {
     )
 }
 
-/// A route: `/path=COMMAND` with the words of COMMAND as [`words::split`] divides them, or
+/// A route: `/path=COMMAND` with the words of COMMAND as [`shell_words::split`] divides them, or
 /// `/path=echo:`. The first `=` ends the path.
 pub(super) fn route(text: &str) -> Result<Route, String> {
     let Some((path, target)) = text.split_once('=') else {
@@ -176,7 +187,7 @@ pub(super) fn route(text: &str) -> Result<Route, String> {
     let target = match target {
         "echo:" => Target::Echo,
         command => {
-            let words = words::split(command)?;
+            let words = shell_words::split(command)?;
             if words.first().is_none_or(String::is_empty) {
                 return Err("name a program behind the path, or echo:".to_owned());
             }
@@ -222,6 +233,17 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
     const MILLI: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_duration_with_a_unit_has_one() {
+        let millis = |ms| Ok(Duration::from_millis(ms));
+        assert_eq!(duration_with_unit("0"), millis(0));
+        assert_eq!(duration_with_unit("50ms"), millis(50));
+        assert_eq!(duration_with_unit("2s"), millis(2000));
+        let refused = duration_with_unit("50");
+        assert_eq!(refused.unwrap_err(), "name the unit: write 50ms or 50s");
+        assert!(duration_with_unit("").is_err() && duration_with_unit("ms").is_err());
+    }
 
     #[test]
     fn durations() {

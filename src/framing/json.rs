@@ -11,8 +11,7 @@
 //! does not end would lock the other out.
 
 use super::records::Records;
-use super::{Fault, Piece, Stream, whole};
-use crate::config::{Config, Framing};
+use super::{Fault, Format, Framing, Piece, Stream, whole};
 use crate::ws::frame::Kind;
 
 /// Makes JSON messages of one of the two streams.
@@ -24,12 +23,12 @@ pub struct Json {
 impl Json {
     /// What tags the records of `stream`. Those of stdout end as the framing says; what a program
     /// complains of are lines.
-    pub fn new(stream: Stream, config: &Config) -> Self {
+    pub fn new(stream: Stream, format: &Format) -> Self {
         let framing = match stream {
-            Stream::Stdout => config.framing,
+            Stream::Stdout => format.framing,
             Stream::Stderr => Framing::Lines,
         };
-        Self::with(stream, Records::new(framing, config))
+        Self::with(stream, Records::new(framing, format))
     }
 
     /// What tags the records that the caller's own splitter cuts.
@@ -110,13 +109,13 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Sink, cut_everywhere};
+    use super::super::tests::{LINES, Sink, cut_everywhere};
     use super::*;
-    use crate::config::{FRAGMENT_LEN, JSON_READ_LEN};
-    use crate::ws::testing::for_each_seed;
+    use crate::limits::{FRAGMENT_LEN, JSON_READ_LEN};
+    use crate::testing::for_each_seed;
 
     fn json(stream: Stream) -> Json {
-        Json::new(stream, &Config::default())
+        Json::new(stream, &LINES)
     }
 
     fn messages(mut json: Json, chunks: &[&[u8]]) -> Vec<String> {
@@ -232,13 +231,13 @@ mod tests {
 
     #[test]
     fn stderr_has_lines_where_stdout_has_records() {
-        let config = Config {
+        let format = Format {
             framing: Framing::Null,
-            ..Config::default()
+            ..LINES
         };
-        let stdout = messages(Json::new(Stream::Stdout, &config), &[b"a\nb\0c"]);
+        let stdout = messages(Json::new(Stream::Stdout, &format), &[b"a\nb\0c"]);
         assert_eq!(stdout.len(), 2);
-        let stderr = messages(Json::new(Stream::Stderr, &config), &[b"a\nb\0c"]);
+        let stderr = messages(Json::new(Stream::Stderr, &format), &[b"a\nb\0c"]);
         assert_eq!(stderr.len(), 2);
         assert_eq!(read(&stderr[1]).1, "b\0c");
     }

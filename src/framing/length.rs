@@ -10,7 +10,7 @@
 use std::mem;
 
 use super::{Fault, Piece};
-use crate::config::{FRAGMENT_LEN, SIZE_MAX};
+use crate::limits::{FRAGMENT_LEN, SIZE_MAX};
 use crate::ws::frame::Kind;
 
 const TEXT: u8 = 1;
@@ -183,7 +183,7 @@ fn whole_text(bytes: &[u8], last: bool) -> Result<usize, Fault> {
 mod tests {
     use super::super::tests::{Sink, cut_everywhere};
     use super::*;
-    use crate::ws::testing::for_each_seed;
+    use crate::testing::for_each_seed;
 
     const MAX: usize = 16;
 

@@ -27,9 +27,56 @@ use std::fmt;
 use self::json::Json;
 use self::length::Length;
 use self::records::Records;
-use crate::config::{Config, Framing, JSON_READ_LEN, SCRATCH_LEN, Stderr};
+use crate::limits::{JSON_READ_LEN, SCRATCH_LEN};
 use crate::ws::close::CloseCode;
 use crate::ws::frame::Kind;
+
+/// How bytes of a command's pipes and messages of a WebSocket correspond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// A line is a text message, and a message is a line.
+    Lines,
+    /// What one read returns is a binary message, and a message is written as it is.
+    Raw,
+    /// A record terminated by NUL is a text message, and a message is written with a NUL behind it.
+    Null,
+    /// Five bytes with its kind and length precede each message, in both directions.
+    Length,
+}
+
+impl Framing {
+    /// The framing's name, as `--framing` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lines => "lines",
+            Self::Raw => "raw",
+            Self::Null => "null",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// What happens to the `\r` of a line that the command ends with `\r\n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crlf {
+    /// It is part of the line ending and stripped with it.
+    Strip,
+    /// It is part of the line.
+    Keep,
+}
+
+/// What a [`Splitter`] needs to know of the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// Where messages begin and end.
+    pub framing: Framing,
+    /// What happens to the `\r` of a line.
+    pub crlf: Crlf,
+    /// The longest line or record, in bytes without its terminator; `None`: any length.
+    pub line_len_max: Option<usize>,
+    /// Whether each record becomes a JSON message that names its stream.
+    pub tagged: bool,
+}
 
 /// A piece of a message, ready to be a fragment of it (RFC 6455, section 5.4).
 ///
@@ -69,13 +116,13 @@ pub enum Splitter {
 
 impl Splitter {
     /// What cuts `stream` as the options say. It allocates nothing before it has something to keep.
-    pub fn new(stream: Stream, config: &Config) -> Self {
-        match (stream, config.stderr) {
-            (_, Stderr::Json) => Splitter::Json(Json::new(stream, config)),
-            (Stream::Stderr, _) => Splitter::Records(Records::for_log()),
-            (Stream::Stdout, _) => match config.framing {
+    pub fn new(stream: Stream, format: &Format) -> Self {
+        match stream {
+            _ if format.tagged => Splitter::Json(Json::new(stream, format)),
+            Stream::Stderr => Splitter::Records(Records::for_log()),
+            Stream::Stdout => match format.framing {
                 Framing::Lines | Framing::Null => {
-                    Splitter::Records(Records::new(config.framing, config))
+                    Splitter::Records(Records::new(format.framing, format))
                 }
                 Framing::Raw => Splitter::Raw,
                 Framing::Length => Splitter::Length(Length::new()),

@@ -4,8 +4,8 @@ use std::mem;
 
 use memchr::memchr;
 
-use super::{Fault, Piece};
-use crate::config::{Config, Crlf, FRAGMENT_LEN, Framing, LOG_LINE_LEN_MAX, SIZE_MAX};
+use super::{Crlf, Fault, Format, Framing, Piece};
+use crate::limits::{FRAGMENT_LEN, LOG_LINE_LEN_MAX, SIZE_MAX};
 use crate::ws::frame::Kind;
 
 /// Cuts a stream of bytes into records: each is a text message, without what ended it. The last
@@ -39,12 +39,12 @@ const _: () = assert!(SIZE_MAX < u32::MAX as usize);
 
 impl Records {
     /// What cuts the records of a framing that has any. That of the others has lines.
-    pub fn new(framing: Framing, config: &Config) -> Self {
+    pub fn new(framing: Framing, format: &Format) -> Self {
         let (delimiter, crlf) = match framing {
             Framing::Null => (0, Crlf::Keep),
-            Framing::Lines | Framing::Raw | Framing::Length => (b'\n', config.crlf),
+            Framing::Lines | Framing::Raw | Framing::Length => (b'\n', format.crlf),
         };
-        let record_len_max = config.line_len_max.unwrap_or(usize::MAX);
+        let record_len_max = format.line_len_max.unwrap_or(usize::MAX);
         Self::with(delimiter, crlf, FRAGMENT_LEN, record_len_max)
     }
 
@@ -235,9 +235,9 @@ fn whole_characters(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Sink, cut_everywhere};
+    use super::super::tests::{LINES, Sink, cut_everywhere};
     use super::*;
-    use crate::ws::testing::for_each_seed;
+    use crate::testing::for_each_seed;
 
     fn lines(crlf: Crlf, piece_len_max: usize) -> Records {
         Records::with(b'\n', crlf, piece_len_max, usize::MAX)
@@ -316,9 +316,9 @@ mod tests {
 
     #[test]
     fn records_end_with_nul() {
-        let config = Config::default();
+        let format = LINES;
         cut_everywhere(b"one\n\0\0two\r\0three", |chunks| {
-            let records = Records::new(Framing::Null, &config);
+            let records = Records::new(Framing::Null, &format);
             let texts = messages(records, chunks).unwrap();
             assert_eq!(texts, ["one\n", "", "two\r", "three"]);
         });

@@ -48,8 +48,16 @@ pub(super) fn cut_everywhere(bytes: &[u8], test: impl Fn(&[&[u8]])) {
     test(&bytes.chunks(1).collect::<Vec<_>>());
 }
 
-fn output_of(config: &Config, stream: Stream, input: &[u8]) -> Vec<(Kind, Vec<u8>)> {
-    let mut splitter = Splitter::new(stream, config);
+/// The default format.
+pub(super) const LINES: Format = Format {
+    framing: Framing::Lines,
+    crlf: Crlf::Strip,
+    line_len_max: None,
+    tagged: false,
+};
+
+fn output_of(format: &Format, stream: Stream, input: &[u8]) -> Vec<(Kind, Vec<u8>)> {
+    let mut splitter = Splitter::new(stream, format);
     let mut sink = Sink::default();
     let mut take = |piece: Piece<'_>| sink.take(piece);
     splitter.push(input, &mut take).unwrap();
@@ -71,15 +79,11 @@ fn the_framing_says_what_a_message_is() {
         (Framing::Length, vec![text(b"a\n")]),
     ];
     for (framing, expected) in cases {
-        let config = Config {
-            framing,
-            stderr: Stderr::Log,
-            ..Config::default()
-        };
-        assert_eq!(output_of(&config, Stream::Stdout, bytes), expected);
+        let format = Format { framing, ..LINES };
+        assert_eq!(output_of(&format, Stream::Stdout, bytes), expected);
         // What goes to the log are lines in any case.
         assert_eq!(
-            output_of(&config, Stream::Stderr, bytes),
+            output_of(&format, Stream::Stderr, bytes),
             [text(b"\x01\0\0\0\x02a")]
         );
     }
@@ -93,10 +97,7 @@ fn what_goes_in_comes_out_of_a_command_that_copies() {
         for (kind, message) in messages {
             write_message(framing, kind, message.as_bytes(), &mut bytes);
         }
-        let config = Config {
-            framing,
-            ..Config::default()
-        };
+        let format = Format { framing, ..LINES };
         let expected = match framing {
             Framing::Length => messages
                 .map(|(kind, text)| (kind, text.as_bytes().to_vec()))
@@ -106,7 +107,7 @@ fn what_goes_in_comes_out_of_a_command_that_copies() {
                 .map(|(_, text)| (Kind::Text, text.as_bytes().to_vec()))
                 .to_vec(),
         };
-        assert_eq!(output_of(&config, Stream::Stdout, &bytes), expected);
+        assert_eq!(output_of(&format, Stream::Stdout, &bytes), expected);
     }
 }
 

@@ -21,5 +21,5 @@ pub mod policy;
 pub mod proxy;
 pub mod refusal;
 pub mod response;
+pub mod resume;
 pub mod routes;
-pub mod session;

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::ServerLimits;
+use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
-use crate::instant::Instant;
 
 /// Counts the clients: who has a WebSocket, until the connection is gone. Whoever only fetches a
 /// page is none, so that a server that is full can still be watched and can still say so.
@@ -25,16 +25,16 @@ impl Admission {
     ///
     /// # Errors
     /// 503 or 429, with the option that forbids it.
-    pub(super) fn check(&self, address: IpAddr, config: &Config) -> Result<(), Refusal> {
-        if config.once && self.has_served {
+    pub(super) fn check(&self, address: IpAddr, limits: &ServerLimits) -> Result<(), Refusal> {
+        if limits.once && self.has_served {
             let reason = "with --once there is no client but the first";
             return Err(Refusal::not_now(reason));
         }
         let own = self.by_address.get(&address).copied().unwrap_or(0);
-        if let Some(max) = config.clients_per_ip_max.filter(|max| own >= *max) {
+        if let Some(max) = limits.clients_per_ip_max.filter(|max| own >= *max) {
             return Err(Refusal::too_many_from_address(max));
         }
-        match config.clients_max.filter(|max| self.clients >= *max) {
+        match limits.clients_max.filter(|max| self.clients >= *max) {
             Some(max) => Err(Refusal::not_now(format!(
                 "there are {max} clients, as many as --max-clients allows"
             ))),
@@ -50,14 +50,14 @@ impl Admission {
         &mut self,
         processes: usize,
         now: Instant,
-        config: &Config,
+        limits: &ServerLimits,
     ) -> Result<(), Refusal> {
-        if processes >= config.processes_max {
+        if processes >= limits.processes_max {
             return Err(Refusal::not_now(format!(
                 "there are {processes} commands, as many as --max-processes allows"
             )));
         }
-        match config.spawn_rate {
+        match limits.spawn_rate {
             Some(rate) if !self.spawns.take(now, rate) => Err(Refusal::not_now(format!(
                 "{rate} commands were started within a second, as many as --spawn-rate allows"
             ))),
@@ -66,15 +66,15 @@ impl Admission {
     }
 
     /// A client of this address is there, and is served.
-    pub(super) fn serve(&mut self, address: IpAddr, config: &Config) {
+    pub(super) fn serve(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.has_served = true;
-        self.enter(address, config);
+        self.enter(address, limits);
     }
 
     /// A client of this address has a place: it is there, or may come back.
-    pub(super) fn enter(&mut self, address: IpAddr, config: &Config) {
+    pub(super) fn enter(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.clients += 1;
-        if config.clients_per_ip_max.is_some() {
+        if limits.clients_per_ip_max.is_some() {
             *self.by_address.entry(address).or_default() += 1;
         }
     }
@@ -132,23 +132,23 @@ mod tests {
 
     #[test]
     fn clients_are_counted_together_and_by_address() {
-        let config = Config {
+        let limits = ServerLimits {
             clients_max: Some(3),
             clients_per_ip_max: Some(2),
-            ..Config::default()
+            ..ServerLimits::default()
         };
         let mut admission = Admission::default();
         for address in [A, A] {
-            assert_eq!(admission.check(address, &config), Ok(()));
-            admission.serve(address, &config);
+            assert_eq!(admission.check(address, &limits), Ok(()));
+            admission.serve(address, &limits);
         }
-        let refused = admission.check(A, &config);
+        let refused = admission.check(A, &limits);
         assert_eq!(status(refused, "--max-clients-per-ip"), 429);
-        assert_eq!(admission.check(B, &config), Ok(()));
-        admission.enter(B, &config);
-        assert_eq!(status(admission.check(B, &config), "--max-clients"), 503);
+        assert_eq!(admission.check(B, &limits), Ok(()));
+        admission.enter(B, &limits);
+        assert_eq!(status(admission.check(B, &limits), "--max-clients"), 503);
         admission.leave(A);
-        assert_eq!(admission.check(A, &config), Ok(()));
+        assert_eq!(admission.check(A, &limits), Ok(()));
         admission.leave(A);
         admission.leave(B);
         assert!(admission.by_address.is_empty(), "no address is kept");
@@ -157,51 +157,51 @@ mod tests {
 
     #[test]
     fn without_limits_anyone_may_come_and_nobody_is_noted() {
-        let config = Config::default();
+        let limits = ServerLimits::default();
         let mut admission = Admission::default();
         assert!(!admission.is_deserted(), "nobody has come yet");
         for _ in 0..2000 {
-            assert_eq!(admission.check(A, &config), Ok(()));
-            admission.enter(A, &config);
+            assert_eq!(admission.check(A, &limits), Ok(()));
+            admission.enter(A, &limits);
         }
         assert!(admission.by_address.is_empty());
     }
 
     #[test]
     fn once_is_for_the_first_client() {
-        let config = Config {
+        let limits = ServerLimits {
             once: true,
-            ..Config::default()
+            ..ServerLimits::default()
         };
         let mut admission = Admission::default();
-        admission.enter(A, &config);
+        admission.enter(A, &limits);
         admission.leave(A);
-        assert_eq!(admission.check(A, &config), Ok(()), "it got nothing");
-        admission.serve(A, &config);
-        assert_eq!(status(admission.check(B, &config), "--once"), 503);
+        assert_eq!(admission.check(A, &limits), Ok(()), "it got nothing");
+        admission.serve(A, &limits);
+        assert_eq!(status(admission.check(B, &limits), "--once"), 503);
         admission.leave(A);
-        assert_eq!(status(admission.check(A, &config), "--once"), 503);
+        assert_eq!(status(admission.check(A, &limits), "--once"), 503);
     }
 
     #[test]
     fn commands_are_limited_in_number() {
-        let config = Config::default();
+        let limits = ServerLimits::default();
         let mut admission = Admission::default();
         let now = Instant::EPOCH;
-        assert_eq!(admission.check_spawn(1023, now, &config), Ok(()));
-        let refused = admission.check_spawn(1024, now, &config);
+        assert_eq!(admission.check_spawn(1023, now, &limits), Ok(()));
+        let refused = admission.check_spawn(1024, now, &limits);
         assert_eq!(status(refused, "--max-processes"), 503);
     }
 
     #[test]
     fn commands_are_limited_in_rate() {
-        let config = Config {
+        let limits = ServerLimits {
             spawn_rate: Some(3),
-            ..Config::default()
+            ..ServerLimits::default()
         };
         let start = Instant::EPOCH;
         let mut admission = Admission::default();
-        let mut at = |ms| admission.check_spawn(0, start + Duration::from_millis(ms), &config);
+        let mut at = |ms| admission.check_spawn(0, start + Duration::from_millis(ms), &limits);
         for _ in 0..3 {
             assert_eq!(at(0), Ok(()));
         }

@@ -2,9 +2,9 @@
 //! they send and what they are sent.
 
 use super::{Forwarded, Owner, Server};
-use crate::channel::{Awaited, Batch, Channel};
 use crate::client::Client;
-use crate::config::READ_BUDGET;
+use crate::limits::READ_BUDGET;
+use crate::process::fan_out::{Awaited, Batch, Channel};
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
@@ -13,12 +13,15 @@ impl<S: System> Server<S> {
 
     /// A client joins the audience of a shared command, whose last messages it gets.
     pub(super) fn join(&mut self, id: ClientId, process_id: ProcessId) {
-        let process = self.processes.get_mut(process_id);
-        let Some(channel) = process.and_then(|process| process.channel.as_deref_mut()) else {
+        let Some(process) = self.processes.get_mut(process_id) else {
+            return;
+        };
+        let replay = process.settings().replay;
+        let Some(channel) = process.channel.as_deref_mut() else {
             return;
         };
         let mut batch = Batch::default();
-        channel.replay_last(self.cx.config.replay, &mut batch.frames);
+        channel.replay_last(replay, &mut batch.frames);
         channel.join(id, &batch);
         if let Some(client) = self.clients.get_mut(id) {
             client.catch_up(&batch, &mut self.cx);
@@ -34,7 +37,7 @@ impl<S: System> Server<S> {
             return;
         };
         process.stdin.flush(&mut self.cx.pool);
-        let stdin_full = process.stdin.is_full(self.cx.config.high_water);
+        let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
         if stdin_full && client.has_hung_up() {
             // The command goes on without it. What it sent and we did not read has not arrived.
             client.hang_up(&mut self.cx);
@@ -49,8 +52,8 @@ impl<S: System> Server<S> {
             let has_ended = client.has_ended() && (client.has_closed() || !was_told);
             return self.leave(id, process_id, has_ended);
         }
-        let has_room = client.has_room(&self.cx.config);
-        let has_work = client.has_work(stdin_full, &self.cx.config);
+        let has_room = client.has_room(&self.cx.limits);
+        let has_work = client.has_work(stdin_full, &self.cx.limits);
         let has_output = process.has_output() && has_room;
         if let Some(channel) = process.channel.as_deref_mut() {
             channel.stdin_was_full |= stdin_full;
@@ -73,6 +76,7 @@ impl<S: System> Server<S> {
             return;
         };
         let is_wanted = process.is_wanted();
+        let resume = process.settings().resume;
         let Some(channel) = process.channel.as_deref_mut() else {
             return;
         };
@@ -80,11 +84,11 @@ impl<S: System> Server<S> {
         let Some(session) = channel.session.as_mut().filter(|_| was_member) else {
             return;
         };
-        match (self.cx.config.linger, address) {
+        match (resume, address) {
             (Some(linger), Some(address)) if !has_ended && is_wanted => {
                 let until = self.cx.now + linger;
                 session.awaited = Some(Awaited { until, address });
-                self.admission.enter(address, &self.cx.config);
+                self.admission.enter(address, &self.limits);
             }
             _ => process.client_left(self.cx.now, &mut self.cx.pool),
         }
@@ -97,7 +101,7 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        if process.stdin.is_full(self.cx.config.high_water) {
+        if process.stdin.is_full(self.cx.limits.high_water) {
             return;
         }
         let Some(channel) = process.channel.as_deref_mut() else {
@@ -109,7 +113,7 @@ impl<S: System> Server<S> {
         let mut first = None;
         for (index, &member) in channel.members.iter().enumerate() {
             if let Some(client) = self.clients.get_mut(member)
-                && client.has_work(false, &self.cx.config)
+                && client.has_work(false, &self.cx.limits)
                 && !client.queued
             {
                 client.queued = true;
@@ -192,7 +196,7 @@ impl<S: System> Server<S> {
             .first()
             .filter(|_| channel.session.is_some());
         let client = client.and_then(|&client| self.clients.get(client));
-        client.is_some_and(|client| !client.has_room(&self.cx.config))
+        client.is_some_and(|client| !client.has_room(&self.cx.limits))
     }
 
     /// Sends the beginnings of lines that have waited for their end long enough (`--flush`).
@@ -204,8 +208,9 @@ impl<S: System> Server<S> {
             return;
         };
         let mut batch = Batch::default();
+        let flush = process.settings().flush;
         for output in process.outputs_for_client() {
-            output.flush_prompt(self.cx.now, self.cx.config.flush, |piece| {
+            output.flush_prompt(self.cx.now, flush, |piece| {
                 channel.add(piece, &mut batch);
             });
         }
@@ -254,7 +259,7 @@ impl<S: System> Server<S> {
         let (Some(exit), true) = (process.exit(), process.is_wanted()) else {
             return;
         };
-        if !process.output_is_over(self.cx.config.kill_after) {
+        if !process.output_is_over() {
             return;
         }
         let Some(mut channel) = process.channel.take() else {

@@ -11,20 +11,19 @@
 //! and `commands`, what a request gets; `output`, what one client's command prints; `audience`,
 //! with `shared` and `sessions`, commands for others; `reaping`, what ends; `shutdown` and `crowd`.
 
-mod accepting;
+mod accept;
 mod admission;
-mod answer;
 mod audience;
-mod commands;
-mod crowd;
 mod output;
-mod reaping;
-mod sessions;
+mod reap;
+mod resume;
 mod shared;
 mod shutdown;
+mod start;
+mod trim;
+mod upgrade;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -33,31 +32,38 @@ use std::time::SystemTime;
 use mio::Token;
 
 use self::admission::Admission;
-use self::crowd::Crowd;
 use self::shared::Shared;
 use self::shutdown::Shutdown;
-use crate::arena::Arena;
-use crate::channel::Channel;
+pub use self::start::{Command, Commands};
+use self::trim::MemoryTrim;
+use crate::client::access_record::{AccessRecord, Service, Target};
 use crate::client::{Client, Pumped};
-use crate::config::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
+use crate::config::{Config, ServerLimits};
 use crate::context::Context;
-use crate::deadlines::{self, Deadlines};
-use crate::environment::UniqueIds;
+use crate::event_loop::arena::Arena;
+use crate::event_loop::instant::Instant;
+use crate::event_loop::readiness::Readiness;
+use crate::event_loop::timers::{TimerOwner, Timers};
 use crate::event_loop::{Handler, Next};
 use crate::http::answer::Site;
-use crate::instant::Instant;
+use crate::http::proxy::Network;
+use crate::limits::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
 use crate::process::Process;
-use crate::readiness::Readiness;
-use crate::record::{Record, Service, Target};
+use crate::process::environment::UniqueIds;
+use crate::process::fan_out::Channel;
 use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
-use crate::system::{Exit, Notice, Pid, System};
+use crate::system::{Exit, Pid, SignalEvent, System};
 
 /// All that lives in the loop, over a real or a simulated [`System`].
 pub struct Server<S: System> {
     system: S,
     site: Site,
     /// What can be started for a client: each a program's name or path, and its arguments.
-    commands: Vec<Rc<[OsString]>>,
+    commands: Commands,
+    limits: ServerLimits,
+    trusted_proxies: Vec<Network>,
+    /// The number of listeners.
+    listeners: usize,
     admission: Admission,
     unique_ids: UniqueIds,
     cx: Context,
@@ -65,7 +71,7 @@ pub struct Server<S: System> {
     processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
     /// The entry of each process number; of a number that was used again, the newest.
     by_pid: BTreeMap<Pid, ProcessId>,
-    deadlines: Deadlines<Owner>,
+    timers: Timers<Owner>,
     /// To be visited before the next event is looked at.
     hot: Vec<Owner>,
     /// The ready queue: entries whose budget is spent wait here while the others have their turn.
@@ -82,7 +88,7 @@ pub struct Server<S: System> {
     /// When children are looked for that have ended without a notice of their own.
     reap_at: Option<Instant>,
     /// How many entries there were, so that memory is given back when they have left.
-    crowd: Crowd,
+    crowd: MemoryTrim,
     /// What the last client got. Most ask for the same, and share it.
     last_target: Rc<Target>,
     /// How the last command ended that is gone.
@@ -145,7 +151,7 @@ impl From<u64> for Owner {
     }
 }
 
-impl deadlines::Owner for Owner {
+impl TimerOwner for Owner {
     const KINDS: usize = 7;
 
     fn number(self) -> (usize, usize) {
@@ -194,18 +200,18 @@ impl<S: System> Handler for Server<S> {
     }
 
     fn sources_max(&self) -> usize {
-        let listeners = self.cx.config.addresses.len();
+        let listeners = self.listeners;
         let signals = 1;
         // A process has three pipes.
         listeners + signals + self.clients.len() + 3 * self.processes.len()
     }
 
     fn end_turn(&mut self, heard: Instant) -> Next {
-        self.cx.heard = heard;
+        self.cx.seen_until = heard;
         // Whoever wants to be called again at once is called in the next turn: no deadline, and be
         // it a mistake, holds the loop.
-        for _ in 0..self.deadlines.len() {
-            let Some(owner) = self.deadlines.pop_due(heard) else {
+        for _ in 0..self.timers.len() {
+            let Some(owner) = self.timers.pop_due(heard) else {
                 break;
             };
             self.on_deadline(owner);
@@ -238,24 +244,27 @@ impl<S: System> Handler for Server<S> {
         } else if !self.later.is_empty() {
             Next::Poll
         } else {
-            Next::Wait(self.deadlines.next())
+            Next::Wait(self.timers.next())
         }
     }
 }
 
 impl<S: System> Server<S> {
     /// A server without clients. `commands` has a command for each index that the site names.
-    pub fn new(system: S, site: Site, commands: Vec<Vec<OsString>>, cx: Context) -> Self {
+    pub fn new(system: S, site: Site, commands: Commands, config: &Config, cx: Context) -> Self {
         Self {
             system,
             site,
-            commands: commands.into_iter().map(Rc::from).collect(),
+            commands,
+            limits: config.server.clone(),
+            trusted_proxies: config.access.trusted_proxies.clone(),
+            listeners: config.listen.addresses.len(),
             admission: Admission::default(),
             unique_ids: UniqueIds::new(SystemTime::now(), RandomState::new().hash_one(0)),
             clients: Arena::new(),
             processes: Arena::new(),
             by_pid: BTreeMap::new(),
-            deadlines: Deadlines::new(),
+            timers: Timers::new(),
             hot: Vec::new(),
             later: VecDeque::new(),
             spawned: 0,
@@ -263,7 +272,7 @@ impl<S: System> Server<S> {
             starved: Vec::new(),
             accept_at: None,
             reap_at: None,
-            crowd: Crowd::default(),
+            crowd: MemoryTrim::default(),
             last_target: Rc::new(Target {
                 path: "".into(),
                 service: Service::Echo,
@@ -389,7 +398,7 @@ impl<S: System> Server<S> {
             self.gone.push(Owner::Client(id));
         }
         let deadline = client.wake_up_call(&self.cx);
-        self.deadlines
+        self.timers
             .arm(Owner::Client(id), deadline, &mut client.wake_at);
     }
 
@@ -413,16 +422,16 @@ impl<S: System> Server<S> {
             // It will send nothing more, however much of what it sent still waits behind a full
             // stdin. That much the command may read while it is ended.
             process.end(self.cx.now);
-            let deadline = process.deadline(&self.cx);
+            let deadline = process.deadline(self.cx.now);
             let owner = Owner::Process(process_id);
-            self.deadlines.arm(owner, deadline, &mut process.wake_at);
+            self.timers.arm(owner, deadline, &mut process.wake_at);
         }
-        if process.has_output() && client.has_room(&self.cx.config) && !process.queued {
+        if process.has_output() && client.has_room(&self.cx.limits) && !process.queued {
             self.hot.push(Owner::Process(process_id));
         }
         // With what the flush above made room for. In the next turn: this visit has had its budget.
-        let stdin_full = process.stdin.is_full(self.cx.config.high_water);
-        if client.has_work(stdin_full, &self.cx.config) {
+        let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
+        if client.has_work(stdin_full, &self.cx.limits) {
             self.queue_client(id);
         }
     }
@@ -470,22 +479,22 @@ impl<S: System> Server<S> {
         if let Some(client_id) = process.client()
             && let Some(client) = self.clients.get_mut(client_id)
         {
-            let stdin_full = process.stdin.is_full(self.cx.config.high_water);
+            let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
             if !client.is_open() {
                 self.hot.push(Owner::Client(client_id));
-            } else if client.has_work(stdin_full, &self.cx.config) && !client.queued {
+            } else if client.has_work(stdin_full, &self.cx.limits) && !client.queued {
                 client.queued = true;
                 self.later.push_back(Owner::Client(client_id));
             }
             let deadline = client.wake_up_call(&self.cx);
             let owner = Owner::Client(client_id);
-            self.deadlines.arm(owner, deadline, &mut client.wake_at);
+            self.timers.arm(owner, deadline, &mut client.wake_at);
         }
         if process.is_gone() {
             self.gone.push(Owner::Process(id));
         }
-        let deadline = process.deadline(&self.cx);
-        self.deadlines
+        let deadline = process.deadline(self.cx.now);
+        self.timers
             .arm(Owner::Process(id), deadline, &mut process.wake_at);
     }
 
@@ -546,8 +555,8 @@ impl<S: System> Server<S> {
     fn on_signals(&mut self) {
         while let Some(notice) = self.system.next_signal() {
             match notice {
-                Notice::ChildEnded(pid) => self.on_child_ended(pid),
-                Notice::Shutdown(name) => self.shut_down(name),
+                SignalEvent::ChildEnded(pid) => self.on_child_ended(pid),
+                SignalEvent::Shutdown(name) => self.shut_down(name),
             }
         }
     }
@@ -576,7 +585,7 @@ impl<S: System> Server<S> {
         self.hot.shrink_to_fit();
         self.later.shrink_to_fit();
         self.gone.shrink_to_fit();
-        self.deadlines.shrink_to_fit();
+        self.timers.shrink_to_fit();
         self.system.give_back_memory();
     }
 
@@ -595,8 +604,7 @@ impl<S: System> Server<S> {
         let Some(mut client) = self.clients.remove(id) else {
             return;
         };
-        self.deadlines
-            .disarm(Owner::Client(id), &mut client.wake_at);
+        self.timers.disarm(Owner::Client(id), &mut client.wake_at);
         let process = client
             .process()
             .and_then(|process| self.processes.get_mut(process));
@@ -625,8 +633,7 @@ impl<S: System> Server<S> {
         if self.by_pid.get(&process.pid()) == Some(&id) {
             self.by_pid.remove(&process.pid());
         }
-        self.deadlines
-            .disarm(Owner::Process(id), &mut process.wake_at);
+        self.timers.disarm(Owner::Process(id), &mut process.wake_at);
         self.last_exit = process.exit();
         if let Some(mut record) = process.record.take() {
             record.exit = process.exit();
@@ -646,7 +653,7 @@ impl<S: System> Server<S> {
         }
     }
 
-    fn log_record(&self, record: &Record) {
+    fn log_record(&self, record: &AccessRecord) {
         self.cx
             .log
             .info(format_args!("{}", record.line(self.cx.now)));

@@ -1,7 +1,7 @@
 //! What the command of one client prints, on its way to that client and to the log.
 
 use super::{Forwarded, Server};
-use crate::config::READ_BUDGET;
+use crate::limits::READ_BUDGET;
 use crate::source::ProcessId;
 use crate::system::System;
 
@@ -21,7 +21,7 @@ impl<S: System> Server<S> {
         let forwarded = loop {
             if client
                 .as_ref()
-                .is_some_and(|client| !client.has_room(&self.cx.config))
+                .is_some_and(|client| !client.has_room(&self.cx.limits))
             {
                 break Forwarded::All;
             }
@@ -86,7 +86,7 @@ impl<S: System> Server<S> {
         let Some(client_id) = process.client() else {
             return;
         };
-        if !process.output_is_over(self.cx.config.kill_after) {
+        if !process.output_is_over() {
             return;
         }
         let Some(client) = self.clients.get_mut(client_id) else {
@@ -118,7 +118,7 @@ impl<S: System> Server<S> {
         else {
             return;
         };
-        let flush = self.cx.config.flush;
+        let flush = process.settings().flush;
         for output in process.outputs_for_client() {
             output.flush_prompt(self.cx.now, flush, |piece| {
                 client.send(piece, &mut self.cx);

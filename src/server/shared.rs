@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use super::{Owner, Server};
-use crate::channel::Channel;
-use crate::config::{self, RESTART_DELAY_MAX, RESTART_DELAY_MIN};
-use crate::environment;
+use crate::config::{self, CommandSettings};
+use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
-use crate::instant::Instant;
+use crate::limits::{RESTART_DELAY_MAX, RESTART_DELAY_MIN};
 use crate::process::Audience;
+use crate::process::environment;
+use crate::process::fan_out::Channel;
 use crate::source::ProcessId;
 use crate::system::System;
 
@@ -47,10 +48,19 @@ impl<S: System> Server<S> {
         self.start_shared()
     }
 
+    /// The settings of the command that all clients share, if one does.
+    pub(super) fn shared_settings(&self) -> Option<&CommandSettings> {
+        let first = self.commands.list.first()?;
+        Some(&*first.settings).filter(|settings| settings.shared.is_some())
+    }
+
     /// Before the first turn: starts what is started with the server, and gives back what the start
     /// itself needed.
     pub fn begin(&mut self) {
-        if self.cx.config.shared == Some(config::Shared::Eager) {
+        if self
+            .shared_settings()
+            .is_some_and(|it| it.shared == Some(config::Shared::Eager))
+        {
             self.restart_shared();
         }
         self.system.give_back_memory();
@@ -58,11 +68,11 @@ impl<S: System> Server<S> {
 
     /// Starts the command that all clients share. No client's request is in its environment.
     pub(super) fn start_shared(&mut self) -> Result<ProcessId, Refusal> {
-        let command = self.command(0);
-        let config = &self.cx.config;
+        let command = self.commands.list[0].clone();
+        let settings = &command.settings;
         let own = |name: &OsStr| std::env::var_os(name);
-        let environment = environment::alone(&config.passenv, &config.setenv, own);
-        let audience = Audience::Channel(Box::new(Channel::new(None, config)));
+        let environment = environment::alone(&settings.passenv, &settings.setenv, own);
+        let audience = Audience::Channel(Box::new(Channel::new(None, settings)));
         let id = self.start(&command, environment, audience)?;
         self.shared.process = Some(id);
         self.shared.started_at = Some(self.cx.now);
@@ -83,7 +93,8 @@ impl<S: System> Server<S> {
     /// The shared command has ended, or could not be started: with `--restart`, it is started again
     /// later, and ever later as long as it does not last.
     fn schedule_restart(&mut self) {
-        if !self.cx.config.restart || self.is_shutting_down() {
+        let restarts = self.shared_settings().is_some_and(|it| it.restart);
+        if !restarts || self.is_shutting_down() {
             return;
         }
         // A start that failed did not last.
@@ -91,7 +102,7 @@ impl<S: System> Server<S> {
         let lasted = self.cx.now.saturating_duration_since(started_at);
         self.shared.delay = restart_delay(self.shared.delay, lasted);
         let restart_at = self.cx.now + self.shared.delay;
-        self.deadlines.arm(
+        self.timers.arm(
             Owner::Restart,
             Some(restart_at),
             &mut self.shared.restart_at,

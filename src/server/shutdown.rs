@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 
 use super::{Owner, Server};
-use crate::instant::Instant;
-use crate::ladder::Signal;
+use crate::config::Signal;
+use crate::event_loop::instant::Instant;
 use crate::system::{Exit, Group, System};
 use crate::ws::close::CloseCode;
 
@@ -55,11 +55,11 @@ impl<S: System> Server<S> {
     /// Whether the last client has left that `--once` or `--exit-when-idle` wait for, and nothing
     /// is left of its command. (`--kill-after=never` may have it go on for long.)
     pub(super) fn has_served_all(&self) -> bool {
-        let config = &self.cx.config;
-        (config.once || config.exit_when_idle)
+        let limits = &self.limits;
+        (limits.once || limits.exit_when_idle)
             && self.shutdown == Shutdown::No
             && self.admission.is_deserted()
-            && (self.processes.is_empty() || self.cx.config.shared.is_some())
+            && (self.processes.is_empty() || self.shared_settings().is_some())
     }
 
     /// Whether the server is ending.
@@ -69,7 +69,7 @@ impl<S: System> Server<S> {
 
     /// The last client has left.
     pub(super) fn end_served(&mut self) {
-        let (option, status) = match self.cx.config.once {
+        let (option, status) = match self.limits.once {
             true => ("--once", self.last_exit.map_or(0, exit_status)),
             false => ("--exit-when-idle", 0),
         };
@@ -81,9 +81,9 @@ impl<S: System> Server<S> {
 
     /// Ends every client and every command. The server ends when they are gone.
     fn drain(&mut self, status: u8) {
-        let until = self.cx.now + self.cx.config.drain_timeout;
+        let until = self.cx.now + self.limits.drain_timeout;
         self.shutdown = Shutdown::Draining { until, status };
-        self.deadlines.arm(Owner::Shutdown, Some(until), &mut None);
+        self.timers.arm(Owner::Shutdown, Some(until), &mut None);
         self.system.stop_listening();
         for (id, client) in self.clients.iter_mut() {
             client.close(

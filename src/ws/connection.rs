@@ -427,8 +427,9 @@ fn write_frame(fin: bool, opcode: Opcode, parts: &[&[u8]], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Random, for_each_seed, masked, plain};
+    use super::super::testing::{masked, plain};
     use super::*;
+    use crate::testing::{Random, for_each_seed};
 
     const MAX: u64 = 1 << 20;
 

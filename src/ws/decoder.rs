@@ -195,8 +195,9 @@ fn take<'a>(input: &mut &'a mut [u8], len: usize) -> &'a mut [u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{for_each_seed, masked, plain};
+    use super::super::testing::{masked, plain};
     use super::*;
+    use crate::testing::for_each_seed;
 
     /// A frame as far as it was seen: header, payload, whether it ended.
     type Frame = (Header, Vec<u8>, bool);

@@ -227,8 +227,8 @@ pub fn mask(payload: &mut [u8], key: [u8; 4]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::for_each_seed;
     use super::*;
+    use crate::testing::for_each_seed;
 
     const OPCODES: [Opcode; 6] = [
         Opcode::Continuation,

@@ -170,8 +170,8 @@ fn flaw(third_last: u8, second_last: u8, last: u8, byte: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::for_each_seed;
     use super::*;
+    use crate::testing::for_each_seed;
 
     /// What a text can be said to be once some of its bytes are seen.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -403,7 +403,7 @@ describe("a connection that is lost", () => {
   }
 
   test("it comes back by itself, and nothing is missing or there twice", async () => {
-    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"]);
+    const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"]);
     await shell.send("n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo $n; sleep 0.01; done");
     await shell.printed(/^1\n[^]*\n50\b/);
     // What is under way now is lost, in both directions.
@@ -431,7 +431,7 @@ describe("a connection that is lost", () => {
   });
 
   test("it says so in Chinese, on a phone, and to a screen reader", async () => {
-    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"], { locale: "zh", viewport: PHONE, colorScheme: "dark" });
+    const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"], { locale: "zh", viewport: PHONE, colorScheme: "dark" });
     await shell.send("echo 你好");
     await shell.printed(/^你好$/);
     cutter.cut();
@@ -443,7 +443,7 @@ describe("a connection that is lost", () => {
   });
 
   test("it comes back with bytes, too", async () => {
-    const { page, shell } = await openThroughCutter(["--linger=30s", "--binary", "--", "sh"]);
+    const { page, shell } = await openThroughCutter(["--resume=30s", "--binary", "--", "sh"]);
     await shell.send("printf 'first\\nhal'; sleep 0.5; printf 'f\\n'");
     await shell.printed(/^first\nhal$/);
     cutter.swallow();
@@ -457,7 +457,7 @@ describe("a connection that is lost", () => {
   });
 
   test("the command ends meanwhile, and the page is told how", async () => {
-    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"]);
+    const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"]);
     await shell.send("echo begun; sleep 0.3; echo last; exit 3");
     await shell.shows("begun");
     cutter.cut();
@@ -469,7 +469,7 @@ describe("a connection that is lost", () => {
   });
 
   test("it does not come back in time", async () => {
-    const { shell } = await openThroughCutter(["--linger=1s", "--", "sh"]);
+    const { shell } = await openThroughCutter(["--resume=1s", "--", "sh"]);
     cutter.cut();
     await shell.shows(/Closed · The connection broke off and did not come back in time \(code 1006\)/);
     await shell.says("The server does not answer.");
@@ -479,7 +479,7 @@ describe("a connection that is lost", () => {
   });
 
   test("it does not come back when more was printed than is kept", async () => {
-    const { page, shell } = await openThroughCutter(["--linger=30s", "--", "sh"]);
+    const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"]);
     const flag = `/tmp/wspipe-browser-test-${process.pid}`;
     await shell.send(`echo begun; sleep 0.3; seq 300000; touch ${flag}`);
     await shell.shows("begun");
@@ -494,9 +494,9 @@ describe("a connection that is lost", () => {
   });
 
   test("it does not come back to another run of the command", async () => {
-    const { shell } = await openThroughCutter(["--linger=30s", "--", "cat"]);
+    const { shell } = await openThroughCutter(["--resume=30s", "--", "cat"]);
     // Nothing has been received, but the page says that it comes back, so the other server starts nothing for it.
-    const other = await startServer("--linger=30s", "--", "sh", "-c", "echo another; exec cat");
+    const other = await startServer("--resume=30s", "--", "sh", "-c", "echo another; exec cat");
     cutter.cut();
     cutter.mend(other.url);
     await shell.says("The session could not be resumed without loss (code 4410, output lost)");
@@ -505,7 +505,7 @@ describe("a connection that is lost", () => {
   });
 
   test("Close ends the session for good, and so does leaving the page", async () => {
-    const { page, shell } = await openThroughCutter(["--linger=1h", "--", "sh"]);
+    const { page, shell } = await openThroughCutter(["--resume=1h", "--", "sh"]);
     const closed = await processOf(shell);
     await shell.button("Close").click();
     await shell.says(/Closed .*code 1000/);
@@ -525,7 +525,7 @@ describe("a connection that is lost", () => {
     await shell.says("Closed Given up while the connection was lost.");
   });
 
-  test("without --linger it is over", async () => {
+  test("without --resume it is over", async () => {
     const { shell } = await openThroughCutter(["--", "cat"]);
     cutter.cut();
     cutter.mend();

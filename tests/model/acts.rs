@@ -1,7 +1,7 @@
 //! What the clients of the model do: they connect, send, read, leave in every way there is, and come
 //! back.
 
-use wspipe::config::READ_BUDGET;
+use wspipe::limits::READ_BUDGET;
 
 use crate::client::{Client, State};
 use crate::command::take_exactly;
@@ -53,7 +53,7 @@ fn close(code: u16) -> Vec<u8> {
 impl Run {
     pub fn connect(&mut self) {
         let asks_for_command = self.random.below(4) > 0;
-        let has_session = self.shape.config.linger.is_some() && self.random.below(4) > 0;
+        let has_session = self.shape.config.command.resume.is_some() && self.random.below(4) > 0;
         self.connect_to(asks_for_command, has_session && asks_for_command);
     }
 

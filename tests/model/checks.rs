@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use wspipe::config::{
-    ACCEPTS_PER_TURN, Config, FRAGMENT_LEN, Framing, JSON_READ_LEN, READ_BUDGET, SCRATCH_LEN,
-    SPAWNS_PER_TURN,
-};
+use wspipe::config::ClientLimits;
 use wspipe::event_loop::Next;
+use wspipe::framing::Framing;
+use wspipe::limits::{
+    ACCEPTS_PER_TURN, FRAGMENT_LEN, JSON_READ_LEN, READ_BUDGET, SCRATCH_LEN, SPAWNS_PER_TURN,
+};
 
 use crate::client::State;
 use crate::command::{Command, Term};
@@ -105,7 +106,10 @@ impl Run {
         let world = self.world.borrow();
         let config = &self.shape.config;
         let census = self.server.census();
-        assert!(census.processes <= config.processes_max, "{census:?}");
+        assert!(
+            census.processes <= config.server.processes_max,
+            "{census:?}"
+        );
         assert!(census.kept_max <= REPLAY_LEN_MAX, "{census:?}");
         let text_len = text_len_max(self.shape.scale);
         // One read of a pipe, behind what was held of the read before; each line makes a frame.
@@ -128,12 +132,12 @@ impl Run {
                 // And the head of the 101.
                 false => REPLAY_LEN_MAX + 1000,
             };
-            let bound = config.high_water + catch_up + batch.max(messages);
+            let bound = config.clients.high_water + catch_up + batch.max(messages);
             assert!(queued <= bound, "{queued} bytes are queued, not {bound}");
             let full = &mut self.watch.full[index];
-            if queued < config.high_water || catch_up > 0 {
+            if queued < config.clients.high_water || catch_up > 0 {
                 *full = None;
-            } else if config.shared.is_some() && wire.joined.is_some() {
+            } else if config.command.shared.is_some() && wire.joined.is_some() {
                 // Whoever is full gets no more, but for its Close.
                 let current = (queued, wire.written);
                 let (before, _) = *full
@@ -147,11 +151,11 @@ impl Run {
             let id = world.commands[index].id;
             let queued = id.and_then(|id| self.server.queued_for_command(id));
             // What came right behind the requests of newcomers is taken whether there is room or not.
-            let early = match config.shared {
-                Some(_) => self.watch.wires.len() * (config.head_len_max + 1),
+            let early = match config.command.shared {
+                Some(_) => self.watch.wires.len() * (config.clients.head_len_max + 1),
                 None => 0,
             };
-            let bound = config.high_water + messages + early;
+            let bound = config.clients.high_water + messages + early;
             assert!(
                 queued.is_none_or(|queued| queued <= bound),
                 "{queued:?} wait"
@@ -167,14 +171,14 @@ impl Run {
         let command = wire.joined.and_then(|joined| joined.command());
         let bound = match (wire.stage(), command) {
             // What came behind the request waits with it.
-            (Stage::Opening, _) => config.head_len_max + 1,
+            (Stage::Opening, _) => config.clients.head_len_max + 1,
             // A plain stream of its own takes what comes.
             (_, Some(index))
-                if config.framing == Framing::Raw && !world.commands[index].has_channel =>
+                if config.command.framing == Framing::Raw && !world.commands[index].has_channel =>
             {
                 0
             }
-            (_, Some(_)) => wire.begun().min(config.message_len_max),
+            (_, Some(_)) => wire.begun().min(config.clients.message_len_max),
             (_, None) => wire.begun().min(FRAGMENT_LEN),
         };
         let kept = kept.unwrap_or(0);
@@ -183,7 +187,7 @@ impl Run {
 
     /// Whether what a wire is sent at once when it comes may be more than the high-water mark.
     fn has_channel(&self, wire: &Wire) -> bool {
-        let is_shared = self.shape.config.shared.is_some();
+        let is_shared = self.shape.config.command.shared.is_some();
         wire.joined.is_some() && (is_shared || wire.has_session)
     }
 
@@ -194,7 +198,7 @@ impl Run {
     fn check_terms(&mut self) {
         let world = &mut *self.world.borrow_mut();
         let config = &self.shape.config;
-        let (now, kill_after) = (self.now, config.kill_after);
+        let (now, kill_after) = (self.now, config.command.kill_after);
         // Where much is due at once it takes more than one turn, of no time; and a deadline may have to
         // wait for the next one.
         let waits = matches!(self.next, Next::Wait(Some(deadline)) if deadline <= now);
@@ -209,7 +213,7 @@ impl Run {
             let is_there = wire.joined.and_then(|joined| joined.command()) == Some(index);
             let is_over = self.clients[client].is_over;
             let ends = kill_after.map_or(Term::Any, |after| Term::Ends(now + after));
-            let linger = config.linger.filter(|_| command.has_channel);
+            let linger = config.command.resume.filter(|_| command.has_channel);
             let term = match (command.term, linger) {
                 (Term::Ends(at), _) => {
                     assert!(at > now || is_overdue, "command {index} is still there");
@@ -239,7 +243,7 @@ impl Run {
             let wire = &mut world.wires[index];
             let term = wire
                 .head
-                .map(|(_, since)| since + self.shape.config.head_timeout);
+                .map(|(_, since)| since + self.shape.config.clients.head_timeout);
             wire.head_timed_out |= term.is_some_and(|term| term <= self.heard);
             if term.is_some_and(|term| term <= self.heard_before) {
                 let is_told = wire.downstream_end || wire.write_was_blocked;
@@ -290,21 +294,21 @@ impl Run {
             acked: wire.written - wire.downstream.len() as u64,
             queued,
             is_owed: wire.heads_read() == wire.head_ends.len(),
-            may_pause: fullest >= self.shape.config.high_water,
+            may_pause: fullest >= self.shape.config.clients.high_water,
         })
     }
 
     /// How long it took until nothing happened any more.
     pub fn check_time(&self, took: Duration) {
-        let Config {
+        let ClientLimits {
             http_idle_timeout,
             pong_timeout,
             write_timeout,
             close_timeout,
-            drain_timeout,
-            linger,
             ..
-        } = self.shape.config;
+        } = self.shape.config.clients;
+        let drain_timeout = self.shape.config.server.drain_timeout;
+        let linger = self.shape.config.command.resume;
         if self.world.borrow().shutting_down {
             assert_eq!(self.next, Next::Stop, "it does not end");
             assert!(took <= drain_timeout, "{took:?} to end");
@@ -328,7 +332,7 @@ impl Run {
         // Whoever is not read from, as his command does not read, may wait for ever.
         let is_full = |id| {
             let queued = self.server.queued_for_command(id);
-            queued.is_some_and(|queued| queued >= self.shape.config.high_water)
+            queued.is_some_and(|queued| queued >= self.shape.config.clients.high_water)
         };
         let mut commands = self.watch.commands.iter().map(|it| &world.commands[*it]);
         let is_paused = commands.any(|command| command.id.is_some_and(is_full));
@@ -358,7 +362,7 @@ impl Run {
         assert!(is_answered, "wire {index} is not answered");
         let command = wire.joined.and_then(|joined| joined.command());
         let command = command.map(|index| &world.commands[index]);
-        let high_water = self.shape.config.high_water;
+        let high_water = self.shape.config.clients.high_water;
         let stdin = command.and_then(|it| it.id);
         let stdin = stdin.and_then(|id| self.server.queued_for_command(id));
         let stdin_full = stdin.is_some_and(|queued| queued >= high_water);
@@ -414,7 +418,7 @@ impl Run {
             let own = wire.client == client
                 && wire.joined.and_then(|joined| joined.command()) == Some(command);
             let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
-            own && queued.is_some_and(|queued| queued >= self.shape.config.high_water)
+            own && queued.is_some_and(|queued| queued >= self.shape.config.clients.high_water)
         })
     }
 
@@ -472,7 +476,7 @@ impl Run {
 
     pub fn check_nothing_is_left(&self) {
         // `--kill-after=never` waits for the command, and signals nothing that it leaves behind.
-        let spares_grandchildren = self.shape.config.kill_after.is_none();
+        let spares_grandchildren = self.shape.config.command.kill_after.is_none();
         let world = self.world.borrow();
         let is_left =
             |command: &&Command| command.alive || command.grandchild && !spares_grandchildren;

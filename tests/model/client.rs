@@ -1,8 +1,10 @@
 //! The clients of the model: each sends numbered texts, knows what has to come back, and checks
 //! whatever comes. One with a session comes back when its connection was lost.
 
-use wspipe::config::{Config, FRAGMENT_LEN, Framing};
-use wspipe::instant::Instant;
+use wspipe::config::{ClientLimits, CommandSettings};
+use wspipe::event_loop::instant::Instant;
+use wspipe::framing::Framing;
+use wspipe::limits::FRAGMENT_LEN;
 use wspipe::system::Exit;
 
 use crate::text::{Place, next_frame, text, untagged};
@@ -153,10 +155,11 @@ impl Client {
         let Some(command) = joined.found.map(|index| &world.commands[index]) else {
             return false;
         };
-        let Some((linger, lost_at)) = config.linger.zip(self.lost_at) else {
+        let Some((linger, lost_at)) = config.command.resume.zip(self.lost_at) else {
             return false;
         };
-        let is_limited = config.session_timeout.is_some() || config.idle_timeout.is_some();
+        let is_limited =
+            config.clients.session_timeout.is_some() || config.clients.idle_timeout.is_some();
         // A session ends with output that cannot be made into messages; and a command that was never
         // watched was ended at once.
         let is_cut = !command.alive && command.output.is_cut();
@@ -230,7 +233,7 @@ impl Client {
             return;
         }
         let joined = wire.joined.expect("the request was decided");
-        let is_shared = world.shape.config.shared.is_some();
+        let is_shared = world.shape.config.command.shared.is_some();
         if self.connection.comes_back {
             if joined.started.is_none() {
                 self.connection.state = State::Resuming;
@@ -250,7 +253,7 @@ impl Client {
             Some(_) => output.start(),
             None => {
                 assert!(is_shared, "it is another's command");
-                let replay = world.shape.config.replay;
+                let replay = world.shape.config.command.replay;
                 output.joined(joined.messages, joined.output_len, replay)
             }
         };
@@ -267,7 +270,7 @@ impl Client {
                 assert_eq!(opcode == 0, self.connection.partial.is_some());
                 let config = &world.shape.config;
                 let is_output = self.asks_for_command && self.connection.state == State::Open;
-                let binary = is_output && config.framing == Framing::Raw;
+                let binary = is_output && config.command.framing == Framing::Raw;
                 assert!(
                     opcode == 0 || (opcode == 2) == binary,
                     "the kind of a message"
@@ -326,7 +329,7 @@ impl Client {
         };
         let (is_complaint, has_more, data) = untagged(message);
         let is_full = data.len() == FRAGMENT_LEN;
-        let may_end = !command.alive || world.shape.config.flush.is_some();
+        let may_end = !command.alive || world.shape.config.command.flush.is_some();
         let right = has_more == is_full || !has_more && may_end;
         assert!(right, "a piece of {} bytes, more: {has_more}", data.len());
         match is_complaint {
@@ -370,12 +373,12 @@ impl Client {
 
     /// The server closes, and gives a reason that has to be true.
     fn check_close(&self, code: u16, reason: &str, world: &World) {
-        let Config {
-            shared,
+        let CommandSettings { shared, .. } = &world.shape.config.command;
+        let ClientLimits {
             session_timeout,
             idle_timeout,
             ..
-        } = &world.shape.config;
+        } = &world.shape.config.clients;
         let wire = &world.wires[self.connection.wire];
         if code == 1001 {
             assert!(world.shutting_down, "{reason}");

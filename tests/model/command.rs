@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
-use wspipe::config::Framing;
-use wspipe::instant::Instant;
-use wspipe::readiness::Readiness;
+use wspipe::event_loop::instant::Instant;
+use wspipe::event_loop::readiness::Readiness;
+use wspipe::framing::Framing;
 use wspipe::source::{ProcessId, Source};
 use wspipe::system::{Exit, Pid};
 
@@ -121,7 +121,7 @@ impl Command {
             stderr: VecDeque::new(),
             stderr_room: pipe_len,
             stderr_open: false,
-            intake: Intake::new(shape.config.framing, shape.scale),
+            intake: Intake::new(shape.config.command.framing, shape.scale),
             has_read_all: false,
             output: Output::new(shape.rules()),
             complaints: Output::new(Rules {
@@ -209,7 +209,7 @@ impl World {
         let ended = command.stdin_end && command.stdin.is_empty();
         // A message reaches a command whole or not at all, but for the last one of a plain stream
         // that is its client's own.
-        let may_be_cut = self.shape.config.framing == Framing::Raw && !command.has_channel;
+        let may_be_cut = self.shape.config.command.framing == Framing::Raw && !command.has_channel;
         assert!(
             !ended || command.intake.is_whole() || may_be_cut,
             "stdin ended within a message"
@@ -229,7 +229,7 @@ impl World {
     /// A command prints as much of what it says itself as its pipe takes of `len_max` bytes. What it
     /// has begun it ends.
     fn print(&mut self, index: usize, len_max: usize) {
-        let (framing, scale) = (self.shape.config.framing, self.shape.scale);
+        let (framing, scale) = (self.shape.config.command.framing, self.shape.scale);
         let command = &mut self.commands[index];
         if command.unprinted.is_empty() {
             let (mut text, mut framed) = (Vec::new(), Vec::new());

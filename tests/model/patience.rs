@@ -5,7 +5,7 @@
 //! then what has moved since it last looked: the reckoning here is as generous, and no more.
 
 use wspipe::config::Config;
-use wspipe::instant::Instant;
+use wspipe::event_loop::instant::Instant;
 
 /// What was to be seen of a connection after a turn.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ impl Patience {
         let is_opening = seen.stage == Stage::Opening;
         if seen.read > last.read {
             // What it takes before the first ping is no answer.
-            self.hear(seen.now, seen.now + config.ping_interval);
+            self.hear(seen.now, seen.now + config.clients.ping_interval);
             self.take_due = None;
         } else if seen.may_pause || last.may_pause || has_changed || is_opening && has_said {
             // Or somewhat earlier, and it was asked already.
@@ -108,14 +108,14 @@ impl Patience {
             self.takes_page = true;
         }
         if seen.acked > last.acked && seen.now >= self.takes_from {
-            self.take_due = Some(seen.now + config.ping_interval);
+            self.take_due = Some(seen.now + config.clients.ping_interval);
         }
         if has_said || has_changed {
-            (self.stuck_due, self.is_noticed) = (seen.now + config.close_timeout, false);
+            (self.stuck_due, self.is_noticed) = (seen.now + config.clients.close_timeout, false);
         }
         if has_changed {
             self.said = said(seen);
-            self.over_due = seen.now + config.close_timeout;
+            self.over_due = seen.now + config.clients.close_timeout;
             // What had to wait may have been said long before.
             self.looks = if last.queued == 0 { 1 } else { 2 };
         }
@@ -139,9 +139,9 @@ impl Patience {
         }
         let has_taken = seen.acked > self.stuck_acked;
         if !self.is_noticed {
-            (self.stuck_due, self.is_noticed) = (seen.now + config.write_timeout, true);
+            (self.stuck_due, self.is_noticed) = (seen.now + config.clients.write_timeout, true);
         } else if has_taken {
-            (self.stuck_due, self.is_noticed) = (seen.now + config.close_timeout, false);
+            (self.stuck_due, self.is_noticed) = (seen.now + config.clients.close_timeout, false);
             self.stuck_acked = seen.acked;
         } else {
             return true;
@@ -151,7 +151,7 @@ impl Patience {
 
     /// No request comes. That a page is still taken is noticed when one should have come.
     fn is_idle(&mut self, seen: Sight, config: &Config) -> bool {
-        if seen.is_owed || self.heard + config.http_idle_timeout > seen.told {
+        if seen.is_owed || self.heard + config.clients.http_idle_timeout > seen.told {
             return false;
         }
         let takes_page = std::mem::take(&mut self.takes_page);
@@ -174,13 +174,13 @@ impl Patience {
             None => {}
         }
         self.take_due = None;
-        if !self.is_asked && self.heard + config.ping_interval <= seen.told {
+        if !self.is_asked && self.heard + config.clients.ping_interval <= seen.told {
             // It may be asked late, and has the same time to answer.
-            let asked_after = seen.now.checked_sub(config.ping_interval);
+            let asked_after = seen.now.checked_sub(config.clients.ping_interval);
             self.heard = asked_after.map_or(self.heard, |at| at.max(self.heard));
             self.is_asked = true;
         }
-        self.heard + config.pong_timeout <= seen.told
+        self.heard + config.clients.pong_timeout <= seen.told
     }
 
     /// All has been said, and the client does not go. Whoever has not taken all of it yet has as
@@ -189,14 +189,14 @@ impl Patience {
         let is_behind = seen.acked < self.said;
         if is_behind && (self.looks == 2 || self.over_due <= seen.told) {
             self.looks = 2;
-            self.over_due = seen.now + config.close_timeout;
+            self.over_due = seen.now + config.clients.close_timeout;
             return self.is_stuck(seen, config);
         }
         if self.over_due > seen.told {
             return false;
         }
         if self.looks > 1 {
-            self.over_due = seen.now + config.close_timeout;
+            self.over_due = seen.now + config.clients.close_timeout;
             self.looks -= 1;
             return false;
         }

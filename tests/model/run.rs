@@ -4,15 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wspipe::config::{Level, PIPE_LEN_MAX, RESTART_DELAY_MAX};
 use wspipe::context::Context;
+use wspipe::event_loop::instant::Instant;
 use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
 use wspipe::http::policy::Policy;
 use wspipe::http::routes::Offer;
-use wspipe::instant::Instant;
+use wspipe::limits::{PIPE_LEN_MAX, RESTART_DELAY_MAX};
+use wspipe::log::Level;
 use wspipe::log::Log;
 use wspipe::server::Server;
+use wspipe::server::{Command, Commands};
 
 use crate::checks::Watch;
 use crate::client::Client;
@@ -51,17 +53,27 @@ impl Run {
             command_names: vec!["sh".into()],
             binary: false,
             json: shape.has_tags(),
-            linger: shape.config.linger,
+            linger: shape.config.command.resume,
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         };
         let now = Instant::EPOCH;
         let log = Log::to(std::io::stderr(), Level::Error);
-        let cx = Context::new(shape.config.clone(), log, now);
+        let cx = Context::new(shape.config.clients.clone(), log, now);
         if shape.trace {
             eprintln!("{:#?}", shape.config);
         }
-        let mut server = Server::new(Sim(world.clone()), site, vec![vec!["sh".into()]], cx);
+        let command = Command {
+            name: "sh".into(),
+            words: Rc::from(["sh".into()]),
+            settings: Rc::new(shape.config.command.clone()),
+            same_user: shape.config.access.same_user,
+        };
+        let commands = Commands {
+            list: vec![command],
+            directory: None,
+        };
+        let mut server = Server::new(Sim(world.clone()), site, commands, &shape.config, cx);
         server.begin();
         Self {
             world,
@@ -143,7 +155,7 @@ impl Run {
         for index in 0..world.commands.len() {
             world.work(index, usize::MAX);
             // Where nobody signals them, those that were left behind end by themselves.
-            if self.shape.config.kill_after.is_none() {
+            if self.shape.config.command.kill_after.is_none() {
                 world.end_grandchild(index);
             }
         }
@@ -186,7 +198,7 @@ impl Run {
             // A Close may stand behind messages that a slow command has still to read.
             self.drain(PATIENCE);
             self.check_last_messages();
-            if self.shape.config.shared.is_some() {
+            if self.shape.config.command.shared.is_some() {
                 // It goes on without clients.
                 self.await_restart();
                 self.world.borrow_mut().shut_down();
@@ -204,7 +216,7 @@ impl Run {
             world.failing_watches = 0;
             // One that could not be watched was never started, as far as the server knows.
             let has_started = world.commands.iter().any(|command| command.id.is_some());
-            if !self.shape.config.restart || !has_started {
+            if !self.shape.config.command.restart || !has_started {
                 return;
             }
         }

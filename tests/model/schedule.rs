@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use wspipe::config::{Config, Framing, Level, Mode, Shared, Stderr};
+use wspipe::config::{ClientLimits, CommandSettings, Config, Mode, ServerLimits, Shared, Stderr};
 use wspipe::event_loop::Next;
-use wspipe::readiness::Readiness;
+use wspipe::event_loop::readiness::Readiness;
+use wspipe::framing::Framing;
+use wspipe::log::Level;
 use wspipe::source::Source;
 
 use crate::random::Random;
@@ -44,35 +46,50 @@ impl Shape {
         let limits_lines = flush.is_none() && scale == 1 && random.one_in(8);
         let config = Config {
             mode: Mode::Demo,
-            framing,
-            high_water: scale * [1, 500, 2000][random.below(3)],
-            message_len_max: scale * 5000,
-            line_len_max: limits_lines.then_some(600),
             log_level: Level::Error,
-            stderr: [Stderr::Merge, Stderr::Log][random.below(2)],
-            flush,
-            kill_after: [millis(1000), millis(1000), millis(0), None][random.below(4)],
+            command: CommandSettings {
+                framing,
+                line_len_max: limits_lines.then_some(600),
+                stderr: [Stderr::Merge, Stderr::Log][random.below(2)],
+                flush,
+                kill_after: [millis(1000), millis(1000), millis(0), None][random.below(4)],
+                ..CommandSettings::default()
+            },
+            clients: ClientLimits {
+                high_water: scale * [1, 500, 2000][random.below(3)],
+                message_len_max: scale * 5000,
+                ..ClientLimits::default()
+            },
             ..Config::default()
         };
         let config = match random.below(4) {
             0 => Config {
-                shared: Some([Shared::Lazy, Shared::Eager][random.below(2)]),
-                replay: [0, 1, 5, 100][random.below(4)],
-                restart: random.one_in(2),
+                command: CommandSettings {
+                    shared: Some([Shared::Lazy, Shared::Eager][random.below(2)]),
+                    replay: [0, 1, 5, 100][random.below(4)],
+                    restart: random.one_in(2),
+                    ..config.command
+                },
                 ..config
             },
             1 => Config {
-                linger: [millis(1), millis(700), millis(30_000)][random.below(3)],
+                command: CommandSettings {
+                    resume: [millis(1), millis(700), millis(30_000)][random.below(3)],
+                    ..config.command
+                },
                 ..config
             },
             _ => config,
         };
         // Of a command of one client alone, what it complains of may go to the client too.
-        let is_own = config.shared.is_none() && config.linger.is_none();
+        let is_own = config.command.shared.is_none() && config.command.resume.is_none();
         let has_records = matches!(framing, Framing::Lines | Framing::Null);
         let config = match is_own && has_records && random.one_in(3) {
             true => Config {
-                stderr: Stderr::Json,
+                command: CommandSettings {
+                    stderr: Stderr::Json,
+                    ..config.command
+                },
                 ..config
             },
             false => config,
@@ -81,12 +98,18 @@ impl Shape {
         let config = match random.below(2) {
             0 => config,
             _ => Config {
-                clients_max: Some(12),
-                clients_per_ip_max: Some(10),
-                processes_max: LIMITED_PROCESSES,
-                spawn_rate: Some(2),
-                session_timeout: Some(Duration::from_secs(20)),
-                idle_timeout: Some(Duration::from_secs(3)),
+                server: ServerLimits {
+                    clients_max: Some(12),
+                    clients_per_ip_max: Some(10),
+                    processes_max: LIMITED_PROCESSES,
+                    spawn_rate: Some(2),
+                    ..config.server
+                },
+                clients: ClientLimits {
+                    session_timeout: Some(Duration::from_secs(20)),
+                    idle_timeout: Some(Duration::from_secs(3)),
+                    ..config.clients
+                },
                 ..config
             },
         };
@@ -110,9 +133,12 @@ impl Shape {
             trace: false,
             config: Config {
                 mode: Mode::Demo,
-                high_water: 2000,
-                message_len_max: 5000,
                 log_level: Level::Error,
+                clients: ClientLimits {
+                    high_water: 2000,
+                    message_len_max: 5000,
+                    ..config.clients
+                },
                 ..config
             },
         }
@@ -121,23 +147,25 @@ impl Shape {
     /// Whether each piece of a long message is one of its own: so that no line that does not end
     /// keeps a newcomer waiting, or the other stream.
     pub fn splits(&self) -> bool {
-        self.has_tags() || self.config.shared.is_some() && self.config.framing != Framing::Length
+        self.has_tags()
+            || self.config.command.shared.is_some()
+                && self.config.command.framing != Framing::Length
     }
 
     /// Whether each message says whether it is from stdout or stderr.
     pub fn has_tags(&self) -> bool {
-        self.config.stderr == Stderr::Json
+        self.config.command.stderr == Stderr::Json
     }
 
     /// How the output of a command becomes messages.
     pub fn rules(&self) -> Rules {
-        let has_records = matches!(self.config.framing, Framing::Lines | Framing::Null);
-        let prompts = has_records && self.config.flush.is_some();
+        let has_records = matches!(self.config.command.framing, Framing::Lines | Framing::Null);
+        let prompts = has_records && self.config.command.flush.is_some();
         Rules {
-            framing: self.config.framing,
+            framing: self.config.command.framing,
             pieces: self.splits() && !prompts,
             prompts,
-            line_len_max: self.config.line_len_max.unwrap_or(usize::MAX),
+            line_len_max: self.config.command.line_len_max.unwrap_or(usize::MAX),
         }
     }
 }

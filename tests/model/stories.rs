@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use wspipe::config::{Config, PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX, SPAWNS_PER_TURN};
+use wspipe::config::{ClientLimits, CommandSettings, Config};
 use wspipe::event_loop::Next;
-use wspipe::readiness::Readiness;
+use wspipe::event_loop::readiness::Readiness;
+use wspipe::limits::{PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX, SPAWNS_PER_TURN};
 use wspipe::source::Source;
 use wspipe::system::Exit;
 
@@ -116,7 +117,7 @@ fn a_client_that_takes_every_echo_gets_no_more_than_a_share() {
     const LEN: usize = 16 << 20;
     for message_len in [1000, 200_000] {
         let mut shape = Shape::plain(Config::default());
-        shape.config.message_len_max = message_len;
+        shape.config.clients.message_len_max = message_len;
         let mut run = Run::new(shape, Random::from_seed(1));
         run.connect_to(false, false);
         run.await_upgrades();
@@ -170,7 +171,13 @@ impl Run {
     /// A client with a session, alone, whose window holds little; and its command.
     fn with_session(config: Config) -> Self {
         let linger = Some(Duration::from_secs(30));
-        let mut run = Run::plain(Config { linger, ..config });
+        let mut run = Run::plain(Config {
+            command: CommandSettings {
+                resume: linger,
+                ..config.command
+            },
+            ..config
+        });
         run.connect_to(true, true);
         run.world.borrow_mut().wires[0].room = 500;
         run.await_upgrades();
@@ -191,7 +198,7 @@ impl Run {
     /// It prints lines until as many bytes wait for the first client as the high-water mark allows,
     /// less `spare`.
     fn print_until_full(&mut self, spare: usize) {
-        while self.queued() + spare < self.shape.config.high_water {
+        while self.queued() + spare < self.shape.config.clients.high_water {
             self.print(b"line\n");
         }
     }
@@ -249,7 +256,10 @@ impl Run {
 fn a_slow_client_of_a_session_gets_a_prompt() {
     let flush = Some(Duration::from_millis(50));
     let mut run = Run::with_session(Config {
-        flush,
+        command: CommandSettings {
+            flush,
+            ..CommandSettings::default()
+        },
         ..Config::default()
     });
     run.print_until_full(10);
@@ -267,7 +277,10 @@ fn a_slow_client_of_a_session_gets_a_prompt() {
 fn a_session_that_a_time_out_closes_waits_for_nobody() {
     let idle_timeout = Some(Duration::from_secs(3));
     let mut run = Run::with_session(Config {
-        idle_timeout,
+        clients: ClientLimits {
+            idle_timeout,
+            ..ClientLimits::default()
+        },
         ..Config::default()
     });
     run.print_until_full(0);
@@ -386,7 +399,7 @@ fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
     // The server answers at once as many as fit in 2000 bytes, and the rest when there is room.
     for (count, goes_on) in [(10, false), (5, true), (100, false)] {
         let mut run = Run::with_requests(&request.repeat(count));
-        let write_timeout = run.shape.config.write_timeout;
+        let write_timeout = run.shape.config.clients.write_timeout;
         for _ in 0..5 {
             run.wait(write_timeout.mul_f32(0.9));
             run.world.borrow_mut().wires[0].downstream.drain(..50);
@@ -408,7 +421,7 @@ fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
 #[test]
 fn a_page_waits_from_when_it_was_asked_for() {
     let mut run = Run::with_requests(b"");
-    let write_timeout = run.shape.config.write_timeout;
+    let write_timeout = run.shape.config.clients.write_timeout;
     run.wait(write_timeout.mul_f32(0.9));
     let mut world = run.world.borrow_mut();
     world.wires[0].room = 0;
@@ -424,7 +437,7 @@ fn a_page_waits_from_when_it_was_asked_for() {
 #[test]
 fn a_client_that_takes_its_last_page_slowly_is_not_idle() {
     let mut run = Run::with_requests(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let idle_timeout = run.shape.config.http_idle_timeout;
+    let idle_timeout = run.shape.config.clients.http_idle_timeout;
     for _ in 0..5 {
         run.wait(idle_timeout.mul_f32(0.9));
         run.world.borrow_mut().wires[0].downstream.drain(..10);
@@ -462,7 +475,7 @@ fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
         // It takes 500 bytes, and of the next 100 it takes none.
         run.take_all(100);
         run.settle();
-        let write_timeout = run.shape.config.write_timeout;
+        let write_timeout = run.shape.config.clients.write_timeout;
         run.wait(write_timeout.mul_f32(0.95));
         assert_eq!(run.world.borrow().wires[0].dropped_at, None);
         run.wait(write_timeout.mul_f32(0.35));

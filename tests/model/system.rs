@@ -7,12 +7,12 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use wspipe::config::Signal;
 use wspipe::config::Stderr;
+use wspipe::event_loop::readiness::Readiness;
 use wspipe::http::routes::Entry;
-use wspipe::ladder::Signal;
-use wspipe::readiness::Readiness;
 use wspipe::source::{ClientId, ProcessId, Source};
-use wspipe::system::{Child, Exit, Group, Notice, Pid, Socket, Spawn, SpawnError, System};
+use wspipe::system::{Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System};
 
 use crate::command::Command;
 use crate::world::World;
@@ -282,8 +282,8 @@ impl System for Sim {
         world.progress += 1;
         let index = world.commands.len();
         let pid = world.free_pid();
-        let has_stderr = matches!(spawn.stderr, Stderr::Log | Stderr::Json);
-        let is_shared = world.shape.config.shared.is_some();
+        let has_stderr = matches!(spawn.settings.stderr, Stderr::Log | Stderr::Json);
+        let is_shared = world.shape.config.command.shared.is_some();
         let asking = world.asking.map(|wire| &world.wires[wire]);
         let has_channel = is_shared || asking.is_some_and(|wire| wire.has_session);
         let client = asking.map(|wire| wire.client).filter(|_| !is_shared);
@@ -348,7 +348,7 @@ impl System for Sim {
         known.then_some(pid)
     }
 
-    fn next_signal(&mut self) -> Option<Notice> {
+    fn next_signal(&mut self) -> Option<SignalEvent> {
         self.0.borrow_mut().notices.pop_front()
     }
 

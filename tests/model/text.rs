@@ -1,7 +1,8 @@
 //! What the clients and the commands of the model say: numbered texts, known by who says them and by
 //! their number, so that whoever hears one can tell what it has to be.
 
-use wspipe::config::{FRAGMENT_LEN, Framing};
+use wspipe::framing::Framing;
+use wspipe::limits::FRAGMENT_LEN;
 
 /// What `--replay-buffer` is in every run.
 pub const REPLAY_LEN_MAX: usize = 1024 * 1024;

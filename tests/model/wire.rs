@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use wspipe::instant::Instant;
-use wspipe::readiness::Readiness;
+use wspipe::event_loop::instant::Instant;
+use wspipe::event_loop::readiness::Readiness;
 use wspipe::source::ClientId;
 
 use crate::patience::Stage;

@@ -5,11 +5,11 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wspipe::config::{RESTART_DELAY_MAX, RESTART_DELAY_MIN};
-use wspipe::instant::Instant;
-use wspipe::readiness::Readiness;
+use wspipe::event_loop::instant::Instant;
+use wspipe::event_loop::readiness::Readiness;
+use wspipe::limits::{RESTART_DELAY_MAX, RESTART_DELAY_MIN};
 use wspipe::source::{ProcessId, Source};
-use wspipe::system::{Exit, Group, Notice, Pid};
+use wspipe::system::{Exit, Group, Pid, SignalEvent};
 
 use crate::command::Command;
 use crate::schedule::Shape;
@@ -23,7 +23,7 @@ pub struct World {
     pub commands: Vec<Command>,
     pub backlog: VecDeque<usize>,
     pub exits: VecDeque<(Pid, Exit)>,
-    pub notices: VecDeque<Notice>,
+    pub notices: VecDeque<SignalEvent>,
     pub edges: Vec<(Source, Readiness)>,
     pub listening: bool,
     /// Forks that will fail for want of processes.
@@ -109,7 +109,7 @@ impl World {
     /// A request for the command is about to be decided.
     pub fn note_request(&mut self, wire: usize) {
         let client = self.wires[wire].client;
-        let command = match self.shape.config.shared {
+        let command = match self.shape.config.command.shared {
             Some(_) => self.commands.len().checked_sub(1),
             None => self.command_of(client),
         };
@@ -151,7 +151,7 @@ impl World {
 
     /// A shared command is started, or started again: not earlier than it may.
     pub fn check_restart(&mut self) {
-        if !self.shape.config.restart {
+        if !self.shape.config.command.restart {
             return;
         }
         let last = self.commands.last();
@@ -243,9 +243,9 @@ impl World {
             let ended = !command.grandchild && !command.floods;
             self.exits.push_back((pid, exit));
             // SIGCHLD coalesces: who ends while one waits is not named.
-            let waits = |notice: &Notice| matches!(notice, Notice::ChildEnded(_));
+            let waits = |notice: &SignalEvent| matches!(notice, SignalEvent::ChildEnded(_));
             if !self.notices.iter().any(waits) {
-                self.notices.push_back(Notice::ChildEnded(pid));
+                self.notices.push_back(SignalEvent::ChildEnded(pid));
             }
             self.edge(Source::Signals, Readiness::READABLE);
             if let Some(id) = id {
@@ -267,7 +267,7 @@ impl World {
     /// A signal asks the server to end, the second time at once.
     pub fn shut_down(&mut self) {
         self.shutting_down = true;
-        self.notices.push_back(Notice::Shutdown("SIGTERM"));
+        self.notices.push_back(SignalEvent::Shutdown("SIGTERM"));
         self.edge(Source::Signals, Readiness::READABLE);
     }
 }

@@ -1,10 +1,10 @@
 //! The splitter of each framing: whatever the pieces and the fragments, its messages are those of
 //! the whole output, and joined as the framing says they are its bytes again.
 
-use wspipe::config::{Crlf, Framing};
 use wspipe::framing::json::Json;
 use wspipe::framing::length::Length;
 use wspipe::framing::records::Records;
+use wspipe::framing::{Crlf, Framing};
 use wspipe::framing::{Fault, Piece, Splitter, Stream, write_message};
 use wspipe::ws::frame::Kind;
 

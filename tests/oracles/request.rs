@@ -5,13 +5,13 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use wspipe::environment::{self, Gateway};
 use wspipe::http::head::Request;
 use wspipe::http::percent;
 use wspipe::http::policy::Policy;
 use wspipe::http::proxy::{Claim, Network};
+use wspipe::http::resume;
 use wspipe::http::routes::{Entry, Routes};
-use wspipe::http::session;
+use wspipe::process::environment::{self, Gateway};
 
 /// `head` is that of `request`.
 pub fn check(head: &[u8], request: &Request<'_>) {
@@ -175,11 +175,11 @@ fn check_session(request: &Request<'_>) {
         let good = token.len() == 32 && hexadecimal && digits;
         Some((received.parse().ok().filter(|_| good)?, offer))
     });
-    let found = session::offer(request).map(|offer| (offer.received, offer.protocol));
+    let found = resume::offer(request).map(|offer| (offer.received, offer.protocol));
     assert_eq!(found, expected);
     if let Some((_, protocol)) = found {
         assert!(
-            session::is_session(protocol.as_bytes()),
+            resume::is_session(protocol.as_bytes()),
             "not taken for a secret"
         );
     }
@@ -249,5 +249,5 @@ fn check_environment(request: &Request<'_>) {
     assert_eq!(value("HTTP_HOST"), Some(OsStr::new(request.host.text)));
     let protocols = value("HTTP_SEC_WEBSOCKET_PROTOCOL").unwrap_or_default();
     let mut protocols = protocols.as_bytes().split(|&byte| byte == b',');
-    assert!(!protocols.any(|name| session::is_session(name.trim_ascii())));
+    assert!(!protocols.any(|name| resume::is_session(name.trim_ascii())));
 }

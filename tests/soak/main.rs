@@ -67,7 +67,7 @@ fn a_mixture_of_everything_leaves_nothing_behind() {
         commands("lines", Speech::Lines, &[]),
         commands("length", Speech::Length, &["--framing=length"]),
         commands("json", Speech::Json, &["--stderr=json"]),
-        commands("linger", Speech::Lines, &["--linger=1s"]).with(WITH_A_SESSION),
+        commands("linger", Speech::Lines, &["--resume=1s"]).with(WITH_A_SESSION),
         together("shared", &["--shared", "--replay=20"]).with(WITH_ORDERS),
         together("restart", &["--shared", "--restart"]),
         Scenario::new("echo", Speech::Echo, &["--echo"])

@@ -47,9 +47,9 @@ const OPTIONS: [&str; 8] = [
     "--write-timeout=3s",
     "--close-timeout=1s",
     "--head-timeout=1s",
-    "--idle-http=1s",
+    "--http-idle-timeout=1s",
     "--max-message=256k",
-    "--drain=10s",
+    "--drain-timeout=10s",
 ];
 
 const COMMAND_OPTIONS: [&str; 2] = ["--kill-after=400ms", "--max-processes=100"];
@@ -261,7 +261,7 @@ impl Running<'_> {
             server,
             speech: self.scenario.speech,
             shared: self.scenario.has("--shared"),
-            lingers: self.scenario.has("--linger"),
+            lingers: self.scenario.has("--resume"),
             random: Random::strand(self.seed, number),
             number,
             tally,

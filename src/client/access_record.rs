@@ -1,0 +1,247 @@
+//! What the log says of one WebSocket connection at its end: [`AccessRecord`].
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use crate::event_loop::instant::Instant;
+use crate::log::Escaped;
+use crate::peer::Peer;
+use crate::system::{Exit, Pid};
+use crate::ws::close::CloseCode;
+
+/// The facts of one connection, gathered while it lasts.
+#[derive(Clone, Debug)]
+pub struct AccessRecord {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What it is connected to; `None` until the opening handshake is done.
+    target: Option<Rc<Target>>,
+    /// The number of its command, where it has one.
+    pid: Pid,
+    /// When the opening handshake was done.
+    pub opened_at: Instant,
+    /// What came from the client.
+    pub received: Tally,
+    /// What went to it.
+    pub sent: Tally,
+    /// The close code that ended the connection, the peer's or ours; `None`: it was lost without
+    /// one.
+    pub code: Option<CloseCode>,
+    /// Why it was lost, if it did not end by the closing handshake.
+    pub loss: Option<Loss>,
+    /// How the command ended, once it has.
+    pub exit: Option<Exit>,
+}
+
+/// What connections are connected to: one for all that asked for the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The path they asked for, as it came, without the query: that may hold a secret.
+    pub path: Box<str>,
+    /// What is behind it.
+    pub service: Service,
+}
+
+/// What is behind a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Its own messages.
+    Echo,
+    /// A command, by its name.
+    Command(Rc<str>),
+    /// Nothing: the session that it came back to was gone.
+    Lost,
+}
+
+/// Why a connection was lost. A time-out is named by its option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The peer closed TCP, or its half of it.
+    HungUp,
+    /// No request came.
+    Idle,
+    /// Nothing was heard of the peer.
+    NotHeard,
+    /// The peer took nothing of what was queued for it.
+    NotTaking,
+    /// The peer left out its part of the end.
+    NotClosing,
+    /// The system said so.
+    Failed(ErrorKind),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::HungUp => f.write_str("the peer hung up"),
+            Loss::Idle => f.write_str("no request came for --http-idle-timeout"),
+            Loss::NotHeard => f.write_str("nothing was heard for --pong-timeout"),
+            Loss::NotTaking => f.write_str("nothing was taken for --write-timeout"),
+            Loss::NotClosing => f.write_str("it was not closed within --close-timeout"),
+            Loss::Failed(kind) => kind.fmt(f),
+        }
+    }
+}
+
+/// Messages, and the bytes of their payloads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Whole messages.
+    pub messages: u64,
+}
+
+impl Tally {
+    /// Counts some payload, and the message when this is its end.
+    pub fn count(&mut self, bytes: usize, last: bool) {
+        self.bytes += bytes as u64;
+        self.messages += u64::from(last);
+    }
+}
+
+/// There may be many thousand of them.
+const _: () = assert!(size_of::<AccessRecord>() <= 88);
+
+impl AccessRecord {
+    /// A connection that was accepted `now`.
+    pub fn new(peer: SocketAddr, now: Instant) -> Self {
+        Self {
+            peer: peer.into(),
+            target: None,
+            pid: 0,
+            opened_at: now,
+            received: Tally::default(),
+            sent: Tally::default(),
+            code: None,
+            loss: None,
+            exit: None,
+        }
+    }
+
+    /// The opening handshake was done `now`; `pid` is the number of the command, if it is one.
+    pub fn open(&mut self, target: Rc<Target>, pid: Pid, now: Instant) {
+        self.target = Some(target);
+        self.pid = pid;
+        self.opened_at = now;
+    }
+
+    /// Whether the opening handshake was done: only then there is a line for the log.
+    pub fn is_opened(&self) -> bool {
+        self.target.is_some()
+    }
+
+    /// The address that counts as the client's own.
+    pub fn ip(&self) -> IpAddr {
+        self.peer.client_ip()
+    }
+
+    /// The line of the log.
+    pub fn line(&self, now: Instant) -> impl fmt::Display {
+        Line { record: self, now }
+    }
+}
+
+struct Line<'a> {
+    record: &'a AccessRecord,
+    now: Instant,
+}
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AccessRecord {
+            peer,
+            target,
+            pid,
+            opened_at,
+            received,
+            sent,
+            code,
+            loss,
+            exit,
+        } = self.record;
+        write!(f, "closed peer={peer}")?;
+        if let Some(Target { path, service }) = target.as_deref() {
+            write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
+            match service {
+                Service::Command(name) => {
+                    let name = Escaped(name.as_bytes());
+                    write!(f, " service=command command=\"{name}\" pid={pid}")?;
+                }
+                Service::Echo => f.write_str(" service=echo")?,
+                Service::Lost => f.write_str(" service=none")?,
+            }
+        }
+        let duration = self.now.saturating_duration_since(*opened_at);
+        write!(
+            f,
+            " duration={}.{:03}",
+            duration.as_secs(),
+            duration.subsec_millis()
+        )?;
+        write!(f, " in={}/{}", received.bytes, received.messages)?;
+        write!(f, " out={}/{}", sent.bytes, sent.messages)?;
+        match code {
+            Some(code) => write!(f, " code={code}")?,
+            None => f.write_str(" code=1006")?,
+        }
+        if let Some(loss) = loss {
+            write!(f, " lost=\"{loss}\"")?;
+        }
+        match exit {
+            Some(exit) => write!(f, " exit=\"{exit}\""),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::proxy::Remote;
+
+    #[test]
+    fn a_record_is_one_line_of_key_and_value() {
+        let now = Instant::EPOCH;
+        let peer = "127.0.0.1:5555".parse().unwrap();
+        let mut record = AccessRecord::new(peer, now);
+        assert!(!record.is_opened());
+        let target = |path: &str, service| {
+            Rc::new(Target {
+                path: path.into(),
+                service,
+            })
+        };
+        record.open(target("/ws", Service::Command("sh".into())), 77, now);
+        assert!(record.is_opened());
+        record.received.count(3, true);
+        record.sent.count(10, false);
+        record.sent.count(2, true);
+        record.code = Some(CloseCode::NORMAL);
+        record.exit = Some(Exit::Status(0));
+        assert_eq!(
+            record.line(now + Duration::from_millis(1234)).to_string(),
+            "closed peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77 \
+             duration=1.234 in=3/1 out=12/1 code=1000 exit=\"exit 0\""
+        );
+        record.peer.speaks_for(Remote {
+            ip: "2001:db8::9".parse().unwrap(),
+            port: None,
+        });
+        assert!(
+            (record.line(now).to_string())
+                .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
+        );
+        let mut record = AccessRecord::new(peer, now);
+        record.open(target("/a\nb", Service::Echo), 0, now);
+        assert_eq!(
+            record.line(now).to_string(),
+            "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \
+             out=0/0 code=1006"
+        );
+    }
+}

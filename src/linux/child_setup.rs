@@ -1,0 +1,237 @@
+//! What a command finds when it starts: everything that is set in its process before exec.
+//!
+//! A command must not notice that a server started it. It leads a session and process group of
+//! its own, has no controlling terminal, no signal blocked or ignored, and the descriptor limit
+//! that the server was started with. What the operator has asked for beyond that (`--umask`,
+//! `--nice`, `--rlimit`, `--no-new-privs`) is set here too.
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::prctl;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Pid, getpid, getppid, setsid, write};
+
+use crate::config::{self, CommandSettings};
+use crate::linux::limits::DescriptorLimit;
+
+/// What the child does before exec, and all that it has to know for it.
+#[derive(Clone, Debug)]
+pub struct BeforeExec {
+    parent: Pid,
+    signal_max: libc::c_int,
+    umask: Option<Mode>,
+    nice: Option<libc::c_int>,
+    /// The same in digits.
+    nice_text: String,
+    no_new_privs: bool,
+    descriptors: DescriptorLimit,
+    rlimits: Vec<(Resource, rlim_t)>,
+}
+
+impl BeforeExec {
+    /// For commands of this process. `descriptors` is what they get their limit back from.
+    pub fn new(settings: &CommandSettings, descriptors: DescriptorLimit) -> Self {
+        let rlimits = settings.rlimits.iter();
+        Self {
+            parent: getpid(),
+            signal_max: libc::SIGRTMAX(),
+            umask: settings.umask.map(Mode::from_bits_truncate),
+            nice: settings.nice,
+            nice_text: settings
+                .nice
+                .map_or_else(String::new, |nice| nice.to_string()),
+            no_new_privs: settings.no_new_privs,
+            descriptors,
+            rlimits: rlimits
+                .map(|&(resource, limit)| (system_resource(resource), system_limit(limit)))
+                .collect(),
+        }
+    }
+
+    /// Runs in the child, which is in the memory of the server until exec. Nothing here may
+    /// allocate, lock or panic, and no signal may be let in before its disposition is the default.
+    ///
+    /// # Errors
+    /// Whatever the system refuses. The command is not started then.
+    pub fn run(&self) -> nix::Result<()> {
+        setsid()?;
+        for signal in 1..=self.signal_max {
+            restore_default(signal);
+        }
+        // A blocked signal mask is inherited, and the server blocks what it reads as events.
+        SigSet::empty().thread_set_mask()?;
+        if let Some(mask) = self.umask {
+            umask(mask);
+        }
+        if let Some(nice) = self.nice {
+            set_nice(nice)?;
+            set_nice_of_session(&self.nice_text);
+        }
+        if self.no_new_privs {
+            prctl::set_no_new_privs()?;
+        }
+        let DescriptorLimit { original, hard, .. } = self.descriptors;
+        setrlimit(Resource::RLIMIT_NOFILE, original, hard)?;
+        for &(resource, limit) in &self.rlimits {
+            setrlimit(resource, limit, limit)?;
+        }
+        self.die_with_the_server()
+    }
+
+    /// Has the kernel end the command when the server dies, however it dies. A change of user
+    /// would undo that (prctl(2)); the server has changed its own before it starts anything.
+    fn die_with_the_server(&self) -> nix::Result<()> {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The server may have died before the call above, which then tells of nothing. A parent
+        // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
+        // the namespace's own first process.
+        let parent = getppid();
+        if parent != self.parent && parent.as_raw() != 0 {
+            return Err(Errno::ESRCH);
+        }
+        Ok(())
+    }
+}
+
+/// Tries, in the server itself, what needs a privilege: a lower nice value, a higher hard limit.
+/// All of it is undone, which needs none.
+///
+/// # Errors
+/// One line that names the option and how to put it right.
+pub fn check_privileges(settings: &CommandSettings) -> Result<(), String> {
+    if let Some(nice) = settings.nice {
+        try_nice(nice).map_err(|errno| {
+            format!(
+                "--nice={nice}: {}: a lower value than the server's own takes a privilege",
+                errno.desc()
+            )
+        })?;
+    }
+    for &(resource, limit) in &settings.rlimits {
+        try_limit(system_resource(resource), system_limit(limit)).map_err(|errno| {
+            let name = resource.name();
+            let limit = limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+            format!(
+                "--rlimit={name}:{limit}: {}: more than the server's own hard limit takes a \
+                 privilege",
+                errno.desc()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn try_nice(nice: libc::c_int) -> nix::Result<()> {
+    let own = own_nice()?;
+    if nice < own {
+        set_nice(nice)?;
+        set_nice(own)?;
+    }
+    Ok(())
+}
+
+fn try_limit(resource: Resource, limit: rlim_t) -> nix::Result<()> {
+    let (soft, hard) = getrlimit(resource)?;
+    if limit > hard {
+        setrlimit(resource, soft, limit)?;
+        setrlimit(resource, soft, hard)?;
+    }
+    Ok(())
+}
+
+fn system_resource(resource: config::Resource) -> Resource {
+    match resource {
+        config::Resource::As => Resource::RLIMIT_AS,
+        config::Resource::Core => Resource::RLIMIT_CORE,
+        config::Resource::Cpu => Resource::RLIMIT_CPU,
+        config::Resource::Data => Resource::RLIMIT_DATA,
+        config::Resource::Fsize => Resource::RLIMIT_FSIZE,
+        config::Resource::Nofile => Resource::RLIMIT_NOFILE,
+        config::Resource::Nproc => Resource::RLIMIT_NPROC,
+        config::Resource::Stack => Resource::RLIMIT_STACK,
+    }
+}
+
+/// A limit beyond what the system can count is none.
+fn system_limit(limit: config::ResourceLimit) -> rlim_t {
+    match limit {
+        Some(limit) => rlim_t::try_from(limit).unwrap_or(RLIM_INFINITY),
+        None => RLIM_INFINITY,
+    }
+}
+
+/// Gives a signal its default disposition. Of those ignored, exec would pass that on.
+#[allow(unsafe_code)]
+fn restore_default(signal: libc::c_int) {
+    // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the signals that the C library keeps
+    // for itself refuse, and are at their default anyway.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// The nice value of this process. The call of the C library returns -1 both for that value and
+/// for an error; the system's own returns 20 minus the value.
+#[allow(unsafe_code)]
+fn own_nice() -> nix::Result<libc::c_int> {
+    // SAFETY: two numbers are passed, and no memory.
+    let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
+    Errno::result(result).map(|inverted| 20 - inverted as libc::c_int)
+}
+
+/// Where the kernel shares the processor out by sessions (autogroups, sched(7)), what counts beside
+/// other sessions is the value of the session, which the command leads. Elsewhere there is no such
+/// file, and a kernel that will not have so many changes in a second only leaves it as it was.
+fn set_nice_of_session(value: &str) {
+    if let Ok(file) = open(
+        c"/proc/self/autogroup",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    ) {
+        let _ = write(file, value.as_bytes());
+    }
+}
+
+/// `setpriority(2)` of this process.
+#[allow(unsafe_code)]
+fn set_nice(nice: libc::c_int) -> nix::Result<()> {
+    // The C libraries differ in the first argument's type.
+    let process = libc::PRIO_PROCESS as _;
+    // SAFETY: three numbers are passed, and no memory.
+    Errno::result(unsafe { libc::setpriority(process, 0, nice) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::linux::clone::Launcher;
+    use crate::process::environment::Environment;
+    use crate::system::Spawn;
+
+    #[test]
+    fn a_command_whose_server_has_died_meanwhile_does_not_start() {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let descriptors = DescriptorLimit {
+            original: soft,
+            soft,
+            hard,
+        };
+        // To the child it is as if somebody else had adopted it.
+        let before_exec = BeforeExec {
+            parent: Pid::from_raw(1),
+            ..BeforeExec::new(&CommandSettings::default(), descriptors)
+        };
+        let spawn = Spawn {
+            command: &["/bin/true".into()],
+            environment: Environment::new(),
+            settings: &CommandSettings::default(),
+        };
+        let nothing = File::open("/dev/null").unwrap();
+        let mut launcher = Launcher::new(None, before_exec).unwrap();
+        let refused = launcher.launch(&spawn, [nothing.as_fd(); 3]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(Errno::ESRCH as i32));
+    }
+}

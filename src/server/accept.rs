@@ -1,0 +1,98 @@
+//! Accepting connections, also when the system has no descriptor for another.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use nix::errno::Errno;
+
+use super::{Owner, Server};
+use crate::client::Client;
+use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
+use crate::system::System;
+
+impl<S: System> Server<S> {
+    /// Accepts what waits on a listener, but not more than is fair in one turn.
+    pub(super) fn accept(&mut self, index: u32) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.system.accept(index) {
+                Ok((socket, peer)) => self.admit(socket, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return self.starved.retain(|&starved| starved != index);
+                }
+                Err(error) if went_with_its_connection(&error) => {
+                    self.cx.log.debug(format_args!("not accepted: {error}"));
+                }
+                Err(error) => return self.starve(index, &error),
+            }
+        }
+        self.queue_listener(index);
+    }
+
+    /// Connections wait on a listener. Whoever says so, they are accepted from the ready queue, and
+    /// so only once in a turn.
+    pub(super) fn queue_listener(&mut self, index: u32) {
+        let queued = Owner::Listener(index);
+        if !self.later.contains(&queued) {
+            self.later.push_back(queued);
+        }
+    }
+
+    fn admit(&mut self, mut socket: S::Socket, peer: SocketAddr) {
+        let admitted = self.clients.try_insert_with(|id| {
+            self.system.watch_client(&mut socket, id)?;
+            Ok(Client::new(socket, peer, self.cx.now))
+        });
+        match admitted {
+            Ok(id) => self.settle_client(id),
+            Err(error) => {
+                let error: io::Error = error;
+                self.cx
+                    .log
+                    .warn(format_args!("not served peer={peer}: {error}"));
+            }
+        }
+    }
+
+    /// Descriptors ran out, or something else is wrong for longer than a moment. The edge that told
+    /// of the waiting connection is spent, so only the clock can bring us back to it; it waits in
+    /// the backlog, and everyone else goes on.
+    fn starve(&mut self, index: u32, error: &io::Error) {
+        // Said once, not at every attempt.
+        if self.starved.is_empty() {
+            let remedy = match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EMFILE) => {
+                    "; raise the hard limit of open files (ulimit -Hn, or LimitNOFILE= of systemd)"
+                }
+                _ => "",
+            };
+            self.cx
+                .log
+                .warn(format_args!("new connections wait: {error}{remedy}"));
+        }
+        if !self.starved.contains(&index) {
+            self.starved.push(index);
+        }
+        let retry = self.cx.now + ACCEPT_RETRY;
+        self.timers
+            .arm(Owner::Starved, Some(retry), &mut self.accept_at);
+    }
+}
+
+/// Whether an error of accept(2) is one of the connection that waited, which is gone with it. Any
+/// other may stay for long: what the machine lacks, or what a security module forbids.
+fn went_with_its_connection(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+    matches!(
+        errno,
+        Errno::ECONNABORTED
+            | Errno::EINTR
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
+            | Errno::ENONET
+            | Errno::ENETDOWN
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::EHOSTUNREACH
+    )
+}

@@ -1,0 +1,336 @@
+//! The end of a command (DESIGN 3.5): the ladder of signals to its whole group, grandchildren,
+//! zombies, and the end of the server itself.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use support::{Client, FIN, Process, Server, TEXT, TempDir, masked, wait_until};
+
+/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
+const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
+
+/// The processes whose numbers the command prints, one a line.
+#[track_caller]
+fn processes(client: &mut Client, count: usize) -> Vec<Process> {
+    (0..count)
+        .map(|_| {
+            let pid = client.text().trim().parse().expect("a process number");
+            Process::find(pid).expect("it runs")
+        })
+        .collect()
+}
+
+#[test]
+fn a_command_goes_with_its_client_however_that_leaves() {
+    for command in [&["cat"][..], &["sleep", "1000"]] {
+        let server = Server::start(command);
+        for way in ["close", "end", "reset", "vanish"] {
+            let mut client = server.open("/");
+            wait_until("the command runs", || server.children().len() == 1);
+            match way {
+                "close" => client.leave(),
+                "end" => client.wire.finish(),
+                "reset" => client.wire.reset(),
+                _ => drop(client),
+            }
+            println!("{command:?} {way}");
+            server.await_no_children();
+        }
+    }
+}
+
+#[test]
+fn a_command_that_ignores_what_can_be_ignored_is_killed() {
+    let server = Server::script(&[], STUBBORN);
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "ready");
+    let start = Instant::now();
+    client.leave();
+    server.await_no_children();
+    // SIGKILL comes after 1 s, not with the first rung.
+    assert!(
+        start.elapsed() > Duration::from_millis(800),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn the_rungs_are_interrupt_terminate_kill() {
+    let dir = TempDir::new();
+    let script = format!(
+        "trap 'echo int >> {0}' INT; trap 'echo term >> {0}' TERM; trap 'echo hup >> {0}' HUP
+        echo ready; while :; do sleep 0.02; done",
+        dir.text("signals")
+    );
+    let server = Server::script(&["--kill-after=2s"], &script);
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "ready");
+    let command = server.only_child();
+    client.leave();
+    server.await_gone(command);
+    assert_eq!(dir.read("signals"), "int\nterm\n");
+    server.await_log(&["closed", "signal 9"]);
+}
+
+#[test]
+fn a_rung_is_skipped_once_everything_is_gone() {
+    // With a ladder of an hour, what ends at the end of its stdin is gone at once.
+    let server = Server::start(&["--kill-after=1h", "cat"]);
+    let client = server.open("/");
+    client.leave();
+    server.await_no_children();
+}
+
+#[test]
+fn kill_after_never_closes_stdin_and_waits() {
+    let dir = TempDir::new();
+    let script = format!(
+        "trap 'echo signal >> {0}' INT TERM; cat; sleep 2; echo done >> {0}",
+        dir.text("out")
+    );
+    let server = Server::script(&["--kill-after=never"], &script);
+    server.open("/").leave();
+    server.await_no_children();
+    assert_eq!(dir.read("out"), "done\n");
+}
+
+#[test]
+fn a_client_that_resets_while_stdin_is_full_is_noticed() {
+    let server = Server::start(&["sleep", "1000"]);
+    let mut client = server.open("/");
+    wait_until("the command runs", || server.children().len() == 1);
+    let (begun, _) = client
+        .wire
+        .stuff(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
+    assert!(begun > 64, "{begun} messages");
+    client.wire.reset();
+    server.await_no_children();
+}
+
+#[test]
+fn a_client_that_resets_while_its_output_waits_is_noticed() {
+    let server = Server::start(&["yes"]);
+    let mut client = server.open("/");
+    client.frame();
+    server.only_child().await_standstill();
+    client.wire.reset();
+    server.await_no_children();
+}
+
+#[test]
+fn grandchildren_go_with_the_command() {
+    let server = Server::script(
+        &[],
+        "sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait",
+    );
+    let mut client = server.open("/");
+    let family = processes(&mut client, 3);
+    client.leave();
+    for process in family {
+        server.await_gone(process);
+    }
+    server.await_no_children();
+}
+
+#[test]
+fn stubborn_grandchildren_go_too() {
+    let script = "(trap '' INT TERM; echo ready; while :; do sleep 0.05; done) & echo $!; wait";
+    let server = Server::script(&[], script);
+    let mut client = server.open("/");
+    let mut texts = [client.text(), client.text()];
+    texts.sort();
+    assert_eq!(texts[1], "ready");
+    let pid = texts[0].parse().expect("a process number");
+    let grandchild = Process::find(pid).expect("it runs");
+    client.leave();
+    server.await_gone(grandchild);
+    server.await_no_children();
+}
+
+#[test]
+fn the_end_of_a_command_is_its_exit_and_not_the_end_of_the_pipe() {
+    // The grandchild holds stdout. It neither delays the close frame for ever nor outlives it.
+    let script = "(trap '' INT TERM; while :; do sleep 0.05; done) & echo $!; exit 3";
+    let server = Server::script(&[], script);
+    let mut client = server.open("/");
+    let grandchild = processes(&mut client, 1)[0];
+    assert_eq!(client.close(), (4003, "exit 3".to_string()));
+    server.await_gone(grandchild);
+    server.await_no_children();
+}
+
+#[test]
+fn no_zombie_waits_for_a_grandchild() {
+    let script = "(trap '' INT TERM; while :; do sleep 0.05; done) & echo $$; exit 0";
+    let server = Server::script(&["--kill-after=30s", "--drain-timeout=500ms"], script);
+    let mut client = server.open("/");
+    let pid: i32 = client.text().parse().expect("a process number");
+    wait_until("the command is reaped", || Process::find(pid).is_none());
+    drop(client);
+}
+
+#[test]
+fn what_a_grandchild_prints_after_the_exit_does_not_follow_the_close() {
+    let server = Server::script(
+        &["--kill-after=10s"],
+        "(sleep 0.3; echo late) & echo now; exit 0",
+    );
+    let mut client = server.open("/");
+    let (texts, close) = client.texts_to_close();
+    assert_eq!(texts[0], "now");
+    assert!(texts.len() <= 2, "{texts:?}");
+    assert_eq!(close, (1000, "exit 0".to_string()));
+}
+
+#[test]
+fn exits_that_come_together_are_all_seen() {
+    // SIGCHLD coalesces: three ends may be one signal.
+    let server = Server::script(&[], "read line; exit 0");
+    let mut clients: Vec<Client> = (0..60).map(|_| server.open("/")).collect();
+    for client in &mut clients {
+        client.send_text("now");
+    }
+    for client in &mut clients {
+        assert_eq!(client.close(), (1000, "exit 0".to_string()));
+    }
+    server.await_no_children();
+}
+
+#[test]
+fn commands_that_end_at_one_moment_are_all_reaped() {
+    // All of one moment are one signal for a server that is stopped meanwhile. Of every second
+    // one nothing but its exit tells: its output has ended long before.
+    let script = "case $PATH_INFO in /silent) exec >&- 2>&-;; esac; exec sleep 1000";
+    let server = Server::script(&[], script);
+    let path = |index| if index % 2 == 0 { "/" } else { "/silent" };
+    let mut clients: Vec<Client> = (0..60).map(|index| server.open(path(index))).collect();
+    let commands = server.children();
+    assert_eq!(commands.len(), 60);
+    wait_until("all sleep", || {
+        let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        let mut names = commands.iter().map(|it| name(it.pid));
+        names.all(|name| name.is_ok_and(|name| name == "sleep\n"))
+    });
+    server.signal(Signal::SIGSTOP);
+    for command in &commands {
+        kill(Pid::from_raw(command.pid), Signal::SIGKILL).expect("it runs");
+    }
+    wait_until("all have ended", || {
+        let mut states = server.children().into_iter().map(|it| it.state);
+        states.all(|state| state == 'Z')
+    });
+    server.signal(Signal::SIGCONT);
+    for client in &mut clients {
+        assert_eq!(client.close(), (4256 + 9, "signal 9".to_string()));
+    }
+    server.await_no_children();
+}
+
+#[test]
+fn short_commands_leave_no_zombie_and_no_descriptor() {
+    let server = Server::start(&["true"]);
+    server.open("/").texts_to_close();
+    let before = server.descriptors();
+    for _ in 0..50 {
+        let (texts, close) = server.open("/").texts_to_close();
+        assert_eq!((texts.len(), close.0), (0, 1000));
+    }
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
+#[test]
+fn a_command_that_leaves_its_stdin_unread_leaves_no_descriptor() {
+    let server = Server::start(&["sleep", "1000"]);
+    let before = server.descriptors();
+    for _ in 0..5 {
+        let mut client = server.open("/");
+        client.send_text(&"x".repeat(300_000));
+        client.send_text(&"y".repeat(300_000));
+        client.wire.reset();
+    }
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
+#[test]
+fn a_client_lost_while_its_command_ends_is_one_end() {
+    let server = Server::script(&[], "read line; exit 1");
+    let before = server.descriptors();
+    for round in 0..40 {
+        let mut client = server.open("/");
+        client.send_text("now");
+        match round % 3 {
+            0 => client.wire.reset(),
+            1 => drop(client),
+            _ => client.send_close(1000, ""),
+        }
+    }
+    server.await_no_children();
+    server.await_descriptors(before);
+}
+
+#[test]
+fn commands_end_with_a_server_that_is_killed() {
+    // No rung can be climbed any more: the kernel itself has been told to end the command.
+    let mut server = Server::script(&[], STUBBORN);
+    let mut clients: Vec<Client> = (0..3).map(|_| server.open("/")).collect();
+    for client in &mut clients {
+        assert_eq!(client.text(), "ready");
+    }
+    let commands = server.children();
+    assert_eq!(commands.len(), 3);
+    let pid = server.pid();
+    server.kill();
+    for command in commands {
+        wait_until("the command is gone", || command.is_gone(pid));
+    }
+}
+
+#[test]
+fn a_prompt_whose_client_has_left_holds_up_no_one() {
+    // The prompt falls due while the command, which ignores what can be ignored, still lives.
+    let server = Server::script(
+        &["--flush=200ms", "--kill-after=2s"],
+        "trap '' INT TERM; printf '$ '; while :; do sleep 1; done",
+    );
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "$ ");
+    client.wire.reset();
+    for _ in 0..3 {
+        let early = server.open("/");
+        early.wire.reset();
+    }
+    server.await_no_children();
+    assert_eq!(server.exchange(&server.get("/healthz")).status, 200);
+}
+
+/// Until the next rung may be long, and the number of a group that is gone may be somebody else's by
+/// then. So the end of its last member is heard of, and not found out.
+#[test]
+fn what_a_command_left_behind_is_known_to_be_gone_as_soon_as_it_is() {
+    let script = "(trap '' INT; exec sleep 0.3 >/dev/null 2>&1) & exit 3";
+    let mut server = Server::script(&["--kill-after=1h", "--drain-timeout=1h"], script);
+    let mut client = server.open("/");
+    assert_eq!(client.expect_close("it has ended", 4003), "exit 3");
+    support::wait_until("what it left behind ends", || {
+        support::descendants_of(server.pid()).is_empty()
+    });
+    // Nothing is left, so nothing is waited for.
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.exit_status().code(), Some(0));
+}
+
+#[test]
+fn what_depends_on_pipes_holds_where_they_are_small() {
+    support::again_with_small_pipes(&[
+        "a_client_that_resets_while_its_output_waits_is_noticed",
+        "a_client_that_resets_while_stdin_is_full_is_noticed",
+        "a_command_that_leaves_its_stdin_unread_leaves_no_descriptor",
+    ]);
+}
