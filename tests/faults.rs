@@ -769,7 +769,7 @@ fn a_peer_whose_link_goes_down_is_dropped_within_the_pong_timeout() {
     server.await_log(&[
         "closed",
         &peer,
-        "lost=\"nothing was heard for --pong-timeout\"",
+        "lost=\"nothing received for --pong-timeout\"",
     ]);
     let waited = heard.elapsed();
     assert!(waited > Duration::from_millis(1800), "after {waited:?}");
@@ -807,7 +807,7 @@ fn a_peer_whose_link_goes_down_amid_its_output_is_dropped_within_the_write_timeo
     server.await_log(&[
         "closed",
         &peer,
-        "lost=\"nothing was taken for --write-timeout\"",
+        "lost=\"the peer took nothing for --write-timeout\"",
     ]);
     let waited = down.elapsed();
     assert!(waited < Duration::from_secs(8), "after {waited:?} only");
@@ -947,7 +947,7 @@ fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
     assert!(waited < Duration::from_secs(8), "after {waited:?} only");
     for client in &slow {
         let peer = format!("peer={} ", client.wire.local_address());
-        let lost = "lost=\"nothing was heard for --pong-timeout\"";
+        let lost = "lost=\"nothing received for --pong-timeout\"";
         server.await_log(&["closed", &peer, lost]);
     }
 }

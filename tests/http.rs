@@ -585,7 +585,7 @@ fn a_client_that_reads_no_responses_is_not_read_further() {
 }
 
 /// The server's word for a client that it drops because it takes nothing.
-const NOT_TAKING: &str = "nothing was taken for --write-timeout";
+const NOT_TAKING: &str = "the peer took nothing for --write-timeout";
 
 #[test]
 fn a_client_that_reads_no_responses_is_dropped() {

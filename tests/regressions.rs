@@ -226,12 +226,12 @@ fn the_log_says_why_a_connection_was_lost() {
         (
             &["--ping-interval=100ms", "--pong-timeout=400ms", "cat"],
             Some,
-            "nothing was heard for --pong-timeout",
+            "nothing received for --pong-timeout",
         ),
         (
             &["--write-timeout=400ms", "yes"],
             Some,
-            "nothing was taken for --write-timeout",
+            "the peer took nothing for --write-timeout",
         ),
     ];
     for (args, lose, why) in cases {

@@ -1,4 +1,4 @@
-//! What the log says of one WebSocket connection at its end: [`AccessRecord`].
+//! What the log says about a WebSocket connection when it ends: [`AccessRecord`].
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -11,48 +11,48 @@ use crate::peer::Peer;
 use crate::system::{Exit, Pid};
 use crate::ws::close::CloseCode;
 
-/// The facts of one connection, gathered while it lasts.
+/// The facts about one WebSocket connection, gathered while it lasts.
 #[derive(Clone, Debug)]
 pub struct AccessRecord {
-    /// Who is at the other end.
+    /// The other end.
     pub peer: Peer,
     /// What it is connected to; `None` until the opening handshake is done.
     target: Option<Rc<Target>>,
-    /// The number of its command, where it has one.
+    /// The PID of its command; 0 without one.
     pid: Pid,
     /// When the opening handshake was done.
     pub opened_at: Instant,
-    /// What came from the client.
+    /// Messages from the client.
     pub received: Tally,
-    /// What went to it.
+    /// Messages to the client.
     pub sent: Tally,
     /// The close code that ended the connection, the peer's or ours; `None`: it was lost without
     /// one.
     pub code: Option<CloseCode>,
-    /// Why it was lost, if it did not end by the closing handshake.
+    /// Why it was lost, if it did not end with the closing handshake.
     pub loss: Option<Loss>,
     /// How the command ended, once it has.
     pub exit: Option<Exit>,
 }
 
-/// What connections are connected to: one for all that asked for the same.
+/// What a connection is connected to. Connections to the same target share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The path they asked for, as it came, without the query: that may hold a secret.
+    /// The requested path, as it was sent, without the query: that may hold a secret.
     pub path: Box<str>,
-    /// What is behind it.
-    pub service: Service,
+    /// What serves it.
+    pub back_end: BackEnd,
 }
 
-/// What is behind a connection.
+/// What serves a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// Its own messages.
+pub enum BackEnd {
+    /// An echo.
     Echo,
     /// A command, by its name.
     Command(Rc<str>),
-    /// Nothing: the session that it came back to was gone.
-    Lost,
+    /// Nothing: the session the client came back to no longer exists.
+    None,
 }
 
 /// Why a connection was lost. A time-out is named by its option.
@@ -60,15 +60,17 @@ pub enum Service {
 pub enum Loss {
     /// The peer closed TCP, or its half of it.
     HungUp,
+    /// The client of a resumable session came back on a newer connection.
+    Replaced,
     /// No request came.
-    Idle,
-    /// Nothing was heard of the peer.
-    NotHeard,
-    /// The peer took nothing of what was queued for it.
-    NotTaking,
-    /// The peer left out its part of the end.
-    NotClosing,
-    /// The system said so.
+    NoRequest,
+    /// Nothing was received.
+    Silent,
+    /// The peer took nothing of what was queued.
+    Stalled,
+    /// The peer did not do its part of closing.
+    NotClosed,
+    /// The socket failed.
     Failed(ErrorKind),
 }
 
@@ -76,16 +78,17 @@ impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Loss::HungUp => f.write_str("the peer hung up"),
-            Loss::Idle => f.write_str("no request came for --http-idle-timeout"),
-            Loss::NotHeard => f.write_str("nothing was heard for --pong-timeout"),
-            Loss::NotTaking => f.write_str("nothing was taken for --write-timeout"),
-            Loss::NotClosing => f.write_str("it was not closed within --close-timeout"),
+            Loss::Replaced => f.write_str("the client came back on a newer connection"),
+            Loss::NoRequest => f.write_str("no request for --http-idle-timeout"),
+            Loss::Silent => f.write_str("nothing received for --pong-timeout"),
+            Loss::Stalled => f.write_str("the peer took nothing for --write-timeout"),
+            Loss::NotClosed => f.write_str("not closed within --close-timeout"),
             Loss::Failed(kind) => kind.fmt(f),
         }
     }
 }
 
-/// Messages, and the bytes of their payloads.
+/// Counts messages and the bytes of their payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Payload bytes.
@@ -95,14 +98,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts some payload, and the message when this is its end.
+    /// Counts `bytes` of payload, and a message if they are its last.
     pub fn count(&mut self, bytes: usize, last: bool) {
         self.bytes += bytes as u64;
         self.messages += u64::from(last);
     }
 }
 
-/// There may be many thousand of them.
+/// Each client has one.
 const _: () = assert!(size_of::<AccessRecord>() <= 88);
 
 impl AccessRecord {
@@ -121,24 +124,24 @@ impl AccessRecord {
         }
     }
 
-    /// The opening handshake was done `now`; `pid` is the number of the command, if it is one.
+    /// The opening handshake was done `now`. `pid` is that of the command; 0 without one.
     pub fn open(&mut self, target: Rc<Target>, pid: Pid, now: Instant) {
         self.target = Some(target);
         self.pid = pid;
         self.opened_at = now;
     }
 
-    /// Whether the opening handshake was done: only then there is a line for the log.
+    /// Whether the opening handshake was done; only then the log gets a line.
     pub fn is_opened(&self) -> bool {
         self.target.is_some()
     }
 
-    /// The address that counts as the client's own.
+    /// The client's own address: behind a trusted proxy, the one the proxy names.
     pub fn ip(&self) -> IpAddr {
         self.peer.client_ip()
     }
 
-    /// The line of the log.
+    /// The line for the log.
     pub fn line(&self, now: Instant) -> impl fmt::Display {
         Line { record: self, now }
     }
@@ -163,15 +166,15 @@ impl fmt::Display for Line<'_> {
             exit,
         } = self.record;
         write!(f, "closed peer={peer}")?;
-        if let Some(Target { path, service }) = target.as_deref() {
+        if let Some(Target { path, back_end }) = target.as_deref() {
             write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
-            match service {
-                Service::Command(name) => {
+            match back_end {
+                BackEnd::Command(name) => {
                     let name = Escaped(name.as_bytes());
                     write!(f, " service=command command=\"{name}\" pid={pid}")?;
                 }
-                Service::Echo => f.write_str(" service=echo")?,
-                Service::Lost => f.write_str(" service=none")?,
+                BackEnd::Echo => f.write_str(" service=echo")?,
+                BackEnd::None => f.write_str(" service=none")?,
             }
         }
         let duration = self.now.saturating_duration_since(*opened_at);
@@ -205,18 +208,18 @@ mod tests {
     use crate::http::proxy::Remote;
 
     #[test]
-    fn a_record_is_one_line_of_key_and_value() {
+    fn a_record_is_one_line_of_keys_and_values() {
         let now = Instant::EPOCH;
         let peer = "127.0.0.1:5555".parse().unwrap();
         let mut record = AccessRecord::new(peer, now);
         assert!(!record.is_opened());
-        let target = |path: &str, service| {
+        let target = |path: &str, back_end| {
             Rc::new(Target {
                 path: path.into(),
-                service,
+                back_end,
             })
         };
-        record.open(target("/ws", Service::Command("sh".into())), 77, now);
+        record.open(target("/ws", BackEnd::Command("sh".into())), 77, now);
         assert!(record.is_opened());
         record.received.count(3, true);
         record.sent.count(10, false);
@@ -237,7 +240,7 @@ mod tests {
                 .starts_with("closed peer=2001:db8::9 proxy=127.0.0.1:5555 path=")
         );
         let mut record = AccessRecord::new(peer, now);
-        record.open(target("/a\nb", Service::Echo), 0, now);
+        record.open(target("/a\nb", BackEnd::Echo), 0, now);
         assert_eq!(
             record.line(now).to_string(),
             "closed peer=127.0.0.1:5555 path=\"/a\\x0ab\" service=echo duration=0.000 in=0/0 \

@@ -1,20 +1,20 @@
-//! A message, or a long piece of one, put together from the chunks it arrives in: [`Assembly`].
+//! A message that arrives in chunks: [`Assembly`].
 
 use crate::event_loop::outbox::{Buffer, Pool};
 
-/// The beginning of a message whose end has not come. Most messages are whole in the bytes of one
-/// read and never pass through here: they are used where they lie. Without chunks nothing is allocated.
+/// The beginning of a message whose end has not arrived. Most messages are whole in the bytes of
+/// one read and never pass through here: they are used where they lie. An empty assembly owns no
+/// buffer.
 #[derive(Default)]
 pub struct Assembly {
     partial: Option<Box<Buffer>>,
 }
 
 impl Assembly {
-    /// How many bytes were added.
+    /// Bytes that were added.
     pub fn len(&self) -> usize {
-        self.partial
-            .as_deref()
-            .map_or(0, |buffer| buffer.bytes.len())
+        let partial = self.partial.as_deref();
+        partial.map_or(0, |buffer| buffer.bytes.len())
     }
 
     /// Whether nothing was added.
@@ -22,14 +22,13 @@ impl Assembly {
         self.len() == 0
     }
 
-    /// Adds a chunk that others follow. How long a message may be is checked where frames are read.
+    /// Adds a chunk that others follow. The frame decoder limits the length of a message.
     pub fn add(&mut self, chunk: &[u8], pool: &mut Pool) {
         let buffer = self.partial.get_or_insert_with(|| pool.take());
         buffer.bytes.extend_from_slice(chunk);
     }
 
-    /// All that was added, with the chunk behind it that makes it whole, or long enough to go on its
-    /// way; [`Assembly::clear`] is then due.
+    /// Everything that was added, with `chunk` behind it. [`Assembly::clear`] must follow.
     pub fn with_last<'a>(&'a mut self, chunk: &'a [u8]) -> &'a [u8] {
         match &mut self.partial {
             Some(buffer) => {
@@ -40,7 +39,7 @@ impl Assembly {
         }
     }
 
-    /// Forgets what was added and returns the buffer.
+    /// Empties the assembly and returns its buffer to the pool.
     pub fn clear(&mut self, pool: &mut Pool) {
         if let Some(buffer) = self.partial.take() {
             pool.give_back(buffer);
@@ -53,17 +52,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_whole_or_not_there() {
+    fn chunks_are_joined_and_a_single_chunk_is_used_in_place() {
         let mut pool = Pool::new(1, 100);
         let mut assembly = Assembly::default();
         assert_eq!(assembly.with_last(b"at once"), b"at once");
-        assert!(assembly.is_empty(), "it is used where it lies");
+        assert!(assembly.is_empty(), "a single chunk is not copied");
         assembly.add(b"in ", &mut pool);
         assembly.add(b"", &mut pool);
         assert_eq!(assembly.len(), 3);
         assert_eq!(assembly.with_last(b"pieces"), b"in pieces");
         assembly.clear(&mut pool);
-        assert!(assembly.partial.is_none(), "the buffer went back");
+        assert!(
+            assembly.partial.is_none(),
+            "the buffer went back to the pool"
+        );
         assert_eq!(assembly.with_last(b""), b"");
     }
 }

@@ -1,80 +1,70 @@
-//! How long a connection has for its end: [`Farewell`].
+//! How long a connection may take to close: [`CloseTimeout`].
 //!
-//! What was said last, a close frame say, may have to wait behind megabytes that a slow but live
-//! peer still takes in, and those are not to be lost. So there are two clocks. Until the peer's
-//! TCP has acknowledged all that was said, the write time-out counts, anew from each progress.
-//! From then on the peer has the close time-out, and nothing that it does prolongs it: an answer
-//! to a ping behind the close frame is not waited for.
+//! The last bytes we send, a close frame for instance, may wait behind megabytes that a slow but
+//! live peer still takes, and those must not be lost. So two clocks count:
 //!
-//! The time is an argument of every call, and what was acknowledged is asked only at a deadline,
-//! so an end in peace costs nothing.
+//! 1. Until the peer has acknowledged all of our bytes, `--write-timeout` counts from each progress
+//!    ([`WriteProgress`]).
+//! 2. From then on the peer has `--close-timeout` for its part of the closing, whatever it sends.
+//!
+//! What the peer has acknowledged is polled only when the timer fires, so a connection that closes
+//! in time costs nothing.
 
 use std::time::Duration;
 
+use crate::client::write_progress::WriteProgress;
 use crate::event_loop::instant::Instant;
 
-/// The time-outs that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// For the peer's part of the end, once it has all that was said.
-    pub close_timeout: Duration,
-    /// For any progress, before that.
-    pub write_timeout: Duration,
-}
-
-/// The end of one connection, as far as time is concerned.
+/// The close clock of one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct CloseTimeout {
-    /// When it is looked after next.
+    /// When the clock has to be looked at.
     deadline: Instant,
-    /// The number of bytes, counted from the beginning of the connection, that end what was said.
-    said: u64,
-    /// How many of them the peer had acknowledged when that was last asked.
-    acked: u64,
-    /// When that number had last grown.
-    progress_at: Instant,
-    /// Whether the peer did not have all of it at the last deadline.
+    /// The number of our last byte, counted from the beginning of the connection.
+    last_byte: u64,
+    /// Whether the peer still lacked bytes when the timer last fired.
     was_behind: bool,
 }
 
 impl CloseTimeout {
-    /// The last thing has been said: with it, `said` bytes since the connection began.
-    pub fn new(said: u64, now: Instant, limits: &Limits) -> Self {
+    /// Everything we send is queued: `last_byte` bytes since the connection began.
+    pub fn new(last_byte: u64, now: Instant, close_timeout: Duration) -> Self {
         Self {
-            deadline: now + limits.close_timeout,
-            said,
-            acked: 0,
-            progress_at: now,
+            deadline: now + close_timeout,
+            last_byte,
             was_behind: false,
         }
     }
 
-    /// When [`on_deadline`](Self::on_deadline) must be called.
+    /// When [`on_timer`](Self::on_timer) must be called.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Whether the connection's time is over. `acked` is how many of its bytes the peer's TCP has
-    /// acknowledged since it began. If not, there is a new deadline.
-    pub fn on_deadline(&mut self, now: Instant, acked: u64, limits: &Limits) -> bool {
+    /// Whether the connection has to be dropped. `acked` is the number of bytes the peer has
+    /// acknowledged, which `progress` knows already. Otherwise there is a new deadline.
+    pub fn on_timer(
+        &mut self,
+        now: Instant,
+        acked: u64,
+        progress: &WriteProgress,
+        close_timeout: Duration,
+        write_timeout: Duration,
+    ) -> bool {
         if now < self.deadline {
             return false;
         }
-        if acked >= self.said {
-            // It may have come by the last of it only just now.
-            let over = !self.was_behind;
+        if acked >= self.last_byte {
+            // If the peer was behind the last time, it may have received the last byte just now.
+            let expired = !self.was_behind;
             self.was_behind = false;
-            self.deadline = now + limits.close_timeout;
-            return over;
+            self.deadline = now + close_timeout;
+            return expired;
         }
-        if acked > self.acked {
-            self.acked = acked;
-            self.progress_at = now;
-        }
-        let give_up = self.progress_at + limits.write_timeout;
+        let stalled_at = progress.deadline(write_timeout);
         self.was_behind = true;
-        self.deadline = give_up.min(now + limits.close_timeout);
-        now >= give_up
+        self.deadline = stalled_at.min(now + close_timeout);
+        now >= stalled_at
     }
 }
 
@@ -82,55 +72,54 @@ impl CloseTimeout {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        close_timeout: Duration::from_secs(10),
-        write_timeout: Duration::from_secs(60),
-    };
+    const CLOSE: Duration = Duration::from_secs(10);
+    const WRITE: Duration = Duration::from_secs(60);
 
-    /// The second at which the time is over, for a peer that has acknowledged so much by then.
-    fn over_at(said: u64, acked: impl Fn(u64) -> u64) -> u64 {
+    /// The second at which the connection is dropped, for a peer that has acknowledged
+    /// `acked(second)` of `last_byte` bytes.
+    fn dropped_at(last_byte: u64, acked: impl Fn(u64) -> u64) -> u64 {
         let start = Instant::EPOCH;
-        let mut close_timeout = CloseTimeout::new(said, start, &LIMITS);
+        let mut progress = WriteProgress::new(start);
+        let mut close_timeout = CloseTimeout::new(last_byte, start, CLOSE);
         loop {
             let now = close_timeout.deadline();
             let second = (now - start).as_secs();
-            assert!(second < 100_000, "it is never over");
-            if close_timeout.on_deadline(now, acked(second), &LIMITS) {
+            assert!(second < 100_000, "it never expires");
+            progress.polled(acked(second), now);
+            if close_timeout.on_timer(now, acked(second), &progress, CLOSE, WRITE) {
                 return second;
             }
         }
     }
 
     #[test]
-    fn a_peer_that_has_everything_gets_the_close_timeout() {
-        assert_eq!(over_at(100, |_| 100), 10);
-        assert_eq!(
-            over_at(100, |_| 5000),
-            10,
-            "what came behind does not count"
-        );
+    fn a_peer_that_has_all_bytes_gets_the_close_timeout() {
+        assert_eq!(dropped_at(100, |_| 100), 10);
+        let pongs_behind = dropped_at(100, |_| 5000);
+        assert_eq!(pongs_behind, 10, "bytes behind the last do not count");
     }
 
     #[test]
-    fn a_slow_peer_gets_everything_and_then_the_close_timeout() {
+    fn a_slow_peer_gets_all_bytes_and_then_the_close_timeout() {
         // A thousand bytes at ten a second.
-        assert_eq!(over_at(1000, |second| second * 10), 110);
-        // One that stands still for less than the write time-out at a time.
-        assert_eq!(over_at(1000, |second| second / 50 * 50 * 10), 110);
+        assert_eq!(dropped_at(1000, |second| second * 10), 110);
+        // The same in bursts, with pauses shorter than the write time-out.
+        assert_eq!(dropped_at(1000, |second| second / 50 * 50 * 10), 110);
     }
 
     #[test]
     fn a_peer_that_takes_nothing_gets_the_write_timeout() {
-        assert_eq!(over_at(1000, |_| 0), 60);
-        assert_eq!(over_at(1000, |second| (second * 10).min(300)), 30 + 60);
+        assert_eq!(dropped_at(1000, |_| 0), 60);
+        assert_eq!(dropped_at(1000, |second| (second * 10).min(300)), 30 + 60);
     }
 
     #[test]
     fn an_early_call_changes_nothing() {
         let start = Instant::EPOCH;
-        let mut close_timeout = CloseTimeout::new(10, start, &LIMITS);
+        let progress = WriteProgress::new(start);
+        let mut close_timeout = CloseTimeout::new(10, start, CLOSE);
         let early = start + Duration::from_secs(9);
-        assert!(!close_timeout.on_deadline(early, 10, &LIMITS));
-        assert_eq!(close_timeout.deadline(), start + Duration::from_secs(10));
+        assert!(!close_timeout.on_timer(early, 10, &progress, CLOSE, WRITE));
+        assert_eq!(close_timeout.deadline(), start + CLOSE);
     }
 }

@@ -1,30 +1,37 @@
-//! How a command is made to end: [`Ladder`], ever ruder signals at fixed times.
+//! How a command is terminated: [`Escalation`], stronger signals at fixed times.
 //!
-//! Its stdin is closed first, which ends most programs. Then each rung is a signal to the whole
-//! process group, and is skipped once nothing of it is left.
+//! Stdin is closed first, which ends most programs. Then each step sends a signal to the whole
+//! process group, unless no process of it is left.
+//!
+//! | after | of `--kill-after` (1 s) | signal |
+//! |---|---|---|
+//! | 0.1 s | 10 % | SIGINT, or the one of `--signal` |
+//! | 0.35 s | 35 % | SIGTERM |
+//! | 1 s | 100 % | SIGKILL |
 
 use std::time::Duration;
 
 use crate::config::Signal;
 use crate::event_loop::instant::Instant;
 
-/// When each rung is due, in thousandths of `--kill-after`.
+/// When each step is due, in thousandths of `--kill-after`.
 const STEPS: [u32; 3] = [100, 350, 1000];
 
-/// The signal of each rung, if the first is `first`.
+/// The signal of each step.
 fn signals(first: Signal) -> [Signal; STEPS.len()] {
     [first, Signal::Terminate, Signal::Kill]
 }
 
-/// How far down the ladder one process group is.
+/// How far the escalation for one process group has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escalation {
     began: Instant,
+    /// The next step, an index into [`STEPS`].
     step: u8,
 }
 
 impl Escalation {
-    /// A ladder whose times count from `now`.
+    /// An escalation whose times count from `now`.
     pub fn begin(now: Instant) -> Self {
         Self {
             began: now,
@@ -32,15 +39,15 @@ impl Escalation {
         }
     }
 
-    /// When the next rung is due; `None` when none is left, or none was wanted (`kill_after` is
-    /// `None`: `--kill-after=never`).
+    /// When the next step is due; `None` when none is left, or with `--kill-after=never`
+    /// (`kill_after` is `None`).
     pub fn deadline(&self, kill_after: Option<Duration>) -> Option<Instant> {
         let thousandths = STEPS.get(usize::from(self.step))?;
         Some(self.began + kill_after? * *thousandths / 1000)
     }
 
-    /// The signal that is due by `now`, if one is, and steps past it. Where several are due
-    /// (the machine slept), each call gives the next. `first` is the one on the first rung.
+    /// The signal of a step that is due by `now`, if any, and takes that step. When several are due
+    /// (the machine was suspended), each call returns the next. `first` is the first step's signal.
     pub fn step(
         &mut self,
         now: Instant,
@@ -55,18 +62,17 @@ impl Escalation {
         Some(signal)
     }
 
-    /// Whether no rung is left to wait for.
+    /// Whether no step is left to wait for.
     pub fn is_done(&self, kill_after: Option<Duration>) -> bool {
         self.deadline(kill_after).is_none()
     }
 
-    /// Whether every rung is behind: the last signal was sent, or [`Ladder::finish`] was called.
+    /// Whether every step was taken, or [`Escalation::finish`] was called.
     pub fn is_finished(&self) -> bool {
         usize::from(self.step) == STEPS.len()
     }
 
-    /// Ends the ladder: nothing is left that a signal could reach, or the number of the group
-    /// belongs to somebody else by now.
+    /// Skips the remaining steps: no process is left that a signal could reach.
     pub fn finish(&mut self) {
         self.step = STEPS.len() as u8;
     }
@@ -77,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rung_comes_at_its_time_and_once() {
+    fn each_step_is_taken_once_and_at_its_time() {
         let start = Instant::EPOCH;
         let second = Some(Duration::from_secs(1));
         let at = |ms| start + Duration::from_millis(ms);
@@ -94,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn kill_after_scales_the_ladder() {
+    fn kill_after_scales_the_steps() {
         let start = Instant::EPOCH;
         let mut escalation = Escalation::begin(start);
         let ten = Some(Duration::from_secs(10));

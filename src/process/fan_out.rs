@@ -1,124 +1,65 @@
-//! A command whose messages go to whoever is there: [`Channel`].
+//! One command, several or changing clients: [`FanOut`].
 //!
-//! With `--shared` one command serves all clients, and with `--resume` a command outlives the
-//! client that it was started for, which may come back. In both, who is there changes while the
-//! command goes on, so what it prints is framed once, sent to each member, and kept for those
-//! that come later. Each member begins at a message's edge.
-
-use std::ffi::OsString;
-use std::net::IpAddr;
-use std::rc::Rc;
+//! A shared command (`--shared`) serves all clients, and the command of a resumable session
+//! (`--resume`) outlives its connection. In both, the set of clients changes while the command
+//! runs. So its output is framed once, sent to each member, and kept for members that come later.
+//! A member always starts at the beginning of a message.
 
 use crate::config::CommandSettings;
-use crate::event_loop::instant::Instant;
 use crate::framing::{Framing, Piece};
-use crate::http::resume::Token;
-use crate::process::replay_buffer::{History, Lost};
+use crate::process::replay_buffer::{Lost, ReplayBuffer};
 use crate::source::ClientId;
+use crate::ws::batch::Batch;
 use crate::ws::frame::{Header, Opcode};
 
-/// The members of a command's audience and its last messages.
-pub struct Channel {
-    /// Who is there. Where they wait for room in the command's stdin, it is their turn in this order.
+/// The clients of a command and its latest messages.
+pub struct FanOut {
+    /// The connected clients. When the command's stdin has room again, they are read in this order.
     pub members: Vec<ClientId>,
-    /// Those of the members that came in the middle of a message: they get what follows it.
+    /// Members that joined in the middle of a message: they wait for the next one.
     late: Vec<ClientId>,
-    /// The session that the command belongs to, with `--resume`; `None`: it is everybody's.
-    pub session: Option<Session>,
     /// Whether a member was not read because the command's stdin was full.
     pub stdin_was_full: bool,
-    history: History,
-    /// The most messages that are kept, and the most bytes.
-    kept_max: (usize, usize),
-    /// Whether a piece of a message is a message of its own: no line that does not end keeps a
-    /// newcomer waiting.
+    replay: ReplayBuffer,
+    messages_max: usize,
+    bytes_max: usize,
+    /// Whether each piece of a long message goes out as a message of its own, so that a line that
+    /// never ends does not keep newcomers waiting.
     splits: bool,
 }
 
-/// A session of one client, which may be lost and come back.
-pub struct Session {
-    /// Its name.
-    pub token: Token,
-    /// The command that it was begun with. With another it is not the same session.
-    pub command: Rc<[OsString]>,
-    /// When the command is ended unless the client comes back, and whose place is kept until then.
-    pub awaited: Option<Awaited>,
-    /// When its time is over, whether the client is there or not (`--session-timeout`).
-    pub expires_at: Option<Instant>,
-    /// The connection before this one, which is still being closed.
-    pub replaced: Option<ClientId>,
-}
-
-impl Session {
-    /// When it has to be looked after.
-    pub fn deadline(&self) -> Option<Instant> {
-        let until = self.awaited.map(|awaited| awaited.until);
-        until.into_iter().chain(self.expires_at).min()
-    }
-}
-
-/// A client that was lost and may come back.
-#[derive(Clone, Copy, Debug)]
-pub struct Awaited {
-    /// How long it is waited for.
-    pub until: Instant,
-    /// Its address, which counts for the limits on clients meanwhile.
-    pub address: IpAddr,
-}
-
-/// Messages that go out together.
-#[derive(Default)]
-pub struct Batch {
-    /// Their frames.
-    pub frames: Vec<u8>,
-    /// The bytes of their payloads.
-    pub payload_len: usize,
-    /// How many of them end in it.
-    pub messages: u64,
-    /// How much of the frames belongs to a message that had begun before, once that has ended: those
-    /// who came late get what is behind.
-    late_from: Option<usize>,
-}
-
-impl Batch {
-    /// A batch without messages, which uses this memory, also empty.
-    pub fn new(frames: Vec<u8>) -> Self {
+impl FanOut {
+    /// The fan-out of a shared command: it keeps the last `--replay` messages.
+    pub fn shared(settings: &CommandSettings) -> Self {
         Self {
-            frames,
-            ..Self::default()
+            splits: settings.framing != Framing::Length,
+            ..Self::new(settings, settings.replay)
         }
     }
 
-    /// Forgets the messages, and keeps the memory.
-    pub fn clear(&mut self) {
-        self.frames.clear();
-        self.payload_len = 0;
-        self.messages = 0;
-        self.late_from = None;
+    /// The fan-out of a resumable session: it keeps all messages there is room for, because only
+    /// the client knows which it has received.
+    pub fn session(settings: &CommandSettings) -> Self {
+        Self::new(settings, usize::MAX)
     }
-}
 
-impl Channel {
-    /// A channel without members, of a session or of everybody.
-    pub fn new(session: Option<Session>, settings: &CommandSettings) -> Self {
-        // What a lost client has received only it knows, so all is kept that there is room for.
-        let messages_max = session.as_ref().map_or(settings.replay, |_| usize::MAX);
+    fn new(settings: &CommandSettings, messages_max: usize) -> Self {
         Self {
             members: Vec::new(),
             late: Vec::new(),
             stdin_was_full: false,
-            history: History::new(),
-            kept_max: (messages_max, settings.replay_len_max),
-            splits: session.is_none() && settings.framing != Framing::Length,
-            session,
+            replay: ReplayBuffer::new(),
+            messages_max,
+            bytes_max: settings.replay_len_max,
+            splits: false,
         }
     }
 
-    /// Frames a piece of output, as a message or a fragment of one, keeps it and adds it to
-    /// `batch`.
+    /// Frames a piece of output as a message or a fragment of one, appends it to `batch` and keeps
+    /// it for later members.
     pub fn add(&mut self, piece: Piece<'_>, batch: &mut Batch) {
         if self.splits && piece.bytes.is_empty() && !piece.first {
-            // The end of a message whose pieces are out, as messages of their own.
+            // The pieces of this message have gone out as messages; its empty end says nothing.
             return;
         }
         let (first, last) = match self.splits {
@@ -140,73 +81,79 @@ impl Channel {
         batch.payload_len += piece.bytes.len();
         batch.messages += u64::from(last);
         if last && !self.late.is_empty() {
-            batch.late_from.get_or_insert(batch.frames.len());
+            batch.first_start.get_or_insert(batch.frames.len());
         }
-        let (messages_max, bytes_max) = self.kept_max;
-        self.history
-            .push(&batch.frames[start..], last, messages_max, bytes_max);
+        let frames = &batch.frames[start..];
+        self.replay
+            .push(frames, last, self.messages_max, self.bytes_max);
     }
 
-    /// A client comes to stay. If `batch`, which it has had, does not hold the beginning of a
-    /// message that is under way, it gets none of that.
-    pub fn join(&mut self, member: ClientId, batch: &Batch) {
+    /// Adds a client. If a message is under way and `replayed`, which the client was sent, does not
+    /// hold its beginning, the client gets nothing of that message.
+    pub fn join(&mut self, member: ClientId, replayed: &Batch) {
         self.members.push(member);
-        if self.history.is_unfinished() && batch.frames.is_empty() {
+        if self.replay.is_unfinished() && replayed.frames.is_empty() {
             self.late.push(member);
         }
     }
 
-    /// What of a batch a member gets that came late; nothing as long as the message has not ended
-    /// that it did not see begin.
+    /// The part of `batch` for a late member: nothing until the message it joined in has ended.
     pub fn for_late(&self, batch: &Batch) -> Batch {
-        let from = batch.late_from.unwrap_or(batch.frames.len());
-        // How much of it is payload is not known any more, and is not worth to be: the headers
-        // count with it.
-        let frames = batch.frames[from..].to_vec();
+        let start = batch.first_start.unwrap_or(batch.frames.len());
+        let frames = batch.frames[start..].to_vec();
         Batch {
+            // The log's byte count of this one batch includes the frame headers; splitting them
+            // off again is not worth the code.
             payload_len: frames.len(),
             messages: batch.messages.saturating_sub(1),
             frames,
-            late_from: None,
+            first_start: None,
         }
     }
 
-    /// Whether a member has yet to see a message begin.
+    /// A member was settled while the command's stdin was or was not `full`. Returns whether members
+    /// wait that can be read now.
+    pub fn note_stdin(&mut self, full: bool) -> bool {
+        self.stdin_was_full |= full;
+        self.stdin_was_full && !full
+    }
+
+    /// Whether a member still waits for a message to begin.
     pub fn is_late(&self, member: ClientId) -> bool {
         self.late.contains(&member)
     }
 
-    /// A batch has gone out: whoever was late is there, if the message has ended.
+    /// `batch` has gone to all members. If the message under way has ended, nobody is late.
     pub fn sent(&mut self, batch: &Batch) {
-        if batch.late_from.is_some() {
+        if batch.first_start.is_some() {
             self.late.clear();
         }
     }
 
-    /// Appends the frames of the last `count` messages that are kept, for a newcomer.
+    /// Appends the frames of the last `count` kept messages, for a newcomer.
     pub fn replay_last(&self, count: usize, out: &mut Vec<u8>) {
-        let kept = self.history.kept();
+        let kept = self.replay.kept();
         let start = kept.start.max(kept.end.saturating_sub(count as u64));
         if start < kept.end {
-            let replayed = self.history.replay(start, out);
-            debug_assert_eq!(replayed, Ok(()), "what is kept can be sent again");
+            let replayed = self.replay.replay(start, out);
+            debug_assert_eq!(replayed, Ok(()), "a kept message can be sent again");
         }
     }
 
-    /// Appends the frames of all messages but the first `received`, for a client that comes back.
+    /// Appends the frames of all messages except the first `received`, for a client that comes back.
     ///
     /// # Errors
-    /// [`Lost`] when some of them are not kept any more.
+    /// [`Lost`] when some of them are no longer kept.
     pub fn resume(&self, received: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
-        self.history.replay(received, out)
+        self.replay.replay(received, out)
     }
 
-    /// How many bytes are kept.
+    /// Bytes in the replay buffer.
     pub fn kept_bytes(&self) -> usize {
-        self.history.kept_bytes()
+        self.replay.kept_bytes()
     }
 
-    /// Takes a member out; whether it was one.
+    /// Removes a client; returns whether it was a member.
     pub fn remove(&mut self, member: ClientId) -> bool {
         let before = self.members.len();
         self.members.retain(|&other| other != member);
@@ -229,84 +176,74 @@ mod tests {
         }
     }
 
-    fn session() -> Session {
-        Session {
-            token: Token::default(),
-            command: Rc::from([]),
-            awaited: None,
-            expires_at: None,
-            replaced: None,
-        }
-    }
-
     fn member(key: u32) -> ClientId {
         ClientId::from_parts(key, 0)
     }
 
     #[test]
-    fn a_message_of_a_session_or_of_a_known_length_stays_one() {
+    fn a_long_message_of_a_session_or_of_known_length_stays_one_message() {
         let exact = CommandSettings {
             framing: Framing::Length,
             ..CommandSettings::default()
         };
-        for (session, config) in [(Some(session()), CommandSettings::default()), (None, exact)] {
-            let mut channel = Channel::new(session, &config);
+        let session = FanOut::session(&CommandSettings::default());
+        for mut fan_out in [session, FanOut::shared(&exact)] {
             let mut batch = Batch::default();
-            channel.add(piece(b"lo", true, false), &mut batch);
-            channel.add(piece(b"ng", false, false), &mut batch);
-            channel.add(piece(b"", false, true), &mut batch);
+            fan_out.add(piece(b"lo", true, false), &mut batch);
+            fan_out.add(piece(b"ng", false, false), &mut batch);
+            fan_out.add(piece(b"", false, true), &mut batch);
             assert_eq!(batch.frames, b"\x01\x02lo\0\x02ng\x80\0");
             assert_eq!((batch.messages, batch.payload_len), (1, 4));
         }
     }
 
     #[test]
-    fn who_comes_in_the_middle_of_a_message_gets_what_follows_it() {
-        let config = CommandSettings {
+    fn a_client_that_joins_inside_a_message_gets_the_next_one() {
+        let settings = CommandSettings {
             framing: Framing::Length,
             ..CommandSettings::default()
         };
-        let mut channel = Channel::new(None, &config);
+        let mut fan_out = FanOut::shared(&settings);
         let mut batch = Batch::default();
-        channel.join(member(0), &batch);
-        assert!(!channel.is_late(member(0)), "nothing was printed yet");
-        channel.add(piece(b"lo", true, false), &mut batch);
-        channel.join(member(1), &Batch::default());
-        assert!(channel.is_late(member(1)) && !channel.is_late(member(0)));
-        channel.sent(&batch);
+        fan_out.join(member(0), &batch);
+        assert!(!fan_out.is_late(member(0)), "nothing was printed yet");
+        fan_out.add(piece(b"lo", true, false), &mut batch);
+        fan_out.join(member(1), &Batch::default());
+        assert!(fan_out.is_late(member(1)) && !fan_out.is_late(member(0)));
+        fan_out.sent(&batch);
         batch.clear();
-        channel.add(piece(b"ng", false, false), &mut batch);
-        assert_eq!(channel.for_late(&batch).frames, b"");
-        channel.add(piece(b"er", false, true), &mut batch);
-        channel.add(piece(b"next", true, true), &mut batch);
-        channel.add(piece(b"la", true, false), &mut batch);
-        let late = channel.for_late(&batch);
+        fan_out.add(piece(b"ng", false, false), &mut batch);
+        assert_eq!(fan_out.for_late(&batch).frames, b"");
+        fan_out.add(piece(b"er", false, true), &mut batch);
+        fan_out.add(piece(b"next", true, true), &mut batch);
+        fan_out.add(piece(b"la", true, false), &mut batch);
+        let late = fan_out.for_late(&batch);
         assert_eq!(late.frames, b"\x81\x04next\x01\x02la");
         assert_eq!(late.messages, 1);
-        channel.sent(&batch);
-        assert!(!channel.is_late(member(1)));
+        fan_out.sent(&batch);
+        assert!(!fan_out.is_late(member(1)));
     }
 
     #[test]
-    fn each_piece_is_a_message_and_an_empty_end_is_none() {
-        let config = CommandSettings {
+    fn each_piece_of_a_shared_line_is_a_message_and_an_empty_end_is_none() {
+        let settings = CommandSettings {
             replay: 2,
             ..CommandSettings::default()
         };
-        let mut channel = Channel::new(None, &config);
+        let mut fan_out = FanOut::shared(&settings);
         let mut batch = Batch::default();
-        channel.add(piece(b"one", true, true), &mut batch);
-        channel.add(piece(b"", true, true), &mut batch);
-        channel.add(piece(b"lo", true, false), &mut batch);
-        channel.add(piece(b"ng", false, false), &mut batch);
-        channel.add(piece(b"", false, true), &mut batch);
+        fan_out.add(piece(b"one", true, true), &mut batch);
+        fan_out.add(piece(b"", true, true), &mut batch);
+        fan_out.add(piece(b"lo", true, false), &mut batch);
+        fan_out.add(piece(b"ng", false, false), &mut batch);
+        fan_out.add(piece(b"", false, true), &mut batch);
         assert_eq!(batch.frames, b"\x81\x03one\x81\0\x81\x02lo\x81\x02ng");
         assert_eq!((batch.messages, batch.payload_len), (4, 7));
         let mut out = Vec::new();
-        channel.replay_last(1, &mut out);
+        fan_out.replay_last(1, &mut out);
         assert_eq!(out, b"\x81\x02ng");
         out.clear();
-        channel.replay_last(100, &mut out);
+        fan_out.replay_last(100, &mut out);
         assert_eq!(out, b"\x81\x02lo\x81\x02ng", "two are kept");
     }
 }

@@ -1,33 +1,32 @@
-//! The last messages of a command, framed and ready to be sent again: [`History`].
+//! The latest messages of a command, framed and ready to be sent again: [`ReplayBuffer`].
 //!
 //! A newcomer to a shared command gets the last few (`--replay`), and a client that comes back to
-//! its own (`--resume`) gets those that it missed. What is kept is bounded, in messages and in
-//! bytes; the oldest go first.
+//! its session (`--resume`) gets those it missed. The buffer is bounded in messages and in bytes;
+//! the oldest messages are dropped first.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// The newest messages of a sequence that is numbered from zero. The last of them may not have
-/// ended yet.
+/// The newest messages of a sequence that is numbered from zero. The last one may be unfinished.
 ///
 /// Invariant: `bytes.len()` is the sum of `lens`, and `lens.len() <= next_number`.
 #[derive(Debug, Default)]
-pub struct History {
-    /// The frames, one behind the other.
+pub struct ReplayBuffer {
+    /// The frames, in order.
     bytes: VecDeque<u8>,
-    /// The length of each message, of all its frames.
+    /// The length of each message: of all its frames.
     lens: VecDeque<u32>,
-    /// The number that the next message will have.
+    /// The number of the next message.
     next_number: u64,
     /// Whether the newest message has begun and not ended.
     is_unfinished: bool,
 }
 
-/// What a message takes beside its frames.
+/// What a message costs besides its frames.
 const LEN_SIZE: usize = size_of::<u32>();
 
-impl History {
-    /// A history without messages; it allocates nothing.
+impl ReplayBuffer {
+    /// An empty buffer; it allocates nothing.
     pub const fn new() -> Self {
         Self {
             bytes: VecDeque::new(),
@@ -37,9 +36,9 @@ impl History {
         }
     }
 
-    /// Adds a frame: that of a message, or one of its fragments. Forgets the oldest messages until
-    /// at most `messages_max` of them and `bytes_max` bytes, at most 2^32, are left, with what it
-    /// takes to tell them apart. A message larger than that alone is counted but not kept.
+    /// Appends a frame: a whole message or a fragment of one. Then drops the oldest messages until
+    /// at most `messages_max` messages and `bytes_max` bytes (at most 2^32, lengths included) are
+    /// left. A single message larger than that is counted but not kept.
     pub fn push(&mut self, frame: &[u8], last: bool, messages_max: usize, bytes_max: usize) {
         let first = !std::mem::replace(&mut self.is_unfinished, !last);
         if first {
@@ -49,7 +48,7 @@ impl History {
         }
         while self.lens.len() > messages_max || self.size() + frame.len() > bytes_max {
             let Some(oldest) = self.lens.pop_front() else {
-                // The message that the frame belongs to is itself too much.
+                // The message this frame belongs to is itself too large.
                 return;
             };
             self.bytes.drain(..oldest as usize);
@@ -70,40 +69,31 @@ impl History {
         self.is_unfinished
     }
 
-    /// How many messages there ever were: the number of the next one.
-    pub fn next_number(&self) -> u64 {
-        self.next_number
-    }
-
-    /// The numbers of the messages that are kept.
+    /// The numbers of the kept messages.
     pub fn kept(&self) -> Range<u64> {
         self.next_number - self.lens.len() as u64..self.next_number
     }
 
-    /// How many bytes are kept.
+    /// Bytes of frames that are kept.
     pub fn kept_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Appends to `out` the frames of every message from `number` on, as far as they are there.
+    /// Appends to `out` the frames of every message from `number` on, an unfinished one included.
     ///
     /// # Errors
-    /// [`Lost`] when some of them are not kept any more, or were never printed: nothing is
-    /// appended then.
+    /// [`Lost`] when some of them are no longer kept, or `number` is beyond the last finished
+    /// message. Nothing is appended then.
     pub fn replay(&self, number: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
         let kept = self.kept();
-        // Nobody can have had all of a message that has not ended.
+        // No client can have received all of an unfinished message.
         let end = kept.end - u64::from(self.is_unfinished);
         if number < kept.start || number > end {
             return Err(Lost);
         }
         let skipped = (number - kept.start) as usize;
-        let offset = self
-            .lens
-            .iter()
-            .take(skipped)
-            .map(|&len| len as usize)
-            .sum();
+        let lens = self.lens.iter().take(skipped);
+        let offset = lens.map(|&len| len as usize).sum();
         let (front, back) = self.bytes.as_slices();
         match offset {
             offset if offset <= front.len() => {
@@ -116,8 +106,8 @@ impl History {
     }
 }
 
-/// Makes room for `more`. Doubling would take up to twice what is allowed, so it grows by a quarter,
-/// and not beyond `len_max` unless it must.
+/// Makes room for `more` elements. Doubling would take up to twice the bound, so the capacity grows
+/// by a quarter, and beyond `len_max` only if it must.
 fn reserve<T>(deque: &mut VecDeque<T>, more: usize, len_max: usize) {
     let needed = deque.len() + more;
     let capacity = deque.capacity();
@@ -127,7 +117,7 @@ fn reserve<T>(deque: &mut VecDeque<T>, more: usize, len_max: usize) {
     }
 }
 
-/// Messages that were asked for are not there.
+/// Requested messages are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost;
 
@@ -135,92 +125,88 @@ pub struct Lost;
 mod tests {
     use super::*;
 
-    fn replayed(history: &History, number: u64) -> Option<Vec<u8>> {
+    fn replayed(buffer: &ReplayBuffer, number: u64) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        history.replay(number, &mut out).ok()?;
+        buffer.replay(number, &mut out).ok()?;
         Some(out)
     }
 
     #[test]
-    fn what_was_missed_is_sent_again_and_no_more() {
-        let mut history = History::new();
+    fn replay_returns_exactly_the_missed_messages() {
+        let mut replay = ReplayBuffer::new();
         for message in [&b"one"[..], b"two", b"three"] {
-            history.push(message, true, 10, 100);
+            replay.push(message, true, 10, 100);
         }
-        assert_eq!(history.next_number(), 3);
-        assert_eq!(replayed(&history, 0), Some(b"onetwothree".to_vec()));
-        assert_eq!(replayed(&history, 1), Some(b"twothree".to_vec()));
-        assert_eq!(
-            replayed(&history, 3),
-            Some(Vec::new()),
-            "nothing was missed"
-        );
-        assert_eq!(replayed(&history, 4), None, "more than was ever sent");
+        assert_eq!(replay.kept(), 0..3);
+        assert_eq!(replayed(&replay, 0), Some(b"onetwothree".to_vec()));
+        assert_eq!(replayed(&replay, 1), Some(b"twothree".to_vec()));
+        assert_eq!(replayed(&replay, 3), Some(Vec::new()), "nothing was missed");
+        assert_eq!(replayed(&replay, 4), None, "more than was ever sent");
     }
 
     #[test]
-    fn the_oldest_go_first_by_count_and_by_bytes() {
-        let mut history = History::new();
+    fn the_oldest_messages_are_dropped_by_count_and_by_bytes() {
+        let mut replay = ReplayBuffer::new();
         for n in 0..10u8 {
-            history.push(&[n; 4], true, 3, 100);
+            replay.push(&[n; 4], true, 3, 100);
         }
-        assert_eq!(history.kept(), 7..10);
-        assert_eq!(replayed(&history, 6), None, "lost");
-        let mut history = History::new();
+        assert_eq!(replay.kept(), 7..10);
+        assert_eq!(replayed(&replay, 6), None, "lost");
+        let mut replay = ReplayBuffer::new();
         for n in 0..10u8 {
-            history.push(&[n; 4], true, 100, 20);
-            assert!(history.size() <= 20);
+            replay.push(&[n; 4], true, 100, 20);
+            assert!(replay.size() <= 20);
         }
-        assert_eq!(history.kept(), 8..10);
-        history.push(&[0; 17], true, 100, 20);
+        assert_eq!(replay.kept(), 8..10);
+        replay.push(&[0; 17], true, 100, 20);
         assert_eq!(
-            history.kept(),
+            replay.kept(),
             11..11,
-            "too long to be kept, and what is older is lost too"
+            "a message beyond the bound is not kept, nor is anything older"
         );
-        assert_eq!(replayed(&history, 10), None);
-        assert_eq!(replayed(&history, 11), Some(Vec::new()));
+        assert_eq!(replayed(&replay, 10), None);
+        assert_eq!(replayed(&replay, 11), Some(Vec::new()));
     }
 
     #[test]
-    fn a_message_that_has_not_ended_is_sent_again_from_its_beginning() {
-        let mut history = History::new();
-        history.push(b"one", true, 10, 100);
-        history.push(b"tw", false, 10, 100);
-        assert_eq!(replayed(&history, 1), Some(b"tw".to_vec()));
-        assert_eq!(replayed(&history, 2), None, "nobody has had it");
-        history.push(b"o", false, 10, 100);
-        history.push(b"!", true, 10, 100);
-        assert_eq!(history.kept(), 0..2);
-        assert_eq!(replayed(&history, 1), Some(b"two!".to_vec()));
-        assert_eq!(replayed(&history, 2), Some(Vec::new()));
-        // One that grows beyond the bounds is lost as a whole, and the next is kept.
+    fn an_unfinished_message_is_replayed_from_its_beginning() {
+        let mut replay = ReplayBuffer::new();
+        replay.push(b"one", true, 10, 100);
+        replay.push(b"tw", false, 10, 100);
+        assert_eq!(replayed(&replay, 1), Some(b"tw".to_vec()));
+        assert_eq!(replayed(&replay, 2), None, "no client has received it");
+        replay.push(b"o", false, 10, 100);
+        replay.push(b"!", true, 10, 100);
+        assert_eq!(replay.kept(), 0..2);
+        assert_eq!(replayed(&replay, 1), Some(b"two!".to_vec()));
+        assert_eq!(replayed(&replay, 2), Some(Vec::new()));
+        // A message that grows beyond the bounds is dropped as a whole, and the next is kept.
         for _ in 0..100 {
-            history.push(b"more", false, 10, 100);
-            assert!(history.size() <= 100);
+            replay.push(b"more", false, 10, 100);
+            assert!(replay.size() <= 100);
         }
-        history.push(b"end", true, 10, 100);
-        assert_eq!((history.kept(), history.size()), (3..3, 0));
-        history.push(b"next", true, 10, 100);
-        assert_eq!(replayed(&history, 3), Some(b"next".to_vec()));
+        replay.push(b"end", true, 10, 100);
+        assert_eq!((replay.kept(), replay.size()), (3..3, 0));
+        replay.push(b"next", true, 10, 100);
+        assert_eq!(replayed(&replay, 3), Some(b"next".to_vec()));
     }
 
     #[test]
-    fn what_is_kept_takes_no_more_memory_than_it_may() {
+    fn capacity_stays_within_a_quarter_of_the_bound() {
         const MAX: usize = 100_000;
         for len in [1, 2, 7, 1000, MAX / 2, MAX - LEN_SIZE] {
-            let mut history = History::new();
+            let mut replay = ReplayBuffer::new();
             for _ in 0..2 * MAX / len {
-                history.push(&vec![0; len], true, usize::MAX, MAX);
+                replay.push(&vec![0; len], true, usize::MAX, MAX);
             }
-            assert!(history.size() > MAX / 3, "{len}: it is used");
-            let taken = history.bytes.capacity() + history.lens.capacity() * LEN_SIZE;
+            assert!(replay.size() > MAX / 3, "{len}: the bound is used");
+            let taken = replay.bytes.capacity() + replay.lens.capacity() * LEN_SIZE;
             assert!(taken <= MAX + MAX / 4, "{len}: {taken}");
         }
     }
 
     #[test]
-    fn random_pushes_agree_with_a_plain_list() {
+    fn random_pushes_agree_with_a_list_of_messages() {
         for seed in 1..500u64 {
             let mut state = seed;
             let mut random = |below: u64| {
@@ -229,18 +215,18 @@ mod tests {
                 state ^= state << 17;
                 state % below
             };
-            let (mut history, mut all) = (History::new(), Vec::new());
+            let (mut replay, mut all) = (ReplayBuffer::new(), Vec::new());
             for n in 0..100u8 {
                 let frame = vec![n; random(20) as usize];
                 for part in frame.chunks(1 + random(20) as usize) {
-                    history.push(part, false, 8, 64);
+                    replay.push(part, false, 8, 64);
                 }
-                history.push(b"", true, 8, 64);
+                replay.push(b"", true, 8, 64);
                 all.push(frame);
             }
-            for number in history.kept() {
+            for number in replay.kept() {
                 let expected = all[number as usize..].concat();
-                assert_eq!(replayed(&history, number), Some(expected), "seed {seed}");
+                assert_eq!(replayed(&replay, number), Some(expected), "seed {seed}");
             }
         }
     }

@@ -1,52 +1,48 @@
-//! Messages on their way into a command: [`Stdin`], a pipe with an outbox before it.
+//! Messages on their way to a command: [`Stdin`], a pipe with an outbox in front.
 
 use std::io::{ErrorKind, Write};
 
-use crate::event_loop::outbox::{Outbox, Pool};
+use crate::event_loop::outbox::Outbox;
+use crate::event_loop::outbox::Pool;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::{self, Framing};
 use crate::ws::frame::Kind;
 
-/// The pipe to a command's standard input, and what waits for it.
+/// The pipe to a command's standard input, and the bytes queued for it.
 ///
-/// A message is queued whole, so what the command reads ends at a message's end, whenever the
+/// A message is queued whole, so the command's input ends at the end of a message whenever the
 /// client is lost.
 pub struct Stdin<W> {
-    /// `None`: closed, by us after the last message or by the command. What comes now is dropped:
-    /// a command that closes its stdin is not at its end.
+    /// `None`: closed, by the server after the last message or by the command. Later messages are
+    /// dropped: a command that closes its stdin goes on running.
     pipe: Option<W>,
-    /// What epoll last said of the pipe.
+    /// What epoll last reported for the pipe.
     pub readiness: Readiness,
     outbox: Outbox,
     framing: Framing,
-    /// No more messages will come: the pipe closes when the outbox is empty.
-    ending: bool,
-    /// Messages that came for it so far, parts of one in a plain stream counted each.
+    /// No more messages will come: the pipe is closed once the outbox is empty.
+    closing: bool,
+    /// Messages received for the command. In a plain stream each part counts.
     messages: u64,
 }
 
 impl<W: Write> Stdin<W> {
-    /// The open end of a fresh pipe, which always has room.
+    /// The write end of a new pipe, which has room.
     pub fn new(pipe: W, framing: Framing) -> Self {
         Self {
             pipe: Some(pipe),
             readiness: Readiness::WRITABLE,
             outbox: Outbox::new(),
             framing,
-            ending: false,
+            closing: false,
             messages: 0,
         }
     }
 
-    /// The pipe, to be registered.
-    pub fn pipe_mut(&mut self) -> Option<&mut W> {
-        self.pipe.as_mut()
-    }
-
-    /// Queues a message as the command reads it.
+    /// Queues a message in the form the command reads.
     pub fn push(&mut self, kind: Kind, message: &[u8], pool: &mut Pool) {
         self.messages += 1;
-        if self.pipe.is_none() || self.ending {
+        if self.pipe.is_none() || self.closing {
             return;
         }
         framing::write_message(self.framing, kind, message, self.outbox.writer(pool));
@@ -57,34 +53,29 @@ impl<W: Write> Stdin<W> {
         self.framing == Framing::Raw
     }
 
-    /// Whether the high-water mark is reached, so that the client's socket must not be read.
+    /// Whether the high-water mark is reached, so that clients must not be read.
     pub fn is_full(&self, high_water: usize) -> bool {
         self.outbox.is_full(high_water)
     }
 
-    /// How many messages came for it so far, written or not.
+    /// Messages received for the command, written or not.
     pub fn messages(&self) -> u64 {
         self.messages
     }
 
-    /// How many bytes wait.
+    /// Bytes that wait for the pipe.
     pub fn queued(&self) -> usize {
         self.outbox.len()
     }
 
-    /// Whether something waits and the pipe is ready to take it.
-    pub fn has_work(&self) -> bool {
-        !self.outbox.is_empty() && self.readiness.writable()
-    }
-
-    /// No more messages will come: closes the pipe once those that came are written.
+    /// No more messages will come: closes the pipe once the queued ones are written.
     pub fn close_when_drained(&mut self, pool: &mut Pool) {
-        self.ending = true;
+        self.closing = true;
         self.flush(pool);
     }
 
-    /// Writes what the pipe takes. A pipe whose reader is gone (EPIPE) is closed and what waited
-    /// for it is dropped: its command lives on, and its output still counts.
+    /// Writes what the pipe takes. If the command has closed its end (EPIPE), the pipe is closed and
+    /// the queue dropped; the command lives on, and its output still counts.
     pub fn flush(&mut self, pool: &mut Pool) {
         let Some(pipe) = &mut self.pipe else { return };
         if self.outbox.is_empty() || self.readiness.writable() {
@@ -97,20 +88,15 @@ impl<W: Write> Stdin<W> {
                 }
             }
         }
-        if self.ending && self.outbox.is_empty() {
+        if self.closing && self.outbox.is_empty() {
             self.close(pool);
         }
     }
 
-    /// Closes the pipe at once and drops what waits.
+    /// Closes the pipe at once and drops the queue.
     pub fn close(&mut self, pool: &mut Pool) {
         self.outbox.clear(pool);
         self.pipe = None;
-    }
-
-    /// Whether the pipe is still there.
-    pub fn is_open(&self) -> bool {
-        self.pipe.is_some()
     }
 }
 
@@ -122,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe that the test looks into: what was written, and how much more it takes.
+    /// A pipe the test can inspect: bytes written, bytes it still takes, whether its reader is gone.
     #[derive(Clone, Default)]
     struct Pipe(Rc<RefCell<(Vec<u8>, usize, bool)>>);
 
@@ -147,33 +133,30 @@ mod tests {
     }
 
     #[test]
-    fn the_pipe_closes_after_the_last_message_and_never_inside_one() {
+    fn the_pipe_closes_only_after_a_whole_message() {
         let (mut pool, pipe) = (Pool::new(4, 1024), Pipe::default());
         let mut stdin = Stdin::new(pipe.clone(), Framing::Lines);
         stdin.push(Kind::Text, b"whole", &mut pool);
         pipe.0.borrow_mut().1 = 3;
         stdin.close_when_drained(&mut pool);
-        assert!(
-            stdin.is_open(),
-            "half a message is written, so the pipe stays open"
-        );
+        assert!(stdin.pipe.is_some(), "half a message is written");
         stdin.push(Kind::Text, b"too late", &mut pool);
         pipe.0.borrow_mut().1 = 100;
         stdin.readiness.merge(Readiness::WRITABLE);
         stdin.flush(&mut pool);
-        assert!(!stdin.is_open());
+        assert!(stdin.pipe.is_none());
         assert_eq!(pipe.0.borrow().0, b"whole\n");
     }
 
     #[test]
-    fn a_reader_that_is_gone_turns_messages_away_without_an_end() {
+    fn messages_for_a_closed_stdin_are_dropped_and_never_queued() {
         let (mut pool, pipe) = (Pool::new(4, 1024), Pipe::default());
         let mut stdin = Stdin::new(pipe.clone(), Framing::Lines);
         pipe.0.borrow_mut().2 = true;
         stdin.push(Kind::Text, &[b'x'; 100], &mut pool);
         stdin.flush(&mut pool);
-        assert!(!stdin.is_open());
+        assert!(stdin.pipe.is_none());
         stdin.push(Kind::Text, &[b'x'; 100], &mut pool);
-        assert!(!stdin.is_full(1), "what is dropped never blocks the client");
+        assert!(!stdin.is_full(1), "dropped messages never block the client");
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
-use super::{Owner, Server};
+use super::Server;
+use super::owner::Owner;
 use crate::client::Client;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
 use crate::system::System;
@@ -32,8 +33,15 @@ impl<S: System> Server<S> {
     /// so only once in a turn.
     pub(super) fn queue_listener(&mut self, index: u32) {
         let queued = Owner::Listener(index);
-        if !self.later.contains(&queued) {
-            self.later.push_back(queued);
+        if !self.visits.is_deferred(queued) {
+            self.visits.defer(queued);
+        }
+    }
+
+    /// Accepts again on the listeners whose connections wait for descriptors.
+    pub(super) fn retry_accept(&mut self) {
+        for index in self.starved.clone() {
+            self.queue_listener(index);
         }
     }
 
@@ -74,7 +82,7 @@ impl<S: System> Server<S> {
         }
         let retry = self.cx.now + ACCEPT_RETRY;
         self.timers
-            .arm(Owner::Starved, Some(retry), &mut self.accept_at);
+            .arm(Owner::AcceptRetry, Some(retry), &mut self.accept_at);
     }
 }
 

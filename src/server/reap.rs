@@ -1,121 +1,152 @@
-//! The end of processes: which have ended, which of their groups are gone, and the signals to those
-//! that are not.
+//! Commands exit: which children were reaped, which process groups are gone, and the signals to
+//! those that are not.
 
-use super::{Owner, Server};
+use std::collections::BTreeMap;
+
+use super::Server;
+use super::owner::Owner;
+use crate::event_loop::instant::Instant;
 use crate::limits::REAP_DELAY_MAX;
 use crate::source::{GENERATION_MASK, ProcessId};
 use crate::system::{Exit, Group, Pid, System};
 
+/// The children of the server, by PID.
+#[derive(Default)]
+pub(super) struct Children {
+    /// Maps a PID to its entry; after PID reuse, to the newest one.
+    by_pid: BTreeMap<Pid, ProcessId>,
+    /// When to sweep for exited children whose SIGCHLD was coalesced.
+    pub(super) sweep_at: Option<Instant>,
+    /// Commands started in this turn.
+    pub(super) started_in_turn: usize,
+    /// How the latest command ended that was freed.
+    pub(super) last_exit: Option<Exit>,
+}
+
+impl Children {
+    /// The entry of a PID.
+    pub(super) fn find(&self, pid: Pid) -> Option<ProcessId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// A command was started.
+    pub(super) fn started(&mut self, pid: Pid, id: ProcessId) {
+        self.by_pid.insert(pid, id);
+    }
+
+    /// The entry of a command was freed. Its PID may be another's by now.
+    pub(super) fn freed(&mut self, pid: Pid, id: ProcessId, exit: Option<Exit>) {
+        self.last_exit = exit;
+        if self.find(pid) == Some(id) {
+            self.by_pid.remove(&pid);
+        }
+    }
+}
+
 impl<S: System> Server<S> {
     /// Sends the signals that are due to a command's process group.
-    pub(super) fn signal_due(&mut self, id: ProcessId) {
+    pub(super) fn send_due_signals(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
         if process.waits_for_group() && self.system.probe_group(process.pid()) == Group::Gone {
-            process.group_gone();
+            process.group_disappeared();
         }
         while let Some(signal) = process.due_signal(self.cx.now) {
             if self.system.signal_group(process.pid(), signal) == Group::Gone {
-                process.group_gone();
+                process.group_disappeared();
             }
         }
     }
 
-    /// The child of a notice is reaped by its number, since to ask for any has the kernel look at
-    /// every child there is. But one notice may stand for many: who else has ended is asked soon.
-    pub(super) fn on_child_ended(&mut self, pid: Pid) {
+    /// SIGCHLD names one exited child, which is reaped by its PID: to ask for any child, the kernel
+    /// has to look at each. But one SIGCHLD may stand for several, so a sweep for the others is due
+    /// soon.
+    pub(super) fn on_child_exited(&mut self, pid: Pid) {
         self.reap(pid);
         let latest = self.cx.now + REAP_DELAY_MAX;
         self.timers
-            .arm(Owner::Reap, Some(latest), &mut self.reap_at);
+            .arm(Owner::Reap, Some(latest), &mut self.children.sweep_at);
     }
 
-    /// A command whose output has ended has mostly ended itself. If it was not the one that a
-    /// notice named, its client need not wait until all are asked for.
-    pub(super) fn reap_silent(&mut self, id: ProcessId) {
-        let id = self
-            .processes
-            .resolve(id.key(), id.generation(), GENERATION_MASK);
-        if let Some(process) = id.and_then(|id| self.processes.get(id))
+    /// The stdout of a command is at EOF, so it has probably exited. If its SIGCHLD was coalesced,
+    /// its client need not wait for the sweep.
+    pub(super) fn reap_at_eof(&mut self, id: ProcessId) {
+        let processes = &self.processes;
+        let id = processes.resolve(id.key(), id.generation(), GENERATION_MASK);
+        if let Some(process) = id.and_then(|id| processes.get(id))
             && process.exit().is_none()
         {
             self.reap(process.pid());
         }
     }
 
+    /// Reaps every exited child: commands, and orphans that were reparented to the server.
     pub(super) fn reap_all(&mut self) {
         let mut has_orphans = false;
         while let Some((pid, exit)) = self.system.reap(None) {
-            has_orphans |= !self.on_reaped(pid, exit);
+            has_orphans |= !self.command_exited(pid, exit);
         }
-        // Once for all of them: each look is at every group.
+        // Once for all orphans: it probes every group.
         if has_orphans {
-            self.look_at_groups();
+            self.probe_groups();
         }
     }
 
-    /// Reaps the child of this number, if it has ended.
+    /// Reaps the child with this PID, if it has exited.
     fn reap(&mut self, pid: Pid) {
-        // Asked while it is a zombie: who is reaped is of no group.
+        // Look up the group before reaping; afterwards the PID has none.
         let group = self.system.group_of(pid);
         let Some((pid, exit)) = self.system.reap(Some(pid)) else {
             return;
         };
-        match (self.on_reaped(pid, exit), group) {
+        match (self.command_exited(pid, exit), group) {
             (true, _) => {}
-            (false, Some(leader)) => self.look_at_group(leader),
-            (false, None) => self.look_at_groups(),
+            (false, Some(leader)) => self.probe_group(leader),
+            (false, None) => self.probe_groups(),
         }
     }
 
-    /// A child was reaped; whether it was a command that ran. A number that nobody knows is an
-    /// orphan's, or of a command of which no entry was made. So is one whose exit is known: its
-    /// number has been used again.
-    fn on_reaped(&mut self, pid: Pid, exit: Exit) -> bool {
-        let id = self.by_pid.get(&pid).copied();
-        let running = id.filter(|&id| {
-            let process = self.processes.get(id);
-            process.is_some_and(|process| process.exit().is_none())
-        });
-        if let Some(id) = running {
-            self.on_exit(id, exit);
-        }
-        running.is_some()
-    }
-
-    fn on_exit(&mut self, id: ProcessId, exit: Exit) {
-        let Some(process) = self.processes.get_mut(id) else {
-            return;
+    /// A child was reaped. Returns whether it was a running command. Otherwise it was an orphan, or
+    /// a command without an entry; and if its entry has an exit already, its PID was reused by an
+    /// orphan.
+    fn command_exited(&mut self, pid: Pid, exit: Exit) -> bool {
+        let Some(id) = self.children.find(pid) else {
+            return false;
         };
-        // Reaped first and asked then: a zombie counts as a member of its group.
-        let group = self.system.probe_group(process.pid());
-        process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
-        self.hot.push(Owner::Process(id));
+        let Some(process) = self.processes.get_mut(id) else {
+            return false;
+        };
+        if process.exit().is_some() {
+            return false;
+        }
+        // Reap first, then probe: a zombie is still a member of its group.
+        let group = self.system.probe_group(pid);
+        process.reaped(exit, group, self.cx.now, &mut self.cx.pool);
+        self.visits.push(Owner::Process(id));
+        true
     }
 
-    /// A member of this group was reaped, perhaps the last. As soon as it is, the number is free, and
-    /// whoever gets it must not be signalled.
-    fn look_at_group(&mut self, leader: Pid) {
-        if let Some(&id) = self.by_pid.get(&leader)
+    /// A member of this group was reaped, perhaps the last one. If so, the group's id may be reused,
+    /// and must not be signalled any more.
+    fn probe_group(&mut self, leader: Pid) {
+        if let Some(id) = self.children.find(leader)
             && let Some(process) = self.processes.get_mut(id)
             && process.exit().is_some()
-            && !process.group_is_gone()
+            && !process.escalation_is_finished()
             && self.system.probe_group(leader) == Group::Gone
         {
-            process.group_gone();
-            self.hot.push(Owner::Process(id));
+            process.group_disappeared();
+            self.visits.push(Owner::Process(id));
         }
     }
 
-    /// The same where it is not known of which group it was.
-    fn look_at_groups(&mut self) {
-        let leaders: Vec<Pid> = (self.processes.iter())
-            .filter(|(_, process)| process.exit().is_some() && !process.group_is_gone())
-            .map(|(_, process)| process.pid())
-            .collect();
+    /// As [`Server::probe_group`], for every group whose leader has exited.
+    fn probe_groups(&mut self) {
+        let exited = self.processes.iter().filter(|(_, it)| it.exit().is_some());
+        let leaders: Vec<Pid> = exited.map(|(_, process)| process.pid()).collect();
         leaders
             .into_iter()
-            .for_each(|leader| self.look_at_group(leader));
+            .for_each(|leader| self.probe_group(leader));
     }
 }

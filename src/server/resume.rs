@@ -1,35 +1,36 @@
-//! Sessions: commands that wait for a client that was lost (`--resume`).
+//! Resumable sessions: clients that come back to their command (`--resume`).
+//!
+//! A client names its session by a token in a sub-protocol ([`crate::http::resume`]). When the
+//! connection is lost, the command waits. The returning client says how many messages it received;
+//! the server answers with a first message that says how many it received itself, then sends what
+//! the client missed.
 
 use std::ffi::OsString;
 
-use super::{Owner, Server};
-use crate::client::SESSION_OVER;
+use super::Server;
+use super::owner::Owner;
+use crate::client::SESSION_EXPIRED;
+use crate::client::access_record::Loss;
 use crate::framing::Piece;
 use crate::http::resume::Token;
-use crate::process::Process;
-use crate::process::fan_out::{Batch, Session};
+use crate::process::audience::Session;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
+use crate::ws::batch::Batch;
 use crate::ws::close::CloseCode;
 use crate::ws::frame::Kind;
 
-/// The session that a client comes back to is there no more, or not all of what it missed.
-const OUTPUT_LOST: (CloseCode, &str) = (CloseCode::OUTPUT_LOST, "output lost");
-
 impl<S: System> Server<S> {
-    /// The command of a session, if it is there and is this one.
-    pub(super) fn session(&self, token: Token, command: &[OsString]) -> Option<ProcessId> {
-        let is_it = |it: &Session| it.token == token && *it.command == *command;
-        let of_session = |process: &Process<_, _>| {
-            let channel = process.channel.as_deref();
-            process.is_wanted() && channel.is_some_and(|it| it.session.as_ref().is_some_and(is_it))
-        };
+    /// The command of a session, if it runs and was started by the same command line.
+    pub(super) fn find_session(&self, token: Token, command: &[OsString]) -> Option<ProcessId> {
+        let matches = |it: &Session| it.token == token && *it.command == *command;
         let mut processes = self.processes.iter();
-        let (id, _) = processes.find(|(_, process)| of_session(process))?;
-        Some(id)
+        let found =
+            processes.find(|(_, it)| it.is_wanted() && it.audience.session().is_some_and(matches));
+        found.map(|(id, _)| id)
     }
 
-    /// A client begins its session, or comes back to it having `received` so many messages.
+    /// A client begins a session, or comes back to it having `received` that many messages.
     pub(super) fn join_session(
         &mut self,
         id: ClientId,
@@ -39,38 +40,34 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(process_id) else {
             return;
         };
-        let pushed = process.stdin.messages();
-        let Some(channel) = process.channel.as_deref_mut() else {
+        let arrived = process.stdin.messages();
+        let Some(session) = process.audience.session_mut() else {
             return;
         };
-        let mut batch = Batch::default();
-        let complete = received.map(|received| channel.resume(received, &mut batch.frames));
-        // The server may not have noticed yet that the connection before was lost.
-        let replaced = channel.members.pop();
-        channel.join(id, &batch);
-        if let Some(session) = &mut channel.session {
-            let older = replaced.and_then(|replaced| session.replaced.replace(replaced));
-            if let Some(awaited) = session.awaited.take() {
-                self.admission.leave(awaited.address);
-            }
-            self.close_replaced(replaced, older);
-        }
-        match complete {
+        let mut missed = Batch::default();
+        let fan_out = &mut session.fan_out;
+        let resumed = received.map(|received| fan_out.resume(received, &mut missed.frames));
+        // The loss of the previous connection may not have been noticed yet.
+        let replaced = fan_out.members.pop();
+        fan_out.join(id, &missed);
+        let older = replaced.and_then(|replaced| session.replaced.replace(replaced));
+        self.release_awaited(process_id);
+        self.close_replaced(replaced, older);
+        match resumed {
             None => {}
-            Some(Ok(())) => self.welcome(id, pushed, &batch),
+            Some(Ok(())) => self.welcome_back(id, arrived, &missed),
             Some(Err(_)) => self.refuse_resumption(id),
         }
-        // It may have ended meanwhile, and only waited to say so.
-        self.hot.push(Owner::Process(process_id));
+        // The command may have exited meanwhile, and only waited to say so.
+        self.visits.push(Owner::Process(process_id));
     }
 
-    /// Tells a client that has come back how many of its messages have arrived, and sends what it
-    /// has missed.
-    fn welcome(&mut self, id: ClientId, pushed: u64, missed: &Batch) {
+    /// Tells a returning client how many of its messages `arrived`, and sends those it missed.
+    fn welcome_back(&mut self, id: ClientId, arrived: u64, missed: &Batch) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let welcome = format!("{{\"received\":{pushed}}}");
+        let welcome = format!("{{\"received\":{arrived}}}");
         let welcome = Piece {
             kind: Kind::Text,
             bytes: welcome.as_bytes(),
@@ -81,61 +78,56 @@ impl<S: System> Server<S> {
         client.catch_up(missed, &mut self.cx);
     }
 
-    /// Closes the connection that another has replaced. One that was replaced before and is still
-    /// there is dropped: no client has more than two because it comes back.
+    /// Closes the connection that was replaced, and drops an older one that is still closing: a
+    /// client that comes back often has at most two connections.
     fn close_replaced(&mut self, replaced: Option<ClientId>, older: Option<ClientId>) {
         if let Some(id) = older
             && let Some(client) = self.clients.get_mut(id)
         {
-            client.hang_up(&mut self.cx);
-            self.hot.push(Owner::Client(id));
+            client.lost(Loss::Replaced, &mut self.cx);
+            self.visits.push(Owner::Client(id));
         }
         if let Some(id) = replaced
             && let Some(client) = self.clients.get_mut(id)
         {
             let code = CloseCode::RESUMED_ELSEWHERE;
             client.close(code, "resumed elsewhere", &mut self.cx);
-            self.hot.push(Owner::Client(id));
+            self.visits.push(Owner::Client(id));
         }
     }
 
-    /// A client comes back to a session that is gone: it has to be told, and in a close frame,
-    /// since a page does not see why a handshake is refused.
+    /// The session that a client comes back to is gone, or some missed messages are no longer kept.
+    /// The close frame says so, because a page cannot see why a handshake is refused.
     pub(super) fn refuse_resumption(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id) {
-            client.close(OUTPUT_LOST.0, OUTPUT_LOST.1, &mut self.cx);
+            client.close(CloseCode::OUTPUT_LOST, "output lost", &mut self.cx);
         }
     }
 
-    /// Ends a session whose client has not come back in time, or whose own time is over.
-    pub(super) fn end_overdue(&mut self, id: ProcessId) {
+    /// Ends a session whose client did not come back in time, or that has expired.
+    pub(super) fn end_expired_session(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        let Some(channel) = process.channel.as_deref() else {
-            return;
-        };
-        let deadline = channel.session.as_ref().and_then(Session::deadline);
+        let deadline = process.audience.session().and_then(Session::deadline);
         if !process.is_wanted() || deadline.is_none_or(|at| at > self.cx.seen_until) {
             return;
         }
-        for &member in &channel.members {
+        for &member in process.audience.members() {
             if let Some(client) = self.clients.get_mut(member) {
-                let code = CloseCode::POLICY_VIOLATION;
-                client.close(code, SESSION_OVER, &mut self.cx);
-                self.hot.push(Owner::Client(member));
+                client.close(CloseCode::POLICY_VIOLATION, SESSION_EXPIRED, &mut self.cx);
+                self.visits.push(Owner::Client(member));
             }
         }
         process.client_left(self.cx.now, &mut self.cx.pool);
-        self.await_no_more(id);
+        self.release_awaited(id);
     }
 
-    /// The client of a session is not waited for any more, if it was: its place is free. Its command
-    /// may take long to end, as that of a client that has left may.
-    pub(super) fn await_no_more(&mut self, id: ProcessId) {
+    /// The client of a session, if it was awaited, no longer is: its place under the limits on
+    /// clients is free. The command may take longer to terminate.
+    pub(super) fn release_awaited(&mut self, id: ProcessId) {
         let process = self.processes.get_mut(id);
-        let channel = process.and_then(|process| process.channel.as_deref_mut());
-        let session = channel.and_then(|channel| channel.session.as_mut());
+        let session = process.and_then(|process| process.audience.session_mut());
         if let Some(awaited) = session.and_then(|session| session.awaited.take()) {
             self.admission.leave(awaited.address);
         }

@@ -1,43 +1,57 @@
-//! The command that all clients share (`--shared`): its start, and its next one.
+//! The shared command (`--shared`): its start, and starting it again (`--restart`).
 
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use super::{Owner, Server};
-use crate::config::{self, CommandSettings};
+use super::Server;
+use super::owner::Owner;
+use crate::config::{CommandSettings, Shared};
 use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
 use crate::limits::{RESTART_DELAY_MAX, RESTART_DELAY_MIN};
-use crate::process::Audience;
+use crate::process::audience::Audience;
 use crate::process::environment;
-use crate::process::fan_out::Channel;
+use crate::process::fan_out::FanOut;
 use crate::source::ProcessId;
 use crate::system::System;
 
 /// The command that all clients share.
 #[derive(Default)]
-pub(super) struct Shared {
-    /// It, until it has ended.
+pub(super) struct SharedCommand {
+    /// Its process, until that has ended.
     process: Option<ProcessId>,
-    /// Why it could not be started, as long as its next start is awaited.
+    /// Why it could not be started, while its next start is awaited.
     failure: Option<Refusal>,
     /// When it was started.
     started_at: Option<Instant>,
     /// How long its next start has to wait.
     delay: Duration,
     /// When it is started again; no earlier, even if clients come.
-    pub(super) restart_at: Option<Instant>,
+    restart_at: Option<Instant>,
 }
 
 impl<S: System> Server<S> {
-    /// The command that all clients share, started if need be.
+    /// The settings of the shared command, if there is one. It is then the only command.
+    pub(super) fn shared_settings(&self) -> Option<&CommandSettings> {
+        let command = self.commands.list.first()?;
+        Some(&*command.settings).filter(|settings| settings.shared.is_some())
+    }
+
+    /// Whether the shared command starts with the server.
+    pub(super) fn shared_is_eager(&self) -> bool {
+        let settings = self.shared_settings();
+        settings.is_some_and(|settings| settings.shared == Some(Shared::Eager))
+    }
+
+    /// The process of the shared command, started if need be.
     pub(super) fn shared_command(&mut self) -> Result<ProcessId, Refusal> {
-        let running = self.shared.process;
-        if let Some((id, process)) = running.and_then(|id| Some((id, self.processes.get(id)?))) {
+        if let Some(id) = self.shared.process
+            && let Some(process) = self.processes.get(id)
+        {
             // There is only one at a time.
             return match process.is_wanted() {
                 true => Ok(id),
-                false => Err(Refusal::not_now("the shared command is being ended")),
+                false => Err(Refusal::not_now("the shared command is being terminated")),
             };
         }
         if self.shared.restart_at.is_some() {
@@ -48,38 +62,22 @@ impl<S: System> Server<S> {
         self.start_shared()
     }
 
-    /// The settings of the command that all clients share, if one does.
-    pub(super) fn shared_settings(&self) -> Option<&CommandSettings> {
-        let first = self.commands.list.first()?;
-        Some(&*first.settings).filter(|settings| settings.shared.is_some())
-    }
-
-    /// Before the first turn: starts what is started with the server, and gives back what the start
-    /// itself needed.
-    pub fn begin(&mut self) {
-        if self
-            .shared_settings()
-            .is_some_and(|it| it.shared == Some(config::Shared::Eager))
-        {
-            self.restart_shared();
-        }
-        self.system.give_back_memory();
-    }
-
-    /// Starts the command that all clients share. No client's request is in its environment.
-    pub(super) fn start_shared(&mut self) -> Result<ProcessId, Refusal> {
-        let command = self.commands.list[0].clone();
+    /// Starts the shared command. Nothing of a client's request is in its environment.
+    fn start_shared(&mut self) -> Result<ProcessId, Refusal> {
+        let Some(command) = self.commands.list.first().cloned() else {
+            return Err(Refusal::not_now("there is no shared command"));
+        };
         let settings = &command.settings;
         let own = |name: &OsStr| std::env::var_os(name);
         let environment = environment::alone(&settings.passenv, &settings.setenv, own);
-        let audience = Audience::Channel(Box::new(Channel::new(None, settings)));
+        let audience = Audience::Shared(Box::new(FanOut::shared(settings)));
         let id = self.start(&command, environment, audience)?;
         self.shared.process = Some(id);
         self.shared.started_at = Some(self.cx.now);
         Ok(id)
     }
 
-    /// Once the shared command has ended, or what is ended has exited, the next may come.
+    /// Once the shared command has exited and its clients were told, the next one may start.
     pub(super) fn follow_shared(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get(id) else {
             return;
@@ -90,30 +88,28 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// The shared command has ended, or could not be started: with `--restart`, it is started again
-    /// later, and ever later as long as it does not last.
+    /// The shared command has ended or could not be started. With `--restart` it is started again,
+    /// after a delay that grows while it does not stay up.
     fn schedule_restart(&mut self) {
         let restarts = self.shared_settings().is_some_and(|it| it.restart);
         if !restarts || self.is_shutting_down() {
             return;
         }
-        // A start that failed did not last.
+        // A command that could not be started stayed up for no time.
         let started_at = self.shared.started_at.take().unwrap_or(self.cx.now);
-        let lasted = self.cx.now.saturating_duration_since(started_at);
-        self.shared.delay = restart_delay(self.shared.delay, lasted);
-        let restart_at = self.cx.now + self.shared.delay;
-        self.timers.arm(
-            Owner::Restart,
-            Some(restart_at),
-            &mut self.shared.restart_at,
-        );
-        let delay = self.shared.delay;
-        self.cx.log.info(format_args!(
+        let uptime = self.cx.now.saturating_duration_since(started_at);
+        let delay = restart_delay(self.shared.delay, uptime);
+        self.shared.delay = delay;
+        let restart_at = Some(self.cx.now + delay);
+        self.timers
+            .arm(Owner::Restart, restart_at, &mut self.shared.restart_at);
+        let log = &self.cx.log;
+        log.info(format_args!(
             "the shared command is started again in {delay:?}"
         ));
     }
 
-    /// The wait for the next start of the shared command is over.
+    /// Starts the shared command: with the server, or when the delay has passed.
     pub(super) fn restart_shared(&mut self) {
         self.shared.restart_at = None;
         if self.is_shutting_down() {
@@ -128,9 +124,10 @@ impl<S: System> Server<S> {
     }
 }
 
-/// How long a start has to wait, if the one before had to wait for `previous` and `lasted` so long.
-fn restart_delay(previous: Duration, lasted: Duration) -> Duration {
-    match lasted > RESTART_DELAY_MAX {
+/// The delay of the next start, when the `previous` one is known and the command stayed up for
+/// `uptime`.
+fn restart_delay(previous: Duration, uptime: Duration) -> Duration {
+    match uptime > RESTART_DELAY_MAX {
         true => RESTART_DELAY_MIN,
         false => (previous * 2).clamp(RESTART_DELAY_MIN, RESTART_DELAY_MAX),
     }
@@ -141,17 +138,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restart_comes_ever_later_until_the_command_has_lasted() {
-        let delays = |lasted: Duration| {
+    fn the_restart_delay_doubles_until_the_command_stays_up() {
+        let delays = |uptime: Duration| {
             let mut delay = Duration::ZERO;
             std::array::from_fn(|_| {
-                delay = restart_delay(delay, lasted);
+                delay = restart_delay(delay, uptime);
                 delay.as_millis()
             })
         };
-        let later = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000];
-        assert_eq!(delays(Duration::ZERO), later);
-        assert_eq!(delays(RESTART_DELAY_MAX), later, "no longer than the wait");
+        let doubled = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000];
+        assert_eq!(delays(Duration::ZERO), doubled);
+        assert_eq!(
+            delays(RESTART_DELAY_MAX),
+            doubled,
+            "no longer than the delay"
+        );
         let longer = RESTART_DELAY_MAX + Duration::from_nanos(1);
         assert_eq!(restart_delay(RESTART_DELAY_MAX, longer), RESTART_DELAY_MIN);
     }

@@ -1,4 +1,4 @@
-//! Starting commands: for one client, for its session, or for all.
+//! Starting a command: for one client, or for a resumable session.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Server;
-use super::upgrade::Behind;
-use crate::config::CommandSettings;
-use crate::config::Signal;
+use super::upgrade::Accepted;
+use crate::config::{CommandSettings, Signal};
 use crate::http::head::Request;
 use crate::http::proxy::{Claim, is_trusted};
 use crate::http::refusal::Refusal;
 use crate::http::resume::SessionOffer;
 use crate::http::routes::Service;
+use crate::process::Process;
+use crate::process::audience::{Audience, Session};
 use crate::process::environment::{self, Environment, Gateway};
-use crate::process::fan_out::{Channel, Session};
-use crate::process::{Audience, Process};
+use crate::process::fan_out::FanOut;
 use crate::source::{ClientId, ProcessId};
 use crate::system::{Child, Socket, Spawn, SpawnError, System};
 
@@ -29,7 +29,7 @@ pub struct Command {
     pub words: Rc<[OsString]>,
     /// How it runs.
     pub settings: Rc<CommandSettings>,
-    /// Whether it is only for clients of the server's own user.
+    /// Whether it serves only clients of the server's own user.
     pub same_user: bool,
 }
 
@@ -42,14 +42,14 @@ pub struct Commands {
     pub directory: Option<(PathBuf, Rc<CommandSettings>)>,
 }
 
-impl<S: System> Server<S> {
-    /// The command of a service, if it is one.
-    pub(super) fn command_of(&self, service: Service) -> Option<Command> {
+impl Commands {
+    /// The command of a service; `None` for an echo.
+    fn find(&self, service: Service) -> Option<Command> {
         match service {
             Service::Echo => None,
-            Service::Command(index) => self.commands.list.get(index).cloned(),
+            Service::Command(index) => self.list.get(index).cloned(),
             Service::Program(name) => {
-                let (directory, settings) = self.commands.directory.as_ref()?;
+                let (directory, settings) = self.directory.as_ref()?;
                 Some(Command {
                     words: [directory.join(&name).into_os_string()].into(),
                     name: name.into(),
@@ -59,9 +59,16 @@ impl<S: System> Server<S> {
             }
         }
     }
+}
 
-    /// The command that a client gets: the one that all share, the one of the `session` that it
-    /// comes back to, if that was found, or one that is started for it.
+impl<S: System> Server<S> {
+    /// The command of a service; `None` for an echo.
+    pub(super) fn command_of(&self, service: Service) -> Option<Command> {
+        self.commands.find(service)
+    }
+
+    /// What a client's WebSocket is connected to: the shared command, the command of the `session`
+    /// it comes back to, if that was found, or a new one.
     pub(super) fn command_for(
         &mut self,
         id: ClientId,
@@ -70,46 +77,56 @@ impl<S: System> Server<S> {
         script_name: &str,
         claim: Claim,
         session: Option<(SessionOffer<'_>, Option<ProcessId>)>,
-    ) -> Result<Behind, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         if command.same_user {
             self.check_user(id)?;
         }
-        let found = |name, id, received| Behind::Command { name, id, received };
+        let name = Rc::clone(&command.name);
         if command.settings.shared.is_some() {
-            let process = self.shared_command()?;
-            return Ok(found(command.name, process, None));
+            let id = self.shared_command()?;
+            return Ok(Accepted::Command {
+                name,
+                id,
+                received: None,
+            });
         }
         let audience = match session {
             None => Audience::Client(id),
-            Some((session, Some(process))) => {
-                return Ok(found(command.name, process, Some(session.received)));
+            Some((session, Some(id))) => {
+                let received = Some(session.received);
+                return Ok(Accepted::Command { name, id, received });
             }
-            Some((session, None)) if session.resumes => return Ok(Behind::Lost),
+            Some((session, None)) if session.resumes => return Ok(Accepted::SessionGone),
             Some((session, None)) => {
                 let lasts = self.cx.limits.session_timeout;
-                let session = Session {
+                Audience::Session(Box::new(Session {
+                    fan_out: FanOut::session(&command.settings),
                     token: session.token,
                     command: Rc::clone(&command.words),
                     awaited: None,
                     expires_at: lasts.map(|timeout| self.cx.now + timeout),
                     replaced: None,
-                };
-                Audience::Channel(Box::new(Channel::new(Some(session), &command.settings)))
+                }))
             }
         };
         let environment =
             self.environment_for(id, request, &command.settings, script_name, claim)?;
-        let process = self.start(&command, environment, audience)?;
-        Ok(found(command.name, process, None))
+        let id = self.start(&command, environment, audience)?;
+        Ok(Accepted::Command {
+            name,
+            id,
+            received: None,
+        })
     }
 
-    /// The demo's shell is for the user alone that the server runs as.
+    /// Refuses clients that run as another user than the server: the demo's shell is for its own
+    /// user.
     fn check_user(&mut self, id: ClientId) -> Result<(), Refusal> {
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
         let peer = client.peer();
-        // Whose socket it is says something of a client only where there is no proxy between.
+        // Behind a proxy, the socket belongs to the proxy's user.
         if is_trusted(peer.ip(), &self.trusted_proxies) {
             return Err(Refusal::user_behind_proxy());
         }
@@ -123,7 +140,7 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// What the request of a client makes of its command's environment.
+    /// The environment of the command that a client's request starts.
     fn environment_for(
         &mut self,
         id: ClientId,
@@ -146,68 +163,56 @@ impl<S: System> Server<S> {
             unique_id: &unique_id,
             https: claim.https,
         };
+        let (passenv, setenv) = (&settings.passenv, &settings.setenv);
         let own = |name: &OsStr| std::env::var_os(name);
-        Ok(environment::of(
-            request,
-            &gateway,
-            &settings.passenv,
-            &settings.setenv,
-            own,
-        ))
+        Ok(environment::of(request, &gateway, passenv, setenv, own))
     }
 
-    /// Starts a command and makes an entry of it.
+    /// Starts a command and makes an entry for it.
     pub(super) fn start(
         &mut self,
         command: &Command,
         environment: Environment,
         audience: Audience,
     ) -> Result<ProcessId, Refusal> {
-        self.admission
-            .check_spawn(self.processes.len(), self.cx.now, &self.limits)?;
+        let (processes, now) = (self.processes.len(), self.cx.now);
+        self.admission.check_spawn(processes, now, &self.limits)?;
         let spawn = Spawn {
             command: &command.words,
             environment,
             settings: &command.settings,
         };
-        self.spawned += 1;
+        self.children.started_in_turn += 1;
         let child = self
             .system
             .spawn(&spawn)
             .map_err(|error| not_started(&command.name, &error))?;
-        self.adopt(audience, Rc::clone(&command.settings), child)
+        self.adopt(child, audience, Rc::clone(&command.settings))
     }
 
-    /// Makes an entry of a command that was started.
+    /// Makes an entry for a command that was started.
     fn adopt(
         &mut self,
+        mut child: Child<S>,
         audience: Audience,
         settings: Rc<CommandSettings>,
-        mut child: Child<S>,
     ) -> Result<ProcessId, Refusal> {
         let pid = child.pid;
-        if let Some(&id) = self.by_pid.get(&pid)
+        if let Some(id) = self.children.find(pid)
             && let Some(process) = self.processes.get_mut(id)
         {
-            process.number_reused();
+            process.pid_reused();
         }
         let system = &mut self.system;
         let adopted = self.processes.try_insert_with(|id| {
             system.watch_child(&mut child, id)?;
-            Ok(Process::new(
-                pid,
-                audience,
-                child.stdin,
-                child.stdout,
-                child.stderr,
-                settings,
-            ))
+            Ok(Process::new(child, audience, settings))
         });
         let id = adopted.map_err(|error: io::Error| {
             self.system.signal_group(pid, Signal::Kill);
             Refusal::unavailable(&error.to_string())
         })?;
-        self.by_pid.insert(pid, id);
+        self.children.started(pid, id);
         Ok(id)
     }
 }

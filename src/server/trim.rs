@@ -1,54 +1,75 @@
-//! When a crowd has come or left, and leaves memory that nobody needs: [`Crowd`].
+//! When to release memory that many entries needed and few do not: [`MemoryTrim`].
 
-/// How many entries are a crowd. Fewer leave too little behind to be worth a search for it.
-const CROWD_MIN: usize = 16;
+use super::Server;
+use crate::system::System;
 
-/// By how many entries a crowd grows until it is looked after again.
+/// Fewer entries leave too little memory behind to be worth a trim.
+const TRIM_MIN: usize = 16;
+
+/// The tables have moved often enough after growing by this many entries to leave holes in the heap.
 const GROWTH: usize = 256;
 
-/// Keeps in mind how many entries there were.
+/// How many entries there were, and when memory was last trimmed.
 #[derive(Default)]
 pub(super) struct MemoryTrim {
-    /// At most, since most had left.
-    most: usize,
-    /// When memory was last given back because there were more.
-    looked_after: usize,
-    /// Whether there was a crowd since the last time that nobody was there.
-    came: bool,
-    /// Whether one has left that kept the memory of many who had left before.
+    /// The most entries since the last trim.
+    peak: usize,
+    /// Entries when holes in the heap were last released.
+    released_at: usize,
+    /// Whether there were [`TRIM_MIN`] entries since the server was last empty.
+    was_busy: bool,
+    /// Whether the last slot of an arena became free, which alone kept the free slots before it
+    /// allocated.
     outlier_left: bool,
 }
 
 impl MemoryTrim {
-    /// Whether the crowd has grown so much that the tables have moved, and left their old places.
-    pub(super) fn has_grown(&mut self, entries: usize) -> bool {
-        let grown = entries >= self.looked_after + GROWTH;
-        if grown {
-            self.looked_after = entries;
-        }
-        grown
-    }
-
-    /// One has left for whom the memory of many had to be kept, as his place lies behind theirs.
+    /// The entry in the last slot has left; it alone kept the free slots before it allocated.
     pub(super) fn outlier_left(&mut self) {
         self.outlier_left = true;
     }
 
-    /// Whether most of the crowd has left, now that there are so many `entries`. Each time it
-    /// takes three of four that were still there, so that giving memory back, which costs as much
-    /// as there is memory, is rare however they come and go. The last few may have held much by
-    /// themselves, so it is so once more when nobody is left.
-    pub(super) fn has_left(&mut self, entries: usize) -> bool {
-        self.most = self.most.max(entries);
-        self.came |= entries >= CROWD_MIN;
-        let left = self.most >= CROWD_MIN && entries <= self.most / 4;
-        let all_left = entries == 0 && std::mem::take(&mut self.came);
-        let left = std::mem::take(&mut self.outlier_left) || all_left || left;
-        if left {
-            self.most = entries;
-            self.looked_after = entries;
+    /// Whether three of four entries have left since the last trim. So trimming, whose cost grows
+    /// with the memory, is rare however entries come and go. Once more when the last one leaves,
+    /// because a few may have held much.
+    fn has_shrunk(&mut self, entries: usize) -> bool {
+        self.peak = self.peak.max(entries);
+        self.was_busy |= entries >= TRIM_MIN;
+        let most_left = self.peak >= TRIM_MIN && entries <= self.peak / 4;
+        let all_left = entries == 0 && std::mem::take(&mut self.was_busy);
+        let shrunk = std::mem::take(&mut self.outlier_left) || all_left || most_left;
+        if shrunk {
+            self.peak = entries;
+            self.released_at = entries;
         }
-        left
+        shrunk
+    }
+
+    /// Whether there are [`GROWTH`] entries more than when holes were last released.
+    fn has_grown(&mut self, entries: usize) -> bool {
+        let grown = entries >= self.released_at + GROWTH;
+        if grown {
+            self.released_at = entries;
+        }
+        grown
+    }
+}
+
+impl<S: System> Server<S> {
+    /// Releases memory if most entries have left, and holes in the heap if many have come.
+    pub(super) fn trim_memory(&mut self) {
+        let entries = self.clients.len() + self.processes.len();
+        if self.trim.has_shrunk(entries) {
+            self.clients.shrink_to_fit();
+            self.processes.shrink_to_fit();
+            self.timers.shrink_to_fit();
+            self.visits.shrink_to_fit();
+            self.gone.shrink_to_fit();
+            self.cx.pool.clear();
+            self.system.give_back_memory();
+        } else if self.trim.has_grown(entries) {
+            self.system.give_back_memory();
+        }
     }
 }
 
@@ -57,37 +78,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crowd_that_shrinks_leaves_a_few_times_and_not_with_everyone() {
-        let mut crowd = MemoryTrim::default();
-        assert!((1..=10_000).all(|entries| !crowd.has_left(entries)));
-        let times: Vec<_> = (0..10_000).rev().filter(|&n| crowd.has_left(n)).collect();
+    fn memory_is_trimmed_a_few_times_while_entries_leave() {
+        let mut trim = MemoryTrim::default();
+        assert!((1..=10_000).all(|entries| !trim.has_shrunk(entries)));
+        let times: Vec<_> = (0..10_000).rev().filter(|&n| trim.has_shrunk(n)).collect();
         assert_eq!(times, [2500, 625, 156, 39, 9, 0]);
     }
 
     #[test]
-    fn a_crowd_that_grows_is_looked_after_now_and_then() {
-        let mut crowd = MemoryTrim::default();
-        let times: Vec<_> = (0..1000).filter(|&n| crowd.has_grown(n)).collect();
+    fn holes_are_released_now_and_then_while_entries_come() {
+        let mut trim = MemoryTrim::default();
+        let times: Vec<_> = (0..1000).filter(|&n| trim.has_grown(n)).collect();
         assert_eq!(times, [256, 512, 768]);
-        assert!(
-            !(0..1000).any(|n| crowd.has_grown(n)),
-            "it was as large before"
-        );
+        let again = (0..1000).any(|n| trim.has_grown(n));
+        assert!(!again, "there were as many before");
     }
 
     #[test]
-    fn one_who_kept_the_memory_of_many_is_looked_after_once() {
-        let mut crowd = MemoryTrim::default();
-        crowd.outlier_left();
-        assert!(crowd.has_left(3));
-        assert!(!crowd.has_left(2));
+    fn an_outlier_that_leaves_trims_memory_once() {
+        let mut trim = MemoryTrim::default();
+        trim.outlier_left();
+        assert!(trim.has_shrunk(3));
+        assert!(!trim.has_shrunk(2));
     }
 
     #[test]
-    fn a_few_are_no_crowd() {
-        let mut crowd = MemoryTrim::default();
+    fn a_few_entries_never_trim_memory() {
+        let mut trim = MemoryTrim::default();
         for _ in 0..100 {
-            assert!((0..CROWD_MIN).all(|entries| !crowd.has_left(entries)));
+            assert!((0..TRIM_MIN).all(|entries| !trim.has_shrunk(entries)));
         }
     }
 }

@@ -1,55 +1,56 @@
-//! Answering a request: a page, a refusal, or a WebSocket with what is behind it.
+//! Answering a request: a page, a refusal, or a WebSocket with an echo or a command.
 
 use std::rc::Rc;
 
 use super::Server;
-use crate::client::access_record::{Service, Target};
+use crate::client::access_record::BackEnd;
 use crate::http::answer::{Answer, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
 use crate::http::head::Request;
 use crate::http::proxy::{Claim, Remote};
 use crate::http::refusal::Refusal;
 use crate::http::resume;
+use crate::http::routes::Endpoint;
 use crate::process::Process;
+use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
 /// What follows a request that was not refused.
-enum Then {
-    /// The next request.
-    Request,
-    /// The end of the connection.
-    End,
-    /// Messages.
-    Open(Opening),
+enum Outcome {
+    /// A response was queued; the next request may follow.
+    Answered,
+    /// The last response was queued.
+    Close,
+    /// The opening handshake is accepted.
+    Upgrade(Upgrade),
 }
 
 /// An opening handshake that is accepted.
-struct Opening {
+struct Upgrade {
     key: AcceptKey,
     subprotocol: Option<String>,
-    behind: Behind,
-    /// The client's address, where a proxy that is believed says it.
+    accepted: Accepted,
+    /// The client's address, if a trusted proxy names it.
     remote: Option<Remote>,
 }
 
-/// What is behind a WebSocket.
-pub(super) enum Behind {
-    /// Its own messages.
+/// What an accepted WebSocket is connected to.
+pub(super) enum Accepted {
+    /// An echo.
     Echo,
-    /// A command, by its name and its number. A client that comes back to it says how many
-    /// messages it has `received`.
+    /// A command. A client that comes back to it says how many messages it has `received`.
     Command {
         name: Rc<str>,
         id: ProcessId,
         received: Option<u64>,
     },
-    /// Nothing: the session that the client comes back to is gone.
-    Lost,
+    /// Nothing: the session that the client comes back to no longer exists. Its close frame says so.
+    SessionGone,
 }
 
 impl<S: System> Server<S> {
-    /// Answers the request that a client has sent.
+    /// Answers a client's request.
     pub(super) fn answer(&mut self, id: ClientId) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -60,16 +61,16 @@ impl<S: System> Server<S> {
         let mut rest = head.split_off(head_len);
         let parsed = Request::parse(&head, self.cx.limits.headers_max);
         let decided = parsed.and_then(|request| {
-            let then = self.decide(id, &request)?;
-            Ok((then, request.path))
+            let outcome = self.decide(id, &request)?;
+            Ok((outcome, request.path))
         });
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
         match decided {
-            Ok((Then::Request, _)) => client.await_request(rest, &mut self.cx),
-            Ok((Then::End, _)) => client.end_http(&mut self.cx),
-            Ok((Then::Open(opening), path)) => self.open(id, opening, path, &mut rest),
+            Ok((Outcome::Answered, _)) => client.await_request(rest, &mut self.cx),
+            Ok((Outcome::Close, _)) => client.end_http(&mut self.cx),
+            Ok((Outcome::Upgrade(upgrade), path)) => self.open(id, upgrade, path, &mut rest),
             Err(refusal) => {
                 client.refuse(&refusal, &mut self.cx);
                 if !refusal.close {
@@ -79,51 +80,118 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Accepts an opening handshake: messages flow from here on. `rest` came behind the request.
-    fn open(&mut self, id: ClientId, opening: Opening, path: &str, rest: &mut [u8]) {
+    /// Decides what a request gets. A page is queued here; a WebSocket's command is started.
+    fn decide(&mut self, id: ClientId, request: &Request<'_>) -> Result<Outcome, Refusal> {
+        let Some(client) = self.clients.get_mut(id) else {
+            return Ok(Outcome::Close);
+        };
+        let out = client.response(&mut self.cx.pool);
+        let system = &mut self.system;
+        match answer(request, &self.site, &mut |name| system.look_up(name), out)? {
+            Answer::Response { close: false } => Ok(Outcome::Answered),
+            Answer::Response { close: true } => Ok(Outcome::Close),
+            Answer::Upgrade {
+                endpoint,
+                key,
+                subprotocol,
+            } => {
+                let upgrade = self.accept_upgrade(id, request, endpoint, key, subprotocol);
+                upgrade
+                    .map(Outcome::Upgrade)
+                    .map_err(|refusal| refusal.answering(request))
+            }
+        }
+    }
+
+    /// Checks the limits for a valid opening handshake, and finds or starts its command.
+    fn accept_upgrade(
+        &mut self,
+        id: ClientId,
+        request: &Request<'_>,
+        endpoint: Endpoint,
+        key: AcceptKey,
+        subprotocol: Option<String>,
+    ) -> Result<Upgrade, Refusal> {
+        let Some(client) = self.clients.get(id) else {
+            return Err(Refusal::unavailable("the client has left"));
+        };
+        let peer = client.peer();
+        let claim = Claim::read(request, peer.ip(), &self.trusted_proxies);
+        let ip = claim.client.map_or(peer.ip(), |client| client.ip);
+        let command = self.command_of(endpoint.service);
+        // An echo has nothing to come back to.
+        let resumes = (command.as_ref()).is_some_and(|it| it.settings.resume.is_some());
+        let session = resume::offer(request).filter(|_| resumes);
+        let found = session.as_ref().zip(command.as_ref());
+        let found = found.and_then(|(it, command)| self.find_session(it.token, &command.words));
+        // A returning client was admitted before, and may still hold its place.
+        if found.is_none() {
+            self.admission.check(ip, &self.limits)?;
+        }
+        let subprotocol = match &session {
+            Some(session) => Some(session.protocol.to_owned()),
+            None => subprotocol,
+        };
+        let accepted = match command {
+            None => Accepted::Echo,
+            Some(command) => {
+                let session = session.map(|it| (it, found));
+                self.command_for(id, request, command, &endpoint.script_name, claim, session)?
+            }
+        };
+        Ok(Upgrade {
+            key,
+            subprotocol,
+            accepted,
+            remote: claim.client,
+        })
+    }
+
+    /// Opens a WebSocket: queues the 101 and joins the client to its command. `rest` came behind the
+    /// request.
+    fn open(&mut self, id: ClientId, upgrade: Upgrade, path: &str, rest: &mut [u8]) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
-        let Opening {
+        let Upgrade {
             key,
             subprotocol,
-            behind,
+            accepted,
             remote,
-        } = opening;
+        } = upgrade;
         let out = client.response(&mut self.cx.pool);
         write_accept(out, &key, subprotocol.as_deref());
-        let (service, process_id, received) = match behind {
-            Behind::Echo => (Service::Echo, None, None),
-            Behind::Lost => (Service::Lost, None, None),
-            Behind::Command { name, id, received } => (Service::Command(name), Some(id), received),
+        let (back_end, process_id, received) = match accepted {
+            Accepted::Echo => (BackEnd::Echo, None, None),
+            Accepted::SessionGone => (BackEnd::None, None, None),
+            Accepted::Command { name, id, received } => {
+                (BackEnd::Command(name), Some(id), received)
+            }
         };
+        let is_gone = back_end == BackEnd::None;
         let process = process_id.and_then(|id| self.processes.get(id));
         let pid = process.map_or(0, Process::pid);
-        let channel = process.and_then(|process| process.channel.as_deref());
-        let (has_channel, has_session) = (
-            channel.is_some(),
-            channel.is_some_and(|channel| channel.session.is_some()),
+        let audience = process.map(|process| &process.audience);
+        let (is_session, is_shared) = (
+            matches!(audience, Some(Audience::Session(_))),
+            matches!(audience, Some(Audience::Shared(_))),
         );
-        let lost = service == Service::Lost;
-        if *self.last_target.path != *path || self.last_target.service != service {
-            let path = path.into();
-            self.last_target = Rc::new(Target { path, service });
-        }
+        let target = self.access_log.target(path, back_end);
         let record = client.record_mut();
-        record.open(Rc::clone(&self.last_target), pid, self.cx.now);
+        record.open(target, pid, self.cx.now);
         if let Some(remote) = remote {
             record.peer.speaks_for(remote);
         }
         let ip = record.ip();
-        client.open(process_id, has_channel, self.cx.now);
-        if lost {
+        client.open(process_id, is_session || is_shared, self.cx.now);
+        if is_gone {
             self.admission.enter(ip, &self.limits);
             return self.refuse_resumption(id);
         }
         self.admission.serve(ip, &self.limits);
         match process_id {
-            Some(process_id) if has_session => self.join_session(id, process_id, received),
-            Some(process_id) if has_channel => self.join(id, process_id),
+            Some(process_id) if is_session => self.join_session(id, process_id, received),
+            Some(process_id) if is_shared => self.join_shared(id, process_id),
             _ => {}
         }
         // Frames may have come right behind the head.
@@ -131,66 +199,6 @@ impl<S: System> Server<S> {
         let stdin = process.map(|process| &mut process.stdin);
         if let Some(client) = self.clients.get_mut(id) {
             client.on_early_frames(rest, stdin, &mut self.cx);
-        }
-    }
-
-    /// Decides what a request gets. A page is queued here; a WebSocket's command is started.
-    fn decide(&mut self, id: ClientId, request: &Request<'_>) -> Result<Then, Refusal> {
-        let Some(client) = self.clients.get_mut(id) else {
-            return Ok(Then::End);
-        };
-        let peer = client.peer();
-        let out = client.response(&mut self.cx.pool);
-        let system = &mut self.system;
-        match answer(request, &self.site, &mut |name| system.look_up(name), out)? {
-            Answer::Response { close: false } => Ok(Then::Request),
-            Answer::Response { close: true } => Ok(Then::End),
-            Answer::Upgrade {
-                endpoint,
-                key,
-                subprotocol,
-            } => {
-                let claim = Claim::read(request, peer.ip(), &self.trusted_proxies);
-                let client = claim.client.unwrap_or(peer.into());
-                let fit = |refusal: Refusal| refusal.answering(request);
-                let command = self.command_of(endpoint.service);
-                // An echo has nothing that a client could come back to.
-                let lingers = command
-                    .as_ref()
-                    .is_some_and(|it| it.settings.resume.is_some());
-                let session = resume::offer(request).filter(|_| lingers);
-                let found = session.as_ref().zip(command.as_ref());
-                let found = found.and_then(|(it, command)| self.session(it.token, &command.words));
-                // Who comes back is the client that was let in before, whose loss was perhaps not
-                // noticed yet.
-                if found.is_none() {
-                    let admitted = self.admission.check(client.ip, &self.limits);
-                    admitted.map_err(fit)?;
-                }
-                let subprotocol = match &session {
-                    Some(session) => Some(session.protocol.to_owned()),
-                    None => subprotocol,
-                };
-                let behind = match command {
-                    None => Behind::Echo,
-                    Some(command) => self
-                        .command_for(
-                            id,
-                            request,
-                            command,
-                            &endpoint.script_name,
-                            claim,
-                            session.map(|it| (it, found)),
-                        )
-                        .map_err(fit)?,
-                };
-                Ok(Then::Open(Opening {
-                    key,
-                    subprotocol,
-                    behind,
-                    remote: claim.client,
-                }))
-            }
         }
     }
 }

@@ -27,6 +27,7 @@
 //!
 //! The opening handshake is HTTP and lives in [`crate::http`].
 
+pub mod batch;
 pub mod close;
 pub mod connection;
 pub mod decoder;

@@ -1,0 +1,155 @@
+//! The HTTP phase: request heads, and the responses to them.
+
+use crate::client::{Client, Phase};
+use crate::config::ClientLimits;
+use crate::context::Context;
+use crate::event_loop::instant::Instant;
+use crate::event_loop::outbox::Pool;
+use crate::http::head::HeadScan;
+use crate::http::refusal::Refusal;
+use crate::log::Level;
+use crate::system::Socket;
+
+/// A connection that speaks HTTP.
+pub(super) struct Http {
+    /// Bytes of the request head that have arrived, and bytes behind it.
+    bytes: Vec<u8>,
+    scan: HeadScan,
+    /// The length of the head, once it is complete.
+    head_len: Option<usize>,
+    /// When the current wait began: for a request, or for the rest of its head.
+    pub(super) since: Instant,
+}
+
+/// What an HTTP connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// The first byte of a request, once all responses have left.
+    Request,
+    /// The rest of a request head.
+    Head,
+    /// Room in the outbox, so that the next pipelined request can be answered.
+    Room,
+}
+
+impl Http {
+    /// Awaits a request of which `bytes` have arrived already.
+    pub(super) fn new(bytes: Vec<u8>, now: Instant) -> Self {
+        Self {
+            bytes,
+            scan: HeadScan::default(),
+            head_len: None,
+            since: now,
+        }
+    }
+
+    pub(super) fn has_head(&self) -> bool {
+        self.head_len.is_some()
+    }
+
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn awaits(&self) -> Awaits {
+        match self.head_len {
+            Some(_) => Awaits::Room,
+            None if self.bytes.is_empty() => Awaits::Request,
+            None => Awaits::Head,
+        }
+    }
+
+    /// Part of a response has left or was acknowledged: the wait for the next request counts from
+    /// now.
+    pub(super) fn response_moved(&mut self, now: Instant) {
+        if self.awaits() == Awaits::Request {
+            self.since = now;
+        }
+    }
+
+    /// Looks for the end of the head.
+    fn find_head(&mut self, limits: &ClientLimits) -> Result<(), Refusal> {
+        let found = self.scan.find_end(&self.bytes)?;
+        if found.unwrap_or(self.bytes.len()) > limits.head_len_max {
+            return Err(Refusal::head_too_large(limits.head_len_max));
+        }
+        self.head_len = found;
+        Ok(())
+    }
+}
+
+impl<S: Socket> Client<S> {
+    /// Bytes of a request head.
+    pub(super) fn on_http(&mut self, bytes: &[u8], cx: &mut Context) {
+        let Phase::Http(http) = &mut self.phase else {
+            return;
+        };
+        if http.bytes.is_empty() {
+            http.since = cx.now;
+        }
+        http.bytes.extend_from_slice(bytes);
+        if let Err(refusal) = http.find_head(&cx.limits) {
+            self.refuse(&refusal, cx);
+        }
+    }
+
+    /// Whether a head is complete and there is room for the response. (A peer that sends requests
+    /// without reading the responses is answered only up to the high-water mark.)
+    pub(super) fn has_request(&self, limits: &ClientLimits) -> bool {
+        match &self.phase {
+            Phase::Http(http) => http.has_head() && self.has_room(limits),
+            _ => false,
+        }
+    }
+
+    /// Takes out the bytes that begin with a complete head, and the length of the head. The server
+    /// answers at once.
+    pub fn take_request(&mut self, now: Instant) -> Option<(Vec<u8>, usize)> {
+        let Phase::Http(http) = &mut self.phase else {
+            return None;
+        };
+        let head_len = http.head_len.take()?;
+        let bytes = std::mem::take(&mut http.bytes);
+        self.will_queue(now);
+        Some((bytes, head_len))
+    }
+
+    /// The buffer for a response.
+    pub fn response(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+        self.outbox.writer(pool)
+    }
+
+    /// The request was answered and the next may follow; `rest` came behind it.
+    pub fn await_request(&mut self, rest: Vec<u8>, cx: &mut Context) {
+        let Phase::Http(http) = &mut self.phase else {
+            return;
+        };
+        *http = Http::new(rest, cx.now);
+        if let Err(refusal) = http.find_head(&cx.limits) {
+            self.refuse(&refusal, cx);
+        }
+    }
+
+    /// Answers with a refusal, and closes the connection if the refusal says so.
+    pub fn refuse(&mut self, refusal: &Refusal, cx: &mut Context) {
+        let level = match refusal.for_operator {
+            true => Level::Warn,
+            false => Level::Debug,
+        };
+        let (peer, status, reason) = (&self.record.peer, refusal.status.code(), &refusal.reason);
+        cx.log.write(
+            level,
+            format_args!("refused peer={peer} status={status}: {reason}"),
+        );
+        self.will_queue(cx.now);
+        refusal.write(self.outbox.writer(&mut cx.pool));
+        if refusal.close {
+            self.linger(cx);
+        }
+    }
+
+    /// The last response is queued.
+    pub fn end_http(&mut self, cx: &mut Context) {
+        self.linger(cx);
+    }
+}

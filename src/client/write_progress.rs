@@ -1,0 +1,97 @@
+//! Whether the peer takes what is queued for it: [`WriteProgress`], the one write clock.
+//!
+//! `--write-timeout` counts from the latest of three events: bytes began to wait in an empty
+//! outbox, the kernel accepted some, or the peer's TCP acknowledged some. The third matters because
+//! a socket buffer of megabytes may accept nothing for minutes while a slow peer drains it.
+//!
+//! The kernel does not report acknowledgements, so they are polled (SIOCOUTQ, tcp(7)): four times
+//! in the write time-out while bytes wait. Polling only at the deadline would double the time-out.
+
+use std::time::Duration;
+
+use crate::event_loop::instant::Instant;
+
+/// The write clock of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteProgress {
+    /// When the latest progress was seen.
+    at: Instant,
+    /// Bytes the peer had acknowledged at the latest poll, since the connection began; and those of
+    /// our pings, which do not count as progress.
+    acked: u64,
+}
+
+impl WriteProgress {
+    /// The clock of a connection that was accepted `now`.
+    pub const fn new(now: Instant) -> Self {
+        Self { at: now, acked: 0 }
+    }
+
+    /// The kernel accepted bytes, or bytes began to wait.
+    #[inline]
+    pub fn wrote(&mut self, now: Instant) {
+        self.at = now;
+    }
+
+    /// `len` bytes of a ping are queued. Their acknowledgement will be no progress: the kernel of a
+    /// machine whose program hangs acknowledges pings forever.
+    pub fn pinged(&mut self, len: u64) {
+        self.acked = self.acked.saturating_add(len);
+    }
+
+    /// The peer has acknowledged `acked` bytes since the connection began, a number that does not
+    /// fall. Returns whether that is progress.
+    pub fn polled(&mut self, acked: u64, now: Instant) -> bool {
+        let progress = acked > self.acked;
+        if progress {
+            self.acked = acked;
+            self.at = now;
+        }
+        progress
+    }
+
+    /// When the peer is dropped unless it makes progress.
+    pub fn deadline(&self, write_timeout: Duration) -> Instant {
+        self.at + write_timeout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(40);
+
+    fn at(second: u64) -> Instant {
+        Instant::EPOCH + Duration::from_secs(second)
+    }
+
+    #[test]
+    fn the_timeout_counts_from_the_latest_progress() {
+        let mut progress = WriteProgress::new(at(0));
+        assert_eq!(progress.deadline(TIMEOUT), at(40));
+        progress.wrote(at(10));
+        assert_eq!(progress.deadline(TIMEOUT), at(50));
+        assert!(progress.polled(1, at(20)));
+        assert_eq!(progress.deadline(TIMEOUT), at(60));
+        assert!(!progress.polled(1, at(30)), "nothing new was acknowledged");
+        assert_eq!(progress.deadline(TIMEOUT), at(60));
+    }
+
+    #[test]
+    fn an_acknowledged_ping_is_no_progress() {
+        let mut progress = WriteProgress::new(at(0));
+        assert!(progress.polled(100, at(1)));
+        progress.pinged(2);
+        progress.pinged(2);
+        assert!(!progress.polled(104, at(2)));
+        assert!(progress.polled(105, at(3)));
+    }
+
+    #[test]
+    fn a_timeout_without_end_never_expires() {
+        let progress = WriteProgress::new(at(0));
+        let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+        assert!(progress.deadline(Duration::MAX) > at(0) + century);
+    }
+}

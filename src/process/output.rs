@@ -1,0 +1,208 @@
+//! The output of a command, cut into messages: [`Outputs`], and each [`Output`] of them.
+
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
+
+use crate::config::{CommandSettings, Stderr};
+use crate::event_loop::instant::Instant;
+use crate::event_loop::readiness::Readiness;
+use crate::framing::{Fault, Piece, Splitter, Stream};
+use crate::limits::PIPE_LEN_MAX;
+
+/// The pipes that a command writes: stdout, and stderr where it has a pipe of its own.
+pub struct Outputs<R> {
+    /// Always for the client.
+    pub stdout: Output<R>,
+    /// For the client if the two are tagged (`--stderr=json`), otherwise for the log. Boxed because
+    /// it is rare.
+    pub stderr: Option<Box<Output<R>>>,
+    /// Which of the two is read for the client next.
+    turn: Stream,
+}
+
+impl<R: Read> Outputs<R> {
+    /// The pipes of a command that was just started.
+    pub fn new(stdout: R, stderr: Option<R>, settings: &CommandSettings) -> Self {
+        Self {
+            stdout: Output::new(stdout, Stream::Stdout, settings),
+            stderr: stderr.map(|pipe| Box::new(Output::new(pipe, Stream::Stderr, settings))),
+            turn: Stream::Stdout,
+        }
+    }
+
+    /// The outputs that are for the client.
+    pub fn for_client(&mut self) -> impl Iterator<Item = &mut Output<R>> {
+        let stderr = self.stderr.as_deref_mut();
+        [Some(&mut self.stdout), stderr.filter(|it| it.for_client)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Stderr, if it is for the log.
+    pub fn for_log(&mut self) -> Option<&mut Output<R>> {
+        self.stderr.as_deref_mut().filter(|it| !it.for_client)
+    }
+
+    /// Whether a read for the client may return something.
+    pub fn has_work(&self) -> bool {
+        let stderr = self.stderr.as_deref();
+        self.stdout.has_work() || stderr.is_some_and(|it| it.for_client && it.has_work())
+    }
+
+    /// Reads once, as [`Output::read`], from an output that is for the client, and says which it
+    /// was. The two take turns, so that one that never falls silent does not lock the other out.
+    pub fn read(&mut self, scratch: &mut [u8]) -> Option<(&mut Output<R>, usize)> {
+        let stderr = self.stderr.as_deref_mut().filter(|it| it.for_client);
+        let (first, second) = match (self.turn, stderr) {
+            (_, None) => (&mut self.stdout, None),
+            (Stream::Stdout, Some(stderr)) => (&mut self.stdout, Some(stderr)),
+            (Stream::Stderr, Some(stderr)) => (stderr, Some(&mut self.stdout)),
+        };
+        self.turn = match self.turn {
+            Stream::Stdout => Stream::Stderr,
+            Stream::Stderr => Stream::Stdout,
+        };
+        if let Some(len) = first.read(scratch) {
+            return Some((first, len));
+        }
+        let second = second?;
+        let len = second.read(scratch)?;
+        Some((second, len))
+    }
+
+    /// When the first prompt of an output for the client is due.
+    pub fn prompt_deadline(&self, flush: Option<Duration>) -> Option<Instant> {
+        let stderr = self.stderr.as_deref().filter(|output| output.for_client);
+        let outputs = [Some(&self.stdout), stderr].into_iter().flatten();
+        outputs
+            .filter_map(|output| output.prompt_deadline(flush))
+            .min()
+    }
+
+    /// The command has exited. Its last output may be in a pipe for which no edge was delivered.
+    pub fn command_exited(&mut self) {
+        let stderr = self.stderr.as_deref_mut();
+        for output in [Some(&mut self.stdout), stderr].into_iter().flatten() {
+            output.readiness.merge(Readiness::READABLE);
+            output.read_since_exit = 0;
+        }
+    }
+
+    /// Whether all output of an exited command has been read. `no_writer`: no process is left that
+    /// is known to write.
+    pub fn are_finished(&self, no_writer: bool) -> bool {
+        let stderr = self.stderr.as_deref();
+        self.stdout.is_finished(no_writer) && stderr.is_none_or(|it| it.is_finished(no_writer))
+    }
+}
+
+/// One pipe that a command writes.
+pub struct Output<R> {
+    /// `None` at EOF.
+    pipe: Option<R>,
+    /// What epoll last reported for the pipe.
+    pub readiness: Readiness,
+    /// Whether it goes to the client, not to the log.
+    for_client: bool,
+    splitter: Splitter,
+    /// Since when an unfinished line has waited for its end.
+    prompt_since: Option<Instant>,
+    /// Bytes read since the command's exit, saturating.
+    read_since_exit: u32,
+}
+
+impl<R: Read> Output<R> {
+    fn new(pipe: R, stream: Stream, settings: &CommandSettings) -> Self {
+        Self {
+            pipe: Some(pipe),
+            readiness: Readiness::NONE,
+            for_client: stream == Stream::Stdout || settings.stderr == Stderr::Json,
+            splitter: Splitter::new(stream, &settings.format()),
+            prompt_since: None,
+            read_since_exit: 0,
+        }
+    }
+
+    /// Whether a read may return something.
+    fn has_work(&self) -> bool {
+        self.pipe.is_some() && self.readiness.readable()
+    }
+
+    /// Reads once into `scratch`. `None`: nothing is there now. 0: EOF, and the pipe is closed.
+    pub fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
+        let pipe = self.pipe.as_mut()?;
+        let scratch = &mut scratch[..self.splitter.read_len_max()];
+        while self.readiness.readable() {
+            match pipe.read(scratch) {
+                Ok(n) if n > 0 => {
+                    let read = u32::try_from(n).unwrap_or(u32::MAX);
+                    self.read_since_exit = self.read_since_exit.saturating_add(read);
+                    self.readiness.read_some(n, scratch.len());
+                    return Some(n);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.readiness.read_blocked();
+                }
+                // read(2) lists no other error for a pipe. It would be the end of it.
+                Ok(_) | Err(_) => {
+                    self.pipe = None;
+                    return Some(0);
+                }
+            }
+        }
+        None
+    }
+
+    /// Cuts what one read returned into pieces of messages. Empty `bytes` are EOF.
+    ///
+    /// # Errors
+    /// The output cannot be made into messages: the command's fault.
+    pub fn cut(
+        &mut self,
+        bytes: &[u8],
+        now: Instant,
+        mut sink: impl FnMut(Piece<'_>),
+    ) -> Result<(), Fault> {
+        let mut ended = false;
+        let mut sink = |piece: Piece<'_>| {
+            ended |= piece.last;
+            sink(piece);
+        };
+        let outcome = match bytes.is_empty() {
+            true => self.splitter.finish(&mut sink),
+            false => self.splitter.push(bytes, &mut sink),
+        };
+        // An unfinished line behind the end of a message has waited only since now.
+        let since = self.prompt_since.filter(|_| !ended).unwrap_or(now);
+        self.prompt_since = self.splitter.has_prompt().then_some(since);
+        outcome
+    }
+
+    /// When an unfinished line is sent as it is. Not while the pipe holds more: its end may be
+    /// there.
+    fn prompt_deadline(&self, flush: Option<Duration>) -> Option<Instant> {
+        let since = self.prompt_since.filter(|_| !self.has_work())?;
+        Some(since + flush?)
+    }
+
+    /// Hands out an unfinished line that has waited for `flush` (`--flush`).
+    pub fn flush_prompt(
+        &mut self,
+        now: Instant,
+        flush: Option<Duration>,
+        mut sink: impl FnMut(Piece<'_>),
+    ) {
+        if self.prompt_deadline(flush).is_some_and(|due| due <= now) {
+            self.splitter.flush(&mut sink);
+            self.prompt_since = None;
+        }
+    }
+
+    /// Whether the command's own output has been read: at EOF, or when nothing more can come. A
+    /// pipe holds at most [`PIPE_LEN_MAX`] bytes, so anything beyond was printed by another process.
+    fn is_finished(&self, no_writer: bool) -> bool {
+        let drained = !self.readiness.readable() || self.read_since_exit as usize >= PIPE_LEN_MAX;
+        self.pipe.is_none() || no_writer && drained
+    }
+}

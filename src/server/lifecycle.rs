@@ -1,0 +1,120 @@
+//! The end of an entry: its slot is freed, and the access log gets its line.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::Server;
+use super::owner::Owner;
+use crate::client::access_record::{AccessRecord, BackEnd, Target};
+use crate::source::{ClientId, ProcessId};
+use crate::system::System;
+
+/// What the access log needs besides the records of the clients.
+pub(super) struct AccessLog {
+    /// Clients that left before their command exited. How it ended is part of the line, so the line
+    /// is written then.
+    await_exit: BTreeMap<ProcessId, Box<AccessRecord>>,
+    /// The target of the latest client. Most clients ask for the same one and share it.
+    last_target: Rc<Target>,
+}
+
+impl AccessLog {
+    pub(super) fn new() -> Self {
+        Self {
+            await_exit: BTreeMap::new(),
+            last_target: Rc::new(Target {
+                path: "".into(),
+                back_end: BackEnd::Echo,
+            }),
+        }
+    }
+
+    /// The target of a client, shared with the client before it if that has the same.
+    pub(super) fn target(&mut self, path: &str, back_end: BackEnd) -> Rc<Target> {
+        if *self.last_target.path != *path || self.last_target.back_end != back_end {
+            let path = path.into();
+            self.last_target = Rc::new(Target { path, back_end });
+        }
+        Rc::clone(&self.last_target)
+    }
+}
+
+impl<S: System> Server<S> {
+    /// Frees the entries that ended in this turn.
+    pub(super) fn free_gone(&mut self) {
+        while let Some(owner) = self.gone.pop() {
+            match owner {
+                Owner::Client(id) => self.free_client(id),
+                Owner::Process(id) => self.free_process(id),
+                _ => {}
+            }
+        }
+    }
+
+    /// The server stops before all entries have ended: frees them, so that each has its line in the
+    /// log.
+    pub(super) fn free_all(&mut self) {
+        let clients: Vec<_> = self.clients.iter().map(|(id, _)| id).collect();
+        clients.into_iter().for_each(|id| self.free_client(id));
+        let processes: Vec<_> = self.processes.iter().map(|(id, _)| id).collect();
+        processes.into_iter().for_each(|id| self.free_process(id));
+    }
+
+    fn free_client(&mut self, id: ClientId) {
+        if self.clients.is_outlier(id) {
+            self.trim.outlier_left();
+        }
+        let Some(mut client) = self.clients.remove(id) else {
+            return;
+        };
+        self.timers.disarm(Owner::Client(id), &mut client.wake_at);
+        let process_id = client.process();
+        let Some(record) = client.into_record() else {
+            return;
+        };
+        self.admission.leave(record.ip());
+        let process = process_id.and_then(|it| Some((it, self.processes.get(it)?)));
+        match process {
+            Some((process_id, process))
+                if record.exit.is_none() && process.started_for() == Some(id) =>
+            {
+                self.access_log
+                    .await_exit
+                    .insert(process_id, Box::new(record));
+            }
+            _ => self.log_access(&record),
+        }
+    }
+
+    fn free_process(&mut self, id: ProcessId) {
+        self.release_awaited(id);
+        if self.processes.is_outlier(id) {
+            self.trim.outlier_left();
+        }
+        let Some(mut process) = self.processes.remove(id) else {
+            return;
+        };
+        self.timers.disarm(Owner::Process(id), &mut process.wake_at);
+        self.children.freed(process.pid(), id, process.exit());
+        let client = process.started_for();
+        if let Some(mut record) = self.access_log.await_exit.remove(&id) {
+            record.exit = process.exit();
+            self.log_access(&record);
+        } else if let Some(client) = client.and_then(|it| self.clients.get_mut(it)) {
+            client.note_exit(process.exit());
+        } else if client.is_none()
+            && let Some(exit) = process.exit()
+        {
+            // The clients of a session or shared command have lines of their own, which may have
+            // been written long before.
+            let pid = process.pid();
+            let log = &self.cx.log;
+            log.info(format_args!("ended pid={pid} exit=\"{exit}\""));
+        }
+    }
+
+    fn log_access(&self, record: &AccessRecord) {
+        let log = &self.cx.log;
+        log.info(format_args!("{}", record.line(self.cx.now)));
+    }
+}
