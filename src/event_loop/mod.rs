@@ -6,6 +6,7 @@ pub mod instant;
 pub mod outbox;
 pub mod readiness;
 pub mod timers;
+pub mod token;
 
 use std::io::{self, ErrorKind};
 use std::time::{self, Duration};

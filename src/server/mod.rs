@@ -51,7 +51,7 @@ use crate::limits::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
 use crate::process::Process;
 use crate::process::environment::UniqueIds;
 use crate::process::fan_out::Channel;
-use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
+use crate::source::{ClientId, ClientTag, ProcessId, ProcessTag, Source};
 use crate::system::{Exit, Pid, SignalEvent, System};
 
 /// All that lives in the loop, over a real or a simulated [`System`].
@@ -172,9 +172,7 @@ impl<S: System> Handler for Server<S> {
             Source::Listener(index) => self.queue_listener(index),
             Source::Signals => self.on_signals(),
             Source::Client(id) => {
-                let id = self
-                    .clients
-                    .resolve(id.key(), id.generation(), GENERATION_MASK);
+                let id = self.clients.resolve(id);
                 if let Some((id, client)) = id.and_then(|id| Some((id, self.clients.get_mut(id)?)))
                 {
                     client.readiness.merge(readiness);
@@ -320,9 +318,7 @@ impl<S: System> Server<S> {
     // -- Visits ----------------------------------------------------------------------------------
 
     fn on_pipe(&mut self, id: ProcessId, merge: impl FnOnce(&mut Process<S::Stdin, S::Output>)) {
-        let id = self
-            .processes
-            .resolve(id.key(), id.generation(), GENERATION_MASK);
+        let id = self.processes.resolve(id);
         if let Some((id, process)) = id.and_then(|id| Some((id, self.processes.get_mut(id)?))) {
             merge(process);
             self.visit_process(id);

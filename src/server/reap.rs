@@ -3,7 +3,7 @@
 
 use super::{Owner, Server};
 use crate::limits::REAP_DELAY_MAX;
-use crate::source::{GENERATION_MASK, ProcessId};
+use crate::source::ProcessId;
 use crate::system::{Exit, Group, Pid, System};
 
 impl<S: System> Server<S> {
@@ -34,9 +34,7 @@ impl<S: System> Server<S> {
     /// A command whose output has ended has mostly ended itself. If it was not the one that a
     /// notice named, its client need not wait until all are asked for.
     pub(super) fn reap_silent(&mut self, id: ProcessId) {
-        let id = self
-            .processes
-            .resolve(id.key(), id.generation(), GENERATION_MASK);
+        let id = self.processes.resolve(id);
         if let Some(process) = id.and_then(|id| self.processes.get(id))
             && process.exit().is_none()
         {
