@@ -1,6 +1,6 @@
 //! A message, or a long piece of one, put together from the chunks it arrives in: [`Assembly`].
 
-use crate::event_loop::outbox::{Buffer, Pool};
+use crate::event_loop::buffer_pool::{Buffer, Pool};
 
 /// The beginning of a message whose end has not come. Most messages are whole in the bytes of one
 /// read and never pass through here: they are used where they lie. Without chunks nothing is allocated.

@@ -2,6 +2,7 @@
 //! readiness, but not sockets, WebSockets or processes.
 
 pub mod arena;
+pub mod buffer_pool;
 pub mod instant;
 pub mod outbox;
 pub mod readiness;

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use crate::client::access_record::AccessRecord;
 use crate::config::{CommandSettings, Signal, Stderr};
+use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
-use crate::event_loop::outbox::Pool;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::{Fault, Piece, Splitter, Stream};
 use crate::limits::{GROUP_PROBE, PIPE_LEN_MAX};
