@@ -40,7 +40,7 @@ pub struct Id<Tag> {
 
 impl<Tag> Id<Tag> {
     /// The id with this [`Id::key`] and [`Id::generation`].
-    pub fn from_parts(key: u32, generation: u32) -> Self {
+    pub(crate) fn from_parts(key: u32, generation: u32) -> Self {
         Self {
             place: NonZeroU32::MIN.saturating_add(key),
             generation,
@@ -49,12 +49,12 @@ impl<Tag> Id<Tag> {
     }
 
     /// The slot, counted from zero.
-    pub fn key(self) -> u32 {
+    pub(crate) fn key(self) -> u32 {
         self.place.get() - 1
     }
 
     /// The number of entries that the arena had made before this one, modulo 2^32.
-    pub fn generation(self) -> u32 {
+    pub(crate) fn generation(self) -> u32 {
         self.generation
     }
 }
