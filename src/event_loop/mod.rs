@@ -1,5 +1,5 @@
-//! The event loop: it waits for events, reads the clock once, delivers the events, lets timers fire,
-//! and starts again.
+//! The event loop: it waits for events, reads the clock once, delivers the events, lets timers
+//! fire, and starts again.
 //!
 //! This folder knows tokens, readiness and time. Sockets, WebSockets and processes are behind the
 //! [`Handler`], which is the server, or a test.
@@ -9,7 +9,7 @@
 //! One pass of the loop is a *turn*, and the events that it delivers are its *batch*:
 //!
 //! ```text
-//!   +---> epoll_wait(2)         sleeps until there is an event, or until the time of the next timer
+//!   +---> epoll_wait(2)         sleeps until there is an event, or until the next timer is due
 //!   |          |
 //!   |          v
 //!   |     read the clock        begin_turn(now): every step of this turn uses this time
@@ -49,8 +49,8 @@
 //! batch contains all that happened before its poll began (unless it is full), that is the time of
 //! the turn before.
 //!
-//! An isolated timer therefore takes two calls of `epoll_wait`: the first sleeps until its time, the
-//! second returns at once and shows that no event came before. A busy loop polls again anyway.
+//! An isolated timer therefore takes two calls of `epoll_wait`: the first sleeps until its time,
+//! the second returns at once and shows that no event came before. A busy loop polls again anyway.
 
 pub mod arena;
 pub mod buffer_pool;
@@ -134,7 +134,8 @@ impl EventLoop {
         let mut now = Instant::EPOCH;
         let mut seen = SeenUntil::new();
         loop {
-            // The poll begins after the last reading of the clock, so that time is on the safe side.
+            // The poll begins after the last reading of the clock, so that time is on the safe
+            // side.
             let polled_at = now;
             self.poll(timeout)?;
             now = Instant::EPOCH + self.epoch.elapsed();

@@ -79,7 +79,8 @@ impl Outbox {
     }
 
     /// Like [`Outbox::flush`], with `more` after the unsent bytes. Only the part of `more` that the
-    /// sink does not take is copied. So this is for long chunks and for bytes that go to many clients.
+    /// sink does not take is copied. So this is for long chunks and for bytes that go to many
+    /// clients.
     ///
     /// # Errors
     ///
