@@ -1,8 +1,8 @@
 //! What every life borrows for the length of a call: [`Context`].
 
 use crate::config::ClientLimits;
+use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
-use crate::event_loop::outbox::Pool;
 use crate::limits::{POOL_BUFFER_LEN_MAX, POOL_BUFFERS_MAX, SCRATCH_LEN};
 use crate::log::Log;
 

@@ -1,18 +1,18 @@
-//! What a token of the loop stands for: [`Source`], packed into a [`mio::Token`].
+//! The sources of events in this server: the [`Source`] that a [`Token`] stands for, and the names
+//! of clients and processes, [`ClientId`] and [`ProcessId`].
 //!
-//! A token is one `usize`: three bits of kind, then a generation, then a slot. On 32-bit boards
-//! that leaves nine bits of generation and twenty of slot. Nine bits suffice because a token has
-//! to be told from the slot's next tenant only within one batch of events: slots are freed when
-//! the batch is over, and with them the registration. Links and wake-up calls, which outlive a
-//! turn, keep the full [`Id`].
+//! This file is above the event loop, which knows only tokens, and below clients and processes,
+//! which know each other by their ids alone. [`crate::event_loop::token`] has the layout of a
+//! token.
 
 use mio::Token;
 
 use crate::event_loop::arena::Id;
+use crate::event_loop::token::{pack, unpack};
 
-/// Keeps ids of clients apart from other ids. Never a value.
+/// Marks the ids of clients. It has no values.
 pub enum ClientTag {}
-/// Keeps ids of processes apart from other ids. Never a value.
+/// Marks the ids of processes. It has no values.
 pub enum ProcessTag {}
 
 /// Names one client.
@@ -20,66 +20,50 @@ pub type ClientId = Id<ClientTag>;
 /// Names one process.
 pub type ProcessId = Id<ProcessTag>;
 
-/// A descriptor in the loop. An id from a token has only the low bits of its generation
-/// ([`GENERATION_MASK`]): resolve it before use.
+/// A descriptor that is registered with the event loop.
+///
+/// An id from a token has only the low bits of its generation: pass it through
+/// [`Arena::resolve`](crate::event_loop::arena::Arena::resolve) before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A listening socket, by its place in the list of addresses.
+    /// A listening socket, by its index in the list of addresses.
     Listener(u32),
     /// The signal descriptor.
     Signals,
     /// A client's socket.
     Client(ClientId),
-    /// The pipe into a process.
+    /// The pipe to a process's stdin.
     Stdin(ProcessId),
-    /// The pipe out of a process.
+    /// The pipe from a process's stdout.
     Stdout(ProcessId),
-    /// The pipe of what a process complains of, where it is not the same as stdout.
+    /// The pipe from a process's stderr, unless that is the same as stdout.
     Stderr(ProcessId),
 }
 
-const KIND_BITS: u32 = 3;
-const KEY_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
-const GENERATION_BITS: u32 = usize::BITS - KIND_BITS - KEY_BITS;
-const KEY_MASK: usize = (1 << KEY_BITS) - 1;
-
-/// The bits of a generation that a token keeps.
-pub const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
-
-const _: () = assert!(KIND_BITS + GENERATION_BITS + KEY_BITS == usize::BITS);
-const _: () = assert!(GENERATION_BITS >= 9 && GENERATION_BITS < 32);
-
 impl From<Source> for Token {
     fn from(source: Source) -> Token {
-        let (kind, key, generation) = match source {
-            Source::Listener(index) => (0, index, 0),
-            Source::Signals => (1, 0, 0),
-            Source::Client(id) => (2, id.key(), id.generation()),
-            Source::Stdin(id) => (3, id.key(), id.generation()),
-            Source::Stdout(id) => (4, id.key(), id.generation()),
-            Source::Stderr(id) => (5, id.key(), id.generation()),
-        };
-        debug_assert!(
-            key as usize <= KEY_MASK,
-            "a slot beyond the descriptors of the machine"
-        );
-        let generation = (generation & GENERATION_MASK) as usize;
-        Token(kind << (usize::BITS - KIND_BITS) | generation << KEY_BITS | key as usize)
+        match source {
+            Source::Listener(index) => pack(0, 0, index),
+            Source::Signals => pack(1, 0, 0),
+            Source::Client(id) => pack(2, id.generation(), id.key()),
+            Source::Stdin(id) => pack(3, id.generation(), id.key()),
+            Source::Stdout(id) => pack(4, id.generation(), id.key()),
+            Source::Stderr(id) => pack(5, id.generation(), id.key()),
+        }
     }
 }
 
 impl From<Token> for Source {
-    fn from(Token(bits): Token) -> Source {
-        let key = (bits & KEY_MASK) as u32;
-        let generation = (bits >> KEY_BITS) as u32 & GENERATION_MASK;
-        match bits >> (usize::BITS - KIND_BITS) {
+    fn from(token: Token) -> Source {
+        let (kind, generation, key) = unpack(token);
+        match kind {
             0 => Source::Listener(key),
             1 => Source::Signals,
             2 => Source::Client(Id::from_parts(key, generation)),
             3 => Source::Stdin(Id::from_parts(key, generation)),
             4 => Source::Stdout(Id::from_parts(key, generation)),
             5 => Source::Stderr(Id::from_parts(key, generation)),
-            kind => unreachable!("only the conversion above makes tokens, and none of kind {kind}"),
+            kind => unreachable!("no source is packed with kind {kind}"),
         }
     }
 }
@@ -87,9 +71,10 @@ impl From<Token> for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_loop::token::GENERATION_MASK;
 
     #[test]
-    fn a_token_gives_back_the_source_it_was_made_of() {
+    fn a_token_gives_back_the_source_it_was_made_from() {
         for key in [0, 1, 77, (1 << 20) - 1] {
             for generation in [0, 1, 300, GENERATION_MASK] {
                 for source in [
@@ -107,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_is_cut_to_the_bits_that_fit() {
+    fn an_id_in_a_token_keeps_the_low_bits_of_its_generation() {
         let id = Id::from_parts(5, u32::MAX);
         let Source::Client(cut) = Source::from(Token::from(Source::Client(id))) else {
             panic!("a client stays a client");

@@ -1,6 +1,6 @@
-//! Random numbers for unit tests, the same for the same seed.
+//! Random numbers for unit tests: the same seed gives the same numbers.
 
-/// Runs `test` with one generator for each seed below `seeds`; a failure prints its seed.
+/// Runs `test` with a generator for each seed below `seeds`. If it fails, the seed is printed.
 pub(crate) fn for_each_seed(seeds: u64, test: impl Fn(&mut Random)) {
     for seed in 0..seeds {
         let printer = PrintOnPanic(seed);
@@ -19,12 +19,12 @@ impl Drop for PrintOnPanic {
     }
 }
 
-/// A xorshift generator: 64 bits of state, the same numbers for the same seed everywhere.
+/// A xorshift generator with 64 bits of state. Its numbers are the same on every machine.
 pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        // The state must not be zero, and near seeds should not begin with near numbers.
+        // The state must not be zero, and neighbouring seeds should give different first numbers.
         let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         random.next();
         random
@@ -37,7 +37,7 @@ impl Random {
         self.0
     }
 
-    /// A number from 0 up to, and without, `end`.
+    /// A number from 0 to `end - 1`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         ((self.next() >> 11) % end as u64) as usize
     }
@@ -54,7 +54,7 @@ impl Random {
         (0..len).map(|_| self.next() as u8).collect()
     }
 
-    /// Cuts `bytes` into pieces of random lengths, some of them empty.
+    /// Cuts `bytes` into pieces of random lengths. Some pieces are empty.
     pub(crate) fn cut<'a>(&mut self, mut bytes: &'a [u8]) -> Vec<&'a [u8]> {
         let longest = 1 + self.pick(&[1, 2, 7, 30, 200, 5000]);
         let mut pieces = Vec::new();

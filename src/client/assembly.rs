@@ -1,6 +1,6 @@
 //! A message that arrives in chunks: [`Assembly`].
 
-use crate::event_loop::outbox::{Buffer, Pool};
+use crate::event_loop::buffer_pool::{Buffer, Pool};
 
 /// The beginning of a message whose end has not arrived. Most messages are whole in the bytes of
 /// one read and never pass through here: they are used where they lie. An empty assembly owns no

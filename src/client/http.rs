@@ -3,8 +3,8 @@
 use crate::client::{Client, Phase};
 use crate::config::ClientLimits;
 use crate::context::Context;
+use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
-use crate::event_loop::outbox::Pool;
 use crate::http::head::HeadScan;
 use crate::http::refusal::Refusal;
 use crate::log::Level;

@@ -1,34 +1,35 @@
 //! A point in time in eight bytes: [`Instant`].
 //!
-//! The standard library's takes sixteen, and a client keeps half a dozen. This one has the same
-//! methods, as far as they are needed, and reads no clock either: the loop says what time it is.
+//! The standard library's takes sixteen, and each client keeps half a dozen. This one has the same
+//! methods, as far as they are needed, but no `now`: only the event loop reads the clock.
 
 use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// Nanoseconds since the loop began: enough for five centuries. `None` takes no room beside it.
+/// Nanoseconds since the event loop was created, up to five centuries. An `Option` of it takes
+/// eight bytes too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(NonZeroU64);
 
 const _: () = assert!(size_of::<Option<Instant>>() == 8);
 
 impl Instant {
-    /// When the loop began.
+    /// When the event loop was created.
     pub const EPOCH: Instant = Instant(NonZeroU64::MIN);
 
-    /// How long after `earlier` this is; nothing if it is not later.
-    pub fn saturating_duration_since(self, earlier: Instant) -> Duration {
+    /// The time from `earlier` until this; zero if this is not later.
+    pub(crate) fn saturating_duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
-    /// So much later; `None` if that is beyond the five centuries.
-    pub fn checked_add(self, duration: Duration) -> Option<Instant> {
+    /// The time `duration` later; `None` if that is beyond the five centuries.
+    pub(crate) fn checked_add(self, duration: Duration) -> Option<Instant> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;
         self.0.checked_add(nanos).map(Instant)
     }
 
-    /// So much earlier; `None` if that is before [`Instant::EPOCH`].
+    /// The time `duration` earlier; `None` if that is before [`Instant::EPOCH`].
     pub fn checked_sub(self, duration: Duration) -> Option<Instant> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;
         let earlier = self.0.get().checked_sub(nanos)?;
@@ -39,7 +40,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Instant;
 
-    /// So much later, or the end of the five centuries.
+    /// The time `duration` later, at most the end of the five centuries.
     fn add(self, duration: Duration) -> Instant {
         self.checked_add(duration)
             .unwrap_or(Instant(NonZeroU64::MAX))
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_are_ordered_and_apart_by_what_was_added() {
+    fn instants_are_ordered_and_their_arithmetic_stays_in_range() {
         let second = Duration::from_secs(1);
         let later = Instant::EPOCH + second;
         assert!(later > Instant::EPOCH);

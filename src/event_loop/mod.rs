@@ -1,103 +1,159 @@
-//! The loop itself: wait, read the clock once, hand out the batch. It knows tokens and
-//! readiness, but not sockets, WebSockets or processes.
+//! The event loop: it waits for events, reads the clock once, delivers the events, lets timers
+//! fire, and starts again.
+//!
+//! This folder knows tokens, readiness and time. Sockets, WebSockets and processes are behind the
+//! [`Handler`], which is the server, or a test.
+//!
+//! # A turn
+//!
+//! One pass of the loop is a *turn*, and the events that it delivers are its *batch*:
+//!
+//! ```text
+//!   +---> epoll_wait(2)         sleeps until there is an event, or until the next timer is due
+//!   |          |
+//!   |          v
+//!   |     read the clock        begin_turn(now): every step of this turn uses this time
+//!   |          |
+//!   |          v
+//!   |     deliver the batch     on_ready(token, readiness) for each event
+//!   |          |
+//!   |          v
+//!   |     end the turn          end_turn(seen_until): fire timers, do deferred work, free entries
+//!   |          |
+//!   |          +-- Next::Stop ----> run() returns
+//!   |          |
+//!   +----------+-- Next::Wait(time of the next timer), or Next::Poll: work is left, do not sleep
+//! ```
+//!
+//! # Edge-triggered readiness
+//!
+//! A level-triggered epoll reports a socket in every batch as long as it has something to read. An
+//! edge-triggered one, which mio uses, reports it once, when more has arrived (epoll(7)). So a
+//! socket is registered once and for all: a paused one does not have to be taken out of epoll to
+//! keep the loop from spinning. The price is memory: if we stop reading before the socket is empty,
+//! no further event announces the rest. [`readiness`] remembers what was announced.
+//!
+//! # Why a timer fires only after one more poll
+//!
+//! A client that is silent for 60 s is dropped. Its pong arrives after 59.9 s, but the machine is
+//! busy at that moment:
+//!
+//! ```text
+//!   0 s      59.8 s                 59.9 s          60.1 s
+//!   pong     epoll_wait returns     pong arrives    we read the clock: 60 s are over!
+//! ```
+//!
+//! The timer is due, and yet the client was not silent: its pong is still in the kernel. The same
+//! happens when a batch is full and the pong is not in it. So timers are not compared with the
+//! clock, but with `seen_until`: the latest time up to which every event has been delivered. As a
+//! batch contains all that happened before its poll began (unless it is full), that is the time of
+//! the turn before.
+//!
+//! An isolated timer therefore takes two calls of `epoll_wait`: the first sleeps until its time,
+//! the second returns at once and shows that no event came before. A busy loop polls again anyway.
 
 pub mod arena;
+pub mod buffer_pool;
 pub mod instant;
 pub mod outbox;
 pub mod readiness;
 pub mod timers;
+pub mod token;
 
 use std::io::{self, ErrorKind};
 use std::time::{self, Duration};
 
 use mio::{Events, Poll, Registry, Token};
 
-use crate::event_loop::instant::Instant;
-use crate::event_loop::readiness::Readiness;
+use self::instant::Instant;
+use self::readiness::Readiness;
 
 /// What the loop drives.
 pub trait Handler {
-    /// A new turn begins; `now` is its time throughout.
+    /// A turn begins at `now`, which is its time until it ends.
     fn begin_turn(&mut self, now: Instant);
 
-    /// A source of the batch is ready.
+    /// The source with this token is ready.
     fn on_ready(&mut self, token: Token, readiness: Readiness);
 
-    /// How many sources there are, at most, that can be ready.
+    /// An upper bound for the number of registered sources.
     fn sources_max(&self) -> usize;
 
-    /// The batch is over. All that had happened by `heard`, which is no later than the turn's time,
-    /// has been told: a deadline is acted upon when it is before that. Says how the next batch is to
-    /// be awaited.
-    fn end_turn(&mut self, heard: Instant) -> Next;
+    /// The batch is delivered. Every event up to `seen_until`, which is at most the turn's time,
+    /// has been delivered in this turn or before, so only timers due by then may fire.
+    fn end_turn(&mut self, seen_until: Instant) -> Next;
 }
 
-/// How a turn ends.
+/// What the loop does after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Work was put off: look for new events, but do not wait for them.
+    /// Poll without sleeping: work was deferred to the next turn.
     Poll,
-    /// Wait for an event, at most until this deadline; `None`: however long it takes.
+    /// Sleep until there is an event, or until this time if there is one.
     Wait(Option<Instant>),
     /// Leave the loop.
     Stop,
 }
 
-/// An epoll instance and the buffer that its batches arrive in.
-pub struct EventLoop {
+/// An epoll instance and the buffer for its batches.
+pub(crate) struct EventLoop {
     poll: Poll,
     events: Events,
     batch_len: usize,
-    /// When the loop was made, which is its [`Instant::EPOCH`].
-    began: time::Instant,
+    /// The time that [`Instant::EPOCH`] stands for.
+    epoch: time::Instant,
 }
 
 impl EventLoop {
-    /// Makes a loop whose turns handle up to `batch_len` events.
+    /// A loop whose batches have at most `batch_len` events.
     ///
     /// # Errors
+    ///
     /// As `epoll_create1(2)`.
-    pub fn new(batch_len: usize) -> io::Result<Self> {
+    pub(crate) fn new(batch_len: usize) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(batch_len),
             batch_len,
-            began: time::Instant::now(),
+            epoch: time::Instant::now(),
         })
     }
 
-    /// Where sources are registered.
-    pub fn registry(&self) -> &Registry {
+    /// Registers sources with the loop.
+    pub(crate) fn registry(&self) -> &Registry {
         self.poll.registry()
     }
 
-    /// Runs turn after turn until the handler says [`Next::Stop`].
+    /// Runs turns until the handler returns [`Next::Stop`].
     ///
     /// # Errors
-    /// As `epoll_wait(2)`, EINTR excepted.
-    pub fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
+    ///
+    /// As `epoll_wait(2)`, except EINTR.
+    pub(crate) fn run(&mut self, handler: &mut impl Handler) -> io::Result<()> {
         let mut timeout = Some(Duration::ZERO);
         let mut now = Instant::EPOCH;
-        let mut hearing = Hearing::new();
+        let mut seen = SeenUntil::new();
         loop {
-            let asked_at = now;
-            self.listen(timeout)?;
-            now = Instant::EPOCH + self.began.elapsed();
+            // The poll begins after the last reading of the clock, so that time is on the safe
+            // side.
+            let polled_at = now;
+            self.poll(timeout)?;
+            now = Instant::EPOCH + self.epoch.elapsed();
             handler.begin_turn(now);
-            let is_full = self.hand_out(handler) == self.batch_len;
-            let batches = handler.sources_max() / self.batch_len + 1;
-            let heard = hearing.until(asked_at, is_full, batches);
-            timeout = match handler.end_turn(heard) {
+            let is_full = self.dispatch(handler) == self.batch_len;
+            let round_len = handler.sources_max() / self.batch_len + 1;
+            let seen_until = seen.dispatched(polled_at, is_full, round_len);
+            timeout = match handler.end_turn(seen_until) {
                 Next::Poll => Some(Duration::ZERO),
-                Next::Wait(deadline) => deadline.map(|at| at.saturating_duration_since(now)),
+                Next::Wait(at) => at.map(|at| at.saturating_duration_since(now)),
                 Next::Stop => return Ok(()),
             };
         }
     }
 
-    /// Waits for a batch, `None`: however long it takes. What interrupts the wait, SIGSTOP and
-    /// SIGCONT among it, leaves an empty one.
-    fn listen(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Gets the next batch; without a timeout it waits for an event. The batch is empty when a
+    /// signal interrupts the wait, as SIGCONT after SIGSTOP does (signal(7)).
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {
                 self.events.clear();
@@ -107,8 +163,8 @@ impl EventLoop {
         }
     }
 
-    /// Returns how many events there were.
-    fn hand_out(&self, handler: &mut impl Handler) -> usize {
+    /// Delivers the batch and returns the number of its events.
+    fn dispatch(&self, handler: &mut impl Handler) -> usize {
         self.events
             .iter()
             .map(|event| handler.on_ready(event.token(), Readiness::from(event)))
@@ -116,46 +172,44 @@ impl EventLoop {
     }
 }
 
-/// Up to when all that happened has been told.
-///
-/// A peer that has spoken before its deadline is not silent, but that it has may be told after it:
-/// the batch is older than the turn's time, by as long as this process was stopped, say, between the
-/// two, and it may not have held all. So deadlines wait for one more batch.
+/// The time up to which every event has been delivered. The head of this module says what for.
 #[derive(Debug)]
-struct Hearing {
-    until: Instant,
-    /// How many batches in a row were full, and when the first of them was asked for.
-    full: usize,
-    full_from: Instant,
+struct SeenUntil {
+    at: Instant,
+    /// The number of full batches in a row, and when the poll for the first of them began.
+    full_batches: usize,
+    full_since: Instant,
 }
 
-impl Hearing {
+impl SeenUntil {
     const fn new() -> Self {
         Self {
-            until: Instant::EPOCH,
-            full: 0,
-            full_from: Instant::EPOCH,
+            at: Instant::EPOCH,
+            full_batches: 0,
+            full_since: Instant::EPOCH,
         }
     }
 
-    /// A batch that was asked for at `asked_at` has been handed out. If it is not full, all that had
-    /// happened by then was in it. If it is, the next ones go round all others that are ready
-    /// (epoll_wait(2)), and so many `batches` hold every source there is.
-    fn until(&mut self, asked_at: Instant, is_full: bool, batches: usize) -> Instant {
+    /// A batch was delivered whose poll began at `polled_at`. Returns the new `seen_until`.
+    ///
+    /// A batch with room to spare contains all that happened before its poll. Full batches go round
+    /// the ready sources in turn (epoll_wait(2)), so `round_len` of them in a row contain an event
+    /// of every source that was ready before the first.
+    fn dispatched(&mut self, polled_at: Instant, is_full: bool, round_len: usize) -> Instant {
         if !is_full {
-            self.full = 0;
-            self.until = asked_at;
-            return self.until;
+            self.full_batches = 0;
+            self.at = polled_at;
+            return self.at;
         }
-        if self.full == 0 {
-            self.full_from = asked_at;
+        if self.full_batches == 0 {
+            self.full_since = polled_at;
         }
-        self.full += 1;
-        if self.full >= batches {
-            self.full = 0;
-            self.until = self.full_from;
+        self.full_batches += 1;
+        if self.full_batches >= round_len {
+            self.full_batches = 0;
+            self.at = self.full_since;
         }
-        self.until
+        self.at
     }
 }
 
@@ -168,14 +222,14 @@ mod tests {
 
     use super::*;
 
-    /// The times of three turns, and up to when what happened had been told at the end of each.
+    /// A handler that records the time of each turn and its `seen_until`, and stops after three.
     #[derive(Default)]
-    struct Story {
+    struct Recorder {
         times: Vec<Instant>,
-        heard: Vec<Instant>,
+        seen_until: Vec<Instant>,
     }
 
-    impl Handler for Story {
+    impl Handler for Recorder {
         fn begin_turn(&mut self, now: Instant) {
             self.times.push(now);
         }
@@ -186,44 +240,48 @@ mod tests {
             1
         }
 
-        fn end_turn(&mut self, heard: Instant) -> Next {
-            self.heard.push(heard);
-            match self.heard.len() {
+        fn end_turn(&mut self, seen_until: Instant) -> Next {
+            self.seen_until.push(seen_until);
+            match self.seen_until.len() {
                 3 => Next::Stop,
-                _ => Next::Wait(Some(heard + Duration::from_millis(2))),
+                _ => Next::Wait(Some(seen_until + Duration::from_millis(2))),
             }
         }
     }
 
     #[test]
-    fn what_happens_before_the_clock_is_read_may_be_told_a_turn_later() {
+    fn each_turn_has_seen_events_up_to_the_time_of_the_turn_before() {
         let mut event_loop = EventLoop::new(2).expect("an epoll instance");
         let mut peer = pipe::new().expect("a pipe");
         let registry = event_loop.registry();
         let registered = registry.register(&mut peer.1, Token(0), Interest::READABLE);
         registered.expect("registers");
         peer.0.write_all(b"!").expect("room");
-        let mut story = Story::default();
-        event_loop.run(&mut story).expect("runs");
-        let before = [Instant::EPOCH, story.times[0], story.times[1]];
-        assert_eq!(story.heard, before);
-        assert!(story.times[2] > story.times[0]);
+        let mut recorder = Recorder::default();
+        event_loop.run(&mut recorder).expect("runs");
+        let before = [Instant::EPOCH, recorder.times[0], recorder.times[1]];
+        assert_eq!(recorder.seen_until, before);
+        assert!(recorder.times[2] > recorder.times[0]);
     }
 
     #[test]
-    fn deadlines_wait_for_full_batches_as_long_as_these_go_round_and_no_longer() {
+    fn full_batches_hold_timers_back_for_one_round_and_no_longer() {
         let at = |second| Instant::EPOCH + Duration::from_secs(second);
-        let mut hearing = Hearing::new();
-        assert_eq!(hearing.until(at(1), false, 3), at(1));
-        // Three batches hold every source; what came meanwhile is in the next three.
+        let mut seen = SeenUntil::new();
+        assert_eq!(seen.dispatched(at(1), false, 3), at(1));
+        // Three batches contain every source; what happens meanwhile is in the next three.
         for round in [2, 5, 8] {
-            assert!(hearing.until(at(round), true, 3) < at(round));
-            assert!(hearing.until(at(round + 1), true, 3) < at(round));
-            assert_eq!(hearing.until(at(round + 2), true, 3), at(round));
+            assert!(seen.dispatched(at(round), true, 3) < at(round));
+            assert!(seen.dispatched(at(round + 1), true, 3) < at(round));
+            assert_eq!(seen.dispatched(at(round + 2), true, 3), at(round));
         }
-        assert_eq!(hearing.until(at(11), true, 3), at(8));
-        // A batch with room to spare held all that was left.
-        assert_eq!(hearing.until(at(12), false, 3), at(12));
-        assert_eq!(hearing.until(at(13), true, 3), at(12), "counted anew");
+        assert_eq!(seen.dispatched(at(11), true, 3), at(8));
+        // A batch with room to spare contains all that was left.
+        assert_eq!(seen.dispatched(at(12), false, 3), at(12));
+        assert_eq!(
+            seen.dispatched(at(13), true, 3),
+            at(12),
+            "the count starts again"
+        );
     }
 }

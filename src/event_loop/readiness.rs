@@ -1,15 +1,27 @@
 //! What a stream is ready for, remembered: [`Readiness`].
 //!
-//! mio registers edge-triggered: epoll tells of a change once and then falls silent until the
-//! stream was read or written down to `WouldBlock`. Whoever stops earlier (its budget spent, the
-//! outbox on the other side full) has to remember that the stream was ready, or it waits for an
-//! edge that never comes. So each stream keeps its last known readiness, and work is done where
-//! a stream is *ready* for what its owner *wants*. Nothing is ever registered a second time, and a
-//! paused stream still hears its peer leave.
+//! Registration is edge-triggered: epoll reports a change once and then is silent until the stream
+//! has been read or written down to `WouldBlock` (EAGAIN). Code that stops earlier, because its
+//! budget for the turn is spent or because the outbox on the other side is full, must remember that
+//! the stream was ready. Otherwise it waits for an edge that never comes.
+//!
+//! So each stream keeps its last known readiness, and its owner computes from its own state what it
+//! wants. Work is done only where both agree:
+//!
+//! ```text
+//!               set by                          cleared by
+//!   ready       an event of epoll               EAGAIN, a short read, a short write
+//!   wanted      room in the destination         a full destination
+//!               (reading), or unsent bytes      (reading), or an empty outbox
+//!               (writing)                       (writing)
+//! ```
+//!
+//! Pausing a stream thus means not wanting it. Nothing is registered a second time, and the hang-up
+//! of a paused stream is still seen.
 
 use mio::event::Event;
 
-/// The readiness of one stream: three bits.
+/// What one stream is ready for, in three bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness(u8);
 
@@ -18,51 +30,51 @@ const WRITABLE: u8 = 2;
 const HUNG_UP: u8 = 4;
 
 impl Readiness {
-    /// Ready for nothing: a stream of which epoll has not spoken.
+    /// Ready for nothing: the state before the first event.
     pub const NONE: Readiness = Readiness(0);
-    /// Ready for reading. A spurious one costs a read that says `WouldBlock`.
+    /// Ready for reading. If it is not, the first read returns `WouldBlock`.
     pub const READABLE: Readiness = Readiness(READABLE);
     /// Ready for writing.
     pub const WRITABLE: Readiness = Readiness(WRITABLE);
-    /// The other side has sent its last byte, or the stream failed: reading will come to an end.
+    /// The peer will send no more bytes, or the stream failed: reading will reach EOF or an error.
     pub const HUNG_UP: Readiness = Readiness(READABLE | HUNG_UP);
 
-    /// Whether a read may bring something.
-    pub fn readable(self) -> bool {
+    /// Whether a read may succeed.
+    pub(crate) fn readable(self) -> bool {
         self.0 & READABLE != 0
     }
 
-    /// Whether a write may be taken.
-    pub fn writable(self) -> bool {
+    /// Whether a write may succeed.
+    pub(crate) fn writable(self) -> bool {
         self.0 & WRITABLE != 0
     }
 
-    /// Whether the other side has sent its last byte.
-    pub fn hung_up(self) -> bool {
+    /// Whether the peer will send no more bytes, or the stream failed.
+    pub(crate) fn hung_up(self) -> bool {
         self.0 & HUNG_UP != 0
     }
 
-    /// Adds what epoll said. Readiness only grows here; a read or write takes it away.
+    /// Adds the readiness of an event. An event never takes readiness away; reads and writes do.
     pub fn merge(&mut self, other: Readiness) {
         self.0 |= other.0;
     }
 
-    /// A read met `WouldBlock`.
-    pub fn read_blocked(&mut self) {
+    /// A read returned `WouldBlock`.
+    pub(crate) fn read_blocked(&mut self) {
         self.0 &= !READABLE;
     }
 
-    /// A read took `n` of the `asked` bytes. A short read means that the stream was drained
-    /// (epoll(7)), which saves the call that would say so; but after a hang-up there will be no
-    /// further edge, and the end of the stream has still to be read.
-    pub fn read_some(&mut self, n: usize, asked: usize) {
+    /// A read into `asked` bytes returned `n`. A short read means that the stream is empty
+    /// (epoll(7)), which saves the read that would return `WouldBlock`. After a hang-up there is no
+    /// further event, so reading must go on to EOF.
+    pub(crate) fn read_some(&mut self, n: usize, asked: usize) {
         if n < asked && !self.hung_up() {
             self.read_blocked();
         }
     }
 
-    /// A write was cut short or met `WouldBlock`.
-    pub fn write_blocked(&mut self) {
+    /// A write was short or returned `WouldBlock`.
+    pub(crate) fn write_blocked(&mut self) {
         self.0 &= !WRITABLE;
     }
 }
@@ -70,7 +82,7 @@ impl Readiness {
 impl From<&Event> for Readiness {
     fn from(event: &Event) -> Readiness {
         let mut readiness = Readiness::NONE;
-        // An error is found out by reading and by writing, so it makes the stream ready for both.
+        // The next read or write returns the error, so the stream is ready for both.
         if event.is_readable() || event.is_error() {
             readiness.merge(Readiness::READABLE);
         }
@@ -89,20 +101,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_read_drains_but_not_after_a_hang_up() {
+    fn a_short_read_means_an_empty_stream_except_after_a_hang_up() {
         let mut readiness = Readiness::READABLE;
         readiness.read_some(100, 100);
-        assert!(readiness.readable(), "a full read leaves more to come");
+        assert!(readiness.readable(), "there may be more");
         readiness.read_some(99, 100);
         assert!(!readiness.readable());
 
         let mut readiness = Readiness::HUNG_UP;
         readiness.read_some(99, 100);
-        assert!(readiness.readable(), "the end has still to be read");
+        assert!(readiness.readable(), "EOF is still to be read");
     }
 
     #[test]
-    fn readiness_is_remembered_until_it_is_used_up() {
+    fn readiness_is_remembered_until_a_read_or_write_blocks() {
         let mut readiness = Readiness::NONE;
         readiness.merge(Readiness::WRITABLE);
         readiness.merge(Readiness::READABLE);

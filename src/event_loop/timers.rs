@@ -1,52 +1,61 @@
-//! When the loop has to wake up: [`Deadlines`], wake-up calls in the order of their time.
+//! Timers: [`Timers`] holds at most one for each owner, and returns the due ones, the earliest
+//! first.
 //!
-//! An entry knows from its own state when it next needs the clock. It has at most one call here,
-//! and the call may be early: when it comes, the entry is asked again. So traffic, which only
-//! ever moves a deadline *later*, never touches the calls; only an earlier deadline does.
+//! An owner, such as a client, knows from its own state when it next needs the clock. Its timer may
+//! fire *early*: the owner then does what is due, if anything, and arms the timer again. So moving
+//! a time into the future costs nothing. Each message that a client sends postpones its next ping,
+//! and the timer is not touched; only an earlier time moves it.
 //!
-//! The calls are a binary heap: a call is due no earlier than its parent, which is at half its
-//! place, so the first is the earliest. A table beside it says where each owner's call is, so that
-//! it can be moved and taken out. That is twenty bytes for each owner. A `BTreeSet` takes
-//! thirty-five, as calls mostly come in order and then leave its nodes half empty.
+//! The timers are a binary heap. No timer is earlier than its parent, so the first is the earliest:
+//!
+//! ```text
+//!   index     0       1       2       3       4
+//!   timer     5 s     9 s     7 s     12 s    9 s         the parent of i is (i - 1) / 2
+//! ```
+//!
+//! A table has the index of each owner's timer, so that it can be moved and removed. All in all
+//! that is 20 bytes for each owner. A `BTreeSet` takes 35: most timers are added at its end, which
+//! leaves its nodes half empty.
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;
 
-use crate::event_loop::instant::Instant;
+use super::instant::Instant;
 
-/// Who can have a wake-up call.
-///
-/// There is a call for nearly every client, so it is kept small: the owner is packed into a `u64`.
-pub trait TimerOwner: Copy + Into<u64> + From<u64> {
-    /// How many kinds of owners there are.
+/// Something that can have a timer. It is packed into a `u64` to keep the heap small: nearly every
+/// client has a timer.
+pub(crate) trait TimerOwner: Copy + Into<u64> + From<u64> {
+    /// The number of kinds of owners.
     const KINDS: usize;
 
-    /// Its kind, less than [`TimerOwner::KINDS`], and its number among those that have calls. A number
-    /// may be used again when its owner has no call any more. They should be small: there is a
-    /// table as long as the greatest.
+    /// The owner's kind, less than [`TimerOwner::KINDS`], and its number among the owners of this
+    /// kind that have a timer. Numbers should be small: a table is as long as the largest.
     fn number(self) -> (usize, usize);
 }
 
-/// A wake-up call for each owner that has a deadline, the earliest first.
-pub struct Timers<O: TimerOwner> {
-    heap: Vec<Call>,
-    /// For each kind, by the owner's number: the place in the heap, counted from one, or [`NONE`].
+/// A timer for each owner that needs one.
+pub(crate) struct Timers<O: TimerOwner> {
+    heap: Vec<Timer>,
+    /// By kind and number of the owner: the index of its timer in the heap plus one, or [`NONE`].
+    ///
+    /// An entry cannot hold its index itself: moving one timer in the heap moves others, so every
+    /// operation would have to borrow all clients and processes.
     places: Vec<Vec<u32>>,
     owner: PhantomData<fn() -> O>,
 }
 
-/// The place of a call that is not there.
+/// The place of an owner without a timer.
 const NONE: u32 = 0;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Call {
+struct Timer {
     at: Instant,
     owner: u64,
 }
 
 impl<O: TimerOwner> Timers<O> {
-    /// Without calls.
-    pub fn new() -> Self {
+    /// No timers.
+    pub(crate) fn new() -> Self {
         Self {
             heap: Vec::new(),
             places: vec![Vec::new(); O::KINDS],
@@ -54,38 +63,38 @@ impl<O: TimerOwner> Timers<O> {
         }
     }
 
-    /// Sees to it that `owner` is called by its `deadline` at the latest. `armed` is where the
-    /// owner keeps the time of the call it already has; a call that is early enough stays.
+    /// Ensures that the timer of `owner` fires at `at` or earlier. `armed` is where the owner keeps
+    /// the time of its timer. A timer that is early enough stays as it is.
     #[inline]
-    pub fn arm(&mut self, owner: O, deadline: Option<Instant>, armed: &mut Option<Instant>) {
-        if let Some(deadline) = deadline
-            && armed.is_none_or(|at| at > deadline)
+    pub(crate) fn arm(&mut self, owner: O, at: Option<Instant>, armed: &mut Option<Instant>) {
+        if let Some(at) = at
+            && armed.is_none_or(|armed| armed > at)
         {
-            *armed = Some(deadline);
-            self.call(owner, deadline);
+            *armed = Some(at);
+            self.set(owner, at);
         }
     }
 
-    fn call(&mut self, owner: O, at: Instant) {
-        let call = Call {
+    fn set(&mut self, owner: O, at: Instant) {
+        let timer = Timer {
             at,
             owner: owner.into(),
         };
         let place = self.place(owner);
-        // Whoever goes away is disarmed, so that its number may be another's.
-        debug_assert!(place.is_none_or(|place| self.heap[place].owner == call.owner));
+        // An owner is disarmed before it is freed, so its number has no timer of an earlier owner.
+        debug_assert!(place.is_none_or(|place| self.heap[place].owner == timer.owner));
         match place {
-            Some(place) if self.heap[place] <= call => {}
-            Some(place) => self.rise(place, call),
+            Some(place) if self.heap[place] <= timer => {}
+            Some(place) => self.rise(place, timer),
             None => {
-                self.heap.push(call);
-                self.rise(self.heap.len() - 1, call);
+                self.heap.push(timer);
+                self.rise(self.heap.len() - 1, timer);
             }
         }
     }
 
-    /// Forgets the call of an owner that is going away.
-    pub fn disarm(&mut self, owner: O, armed: &mut Option<Instant>) {
+    /// Removes the timer of an owner that is about to be freed.
+    pub(crate) fn disarm(&mut self, owner: O, armed: &mut Option<Instant>) {
         if armed.take().is_some()
             && let Some(place) = self.place(owner)
         {
@@ -93,9 +102,9 @@ impl<O: TimerOwner> Timers<O> {
         }
     }
 
-    /// Takes out a call that is due by `now`. Its owner has no call any more: it is asked for its
-    /// next deadline and armed again.
-    pub fn pop_due(&mut self, now: Instant) -> Option<O> {
+    /// Removes the earliest timer if it is due by `now`, and returns its owner. The caller lets the
+    /// owner act and arms its timer again.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<O> {
         let first = *self.heap.first()?;
         if first.at > now {
             return None;
@@ -104,23 +113,18 @@ impl<O: TimerOwner> Timers<O> {
         Some(O::from(first.owner))
     }
 
-    /// How many calls there are, due or not.
-    pub fn len(&self) -> usize {
+    /// The number of timers, due or not.
+    pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether nobody has a call.
-    pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
+    /// When the earliest timer is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.heap.first().map(|timer| timer.at)
     }
 
-    /// When the earliest call is due.
-    pub fn next(&self) -> Option<Instant> {
-        self.heap.first().map(|call| call.at)
-    }
-
-    /// Gives back the memory of owners that have no calls any more.
-    pub fn shrink_to_fit(&mut self) {
+    /// Frees the memory of owners that have no timer any more.
+    pub(crate) fn shrink_to_fit(&mut self) {
         self.heap.shrink_to_fit();
         for places in &mut self.places {
             let used = places.iter().rposition(|&place| place != NONE);
@@ -129,7 +133,7 @@ impl<O: TimerOwner> Timers<O> {
         }
     }
 
-    /// Where the call of `owner` is in the heap.
+    /// The index of the owner's timer in the heap.
     fn place(&self, owner: O) -> Option<usize> {
         let (kind, number) = owner.number();
         let &place = self.places[kind].get(number)?;
@@ -145,42 +149,42 @@ impl<O: TimerOwner> Timers<O> {
         places[number] = place;
     }
 
-    fn put(&mut self, place: usize, call: Call) {
-        self.heap[place] = call;
+    fn put(&mut self, place: usize, timer: Timer) {
+        self.heap[place] = timer;
         let place = u32::try_from(place + 1);
         let place = place.expect("descriptors run out long before 2^32 owners exist");
-        self.note_place(call.owner, place);
+        self.note_place(timer.owner, place);
     }
 
-    /// Puts `call` at `place`, or nearer to the front where others are later.
-    fn rise(&mut self, mut place: usize, call: Call) {
+    /// Puts `timer` at `place`, or nearer to the front: parents that are later move down.
+    fn rise(&mut self, mut place: usize, timer: Timer) {
         while place > 0 {
             let parent = (place - 1) / 2;
-            if self.heap[parent] <= call {
+            if self.heap[parent] <= timer {
                 break;
             }
             self.put(place, self.heap[parent]);
             place = parent;
         }
-        self.put(place, call);
+        self.put(place, timer);
     }
 
-    /// Puts `call` at `place`, or farther from the front where others are earlier.
-    fn sink(&mut self, mut place: usize, call: Call) {
+    /// Puts `timer` at `place`, or farther from the front: children that are earlier move up.
+    fn sink(&mut self, mut place: usize, timer: Timer) {
         loop {
             let children = 2 * place + 1..self.heap.len().min(2 * place + 3);
             match children.min_by_key(|&child| self.heap[child]) {
-                Some(child) if self.heap[child] < call => {
+                Some(child) if self.heap[child] < timer => {
                     self.put(place, self.heap[child]);
                     place = child;
                 }
                 _ => break,
             }
         }
-        self.put(place, call);
+        self.put(place, timer);
     }
 
-    /// The last call takes the place of the one that is taken out, and goes from there to where it
+    /// Removes the timer at `place`. The last timer of the heap replaces it and moves to where it
     /// belongs.
     fn remove(&mut self, place: usize) {
         let removed = self.heap.swap_remove(place);
@@ -191,12 +195,6 @@ impl<O: TimerOwner> Timers<O> {
                 _ => self.sink(place, moved),
             }
         }
-    }
-}
-
-impl<O: TimerOwner> Default for Timers<O> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -220,58 +218,58 @@ mod tests {
     }
 
     #[test]
-    fn calls_come_in_order_and_not_before_they_are_due() {
-        let mut deadlines: Timers<u64> = Timers::new();
+    fn timers_fire_in_order_and_not_before_they_are_due() {
+        let mut timers: Timers<u64> = Timers::new();
         let (mut a, mut b) = (None, None);
-        deadlines.arm(7, Some(at(20)), &mut a);
-        deadlines.arm(8, Some(at(10)), &mut b);
-        assert_eq!(deadlines.next(), Some(at(10)));
-        assert_eq!(deadlines.pop_due(at(9)), None);
-        assert_eq!(deadlines.pop_due(at(20)), Some(8));
-        assert_eq!(deadlines.pop_due(at(20)), Some(7));
-        assert_eq!(deadlines.pop_due(at(20)), None);
+        timers.arm(7, Some(at(20)), &mut a);
+        timers.arm(8, Some(at(10)), &mut b);
+        assert_eq!(timers.next(), Some(at(10)));
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.pop_due(at(20)), Some(8));
+        assert_eq!(timers.pop_due(at(20)), Some(7));
+        assert_eq!(timers.pop_due(at(20)), None);
     }
 
     #[test]
-    fn a_later_deadline_leaves_the_call_and_an_earlier_one_moves_it() {
-        let mut deadlines: Timers<u64> = Timers::new();
+    fn a_later_time_leaves_the_timer_and_an_earlier_one_moves_it() {
+        let mut timers: Timers<u64> = Timers::new();
         let mut armed = None;
-        deadlines.arm(1, Some(at(10)), &mut armed);
-        deadlines.arm(1, Some(at(30)), &mut armed);
+        timers.arm(1, Some(at(10)), &mut armed);
+        timers.arm(1, Some(at(30)), &mut armed);
         assert_eq!(armed, Some(at(10)));
-        deadlines.arm(1, Some(at(5)), &mut armed);
+        timers.arm(1, Some(at(5)), &mut armed);
         assert_eq!(armed, Some(at(5)));
-        assert_eq!(deadlines.len(), 1, "one call per owner");
-        deadlines.disarm(1, &mut armed);
-        assert_eq!((armed, deadlines.next()), (None, None));
+        assert_eq!(timers.len(), 1, "one timer per owner");
+        timers.disarm(1, &mut armed);
+        assert_eq!((armed, timers.next()), (None, None));
     }
 
     #[test]
-    fn however_they_are_armed_moved_and_taken_out_the_earliest_comes_first() {
+    fn the_earliest_timer_is_first_whatever_was_armed_moved_and_removed() {
         let mut random = Random::new(7);
-        let mut deadlines: Timers<u64> = Timers::new();
+        let mut timers: Timers<u64> = Timers::new();
         let mut armed: [Option<Instant>; 60] = [None; 60];
         for _ in 0..20_000 {
             let owner = random.below(armed.len());
             let at = at(random.below(50) as u64);
             match random.below(4) {
-                0 => deadlines.disarm(owner as u64, &mut armed[owner]),
+                0 => timers.disarm(owner as u64, &mut armed[owner]),
                 1 => {
-                    let calls = armed.iter().zip(0..);
-                    let first = calls.filter_map(|(&at, owner)| Some((at?, owner))).min();
+                    let set = armed.iter().zip(0..);
+                    let first = set.filter_map(|(&at, owner)| Some((at?, owner))).min();
                     let due = first.filter(|&(first, _)| first <= at);
-                    assert_eq!(deadlines.pop_due(at), due.map(|(_, owner)| owner));
+                    assert_eq!(timers.pop_due(at), due.map(|(_, owner)| owner));
                     if let Some((_, owner)) = due {
                         armed[owner as usize] = None;
                     }
                 }
-                _ => deadlines.arm(owner as u64, Some(at), &mut armed[owner]),
+                _ => timers.arm(owner as u64, Some(at), &mut armed[owner]),
             }
             if random.one_in(100) {
-                deadlines.shrink_to_fit();
+                timers.shrink_to_fit();
             }
-            assert_eq!(deadlines.next(), armed.iter().flatten().min().copied());
-            assert_eq!(deadlines.len(), armed.iter().flatten().count());
+            assert_eq!(timers.next(), armed.iter().flatten().min().copied());
+            assert_eq!(timers.len(), armed.iter().flatten().count());
         }
     }
 }

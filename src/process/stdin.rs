@@ -2,8 +2,8 @@
 
 use std::io::{ErrorKind, Write};
 
+use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::outbox::Outbox;
-use crate::event_loop::outbox::Pool;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::{self, Framing};
 use crate::ws::frame::Kind;

@@ -62,7 +62,7 @@ use crate::http::proxy::Network;
 use crate::process::Process;
 use crate::process::environment::UniqueIds;
 use crate::process::fan_out::FanOut;
-use crate::source::{ClientId, ClientTag, GENERATION_MASK, ProcessId, ProcessTag, Source};
+use crate::source::{ClientId, ClientTag, ProcessId, ProcessTag, Source};
 use crate::system::{SignalEvent, System};
 
 /// Everything that lives in the loop, over a real or a simulated [`System`].
@@ -226,7 +226,7 @@ impl<S: System> Server<S> {
 
     fn on_client_ready(&mut self, id: ClientId, readiness: Readiness) {
         let clients = &mut self.clients;
-        let Some(id) = clients.resolve(id.key(), id.generation(), GENERATION_MASK) else {
+        let Some(id) = clients.resolve(id) else {
             return;
         };
         if let Some(client) = clients.get_mut(id) {
@@ -241,7 +241,7 @@ impl<S: System> Server<S> {
         merge: impl FnOnce(&mut Process<S::Stdin, S::Output>),
     ) {
         let processes = &mut self.processes;
-        let Some(id) = processes.resolve(id.key(), id.generation(), GENERATION_MASK) else {
+        let Some(id) = processes.resolve(id) else {
             return;
         };
         if let Some(process) = processes.get_mut(id) {

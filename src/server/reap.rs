@@ -7,7 +7,7 @@ use super::Server;
 use super::owner::Owner;
 use crate::event_loop::instant::Instant;
 use crate::limits::REAP_DELAY_MAX;
-use crate::source::{GENERATION_MASK, ProcessId};
+use crate::source::ProcessId;
 use crate::system::{Exit, Group, Pid, System};
 
 /// The children of the server, by PID.
@@ -73,7 +73,7 @@ impl<S: System> Server<S> {
     /// its client need not wait for the sweep.
     pub(super) fn reap_at_eof(&mut self, id: ProcessId) {
         let processes = &self.processes;
-        let id = processes.resolve(id.key(), id.generation(), GENERATION_MASK);
+        let id = processes.resolve(id);
         if let Some(process) = id.and_then(|id| processes.get(id))
             && process.exit().is_none()
         {

@@ -1,76 +1,71 @@
-//! How a connection ends: the code in a close frame, and the rules whose breach ends one.
+//! Close codes, and the violations that make the server close a connection.
 
 use std::error::Error;
 use std::fmt;
 
-/// The longest reason a close frame can carry, in bytes.
-///
-/// A control frame's payload is at most 125 bytes (RFC 6455 section 5.5), and the code takes two.
-pub const REASON_LEN_MAX: usize = 123;
+/// The longest reason in a close frame, in bytes: a control frame has at most 125 bytes of payload
+/// (RFC 6455 section 5.5), and the code takes two.
+pub(crate) const REASON_LEN_MAX: usize = 123;
 
-/// The number in a close frame that says why the connection ends (RFC 6455 section 7.4).
+/// Why a connection is closed: the number in a close frame (RFC 6455 section 7.4).
 ///
-/// A value of this type may stand on the wire: the numbers that the RFC sets aside for local use,
-/// such as 1005 and 1006, cannot be made.
+/// Every value may be sent, except [`CloseCode::NO_STATUS`], which is for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CloseCode(u16);
 
 impl CloseCode {
-    /// 1000: the purpose of the connection is fulfilled.
+    /// 1000: normal closure.
     pub const NORMAL: CloseCode = CloseCode(1000);
-    /// 1001: this end goes away, as a server does that shuts down.
-    pub const GOING_AWAY: CloseCode = CloseCode(1001);
-    /// 1002: the peer broke a rule of the protocol.
-    pub const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
-    /// 1003: a kind of data that this end does not take.
-    pub const UNSUPPORTED_DATA: CloseCode = CloseCode(1003);
-    /// 1005: the peer's Close named no code. Never sent: section 7.4.1 keeps it for this use.
-    pub const NO_STATUS: CloseCode = CloseCode(1005);
-    /// 1007: the payload is not what its kind promises; text that is not UTF-8.
-    pub const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
-    /// 1008: a message against this end's policy, when no other code fits.
-    pub const POLICY_VIOLATION: CloseCode = CloseCode(1008);
-    /// 1009: a message too big for this end.
-    pub const MESSAGE_TOO_BIG: CloseCode = CloseCode(1009);
-    /// 1011: a server met something that keeps it from doing what it was asked.
-    pub const INTERNAL_ERROR: CloseCode = CloseCode(1011);
+    /// 1001: the server shuts down.
+    pub(crate) const GOING_AWAY: CloseCode = CloseCode(1001);
+    /// 1002: the peer violated the protocol.
+    pub(crate) const PROTOCOL_ERROR: CloseCode = CloseCode(1002);
+    /// 1005: the peer's close frame had no code. Never sent: section 7.4.1 reserves it for this
+    /// use.
+    pub(crate) const NO_STATUS: CloseCode = CloseCode(1005);
+    /// 1007: text is not UTF-8.
+    pub(crate) const INVALID_PAYLOAD: CloseCode = CloseCode(1007);
+    /// 1008: a message violates a policy of this end, and no other code fits.
+    pub(crate) const POLICY_VIOLATION: CloseCode = CloseCode(1008);
+    /// 1009: a message is too big.
+    pub(crate) const MESSAGE_TOO_BIG: CloseCode = CloseCode(1009);
+    /// 1011: an unexpected condition keeps the server from serving the client.
+    pub(crate) const INTERNAL_ERROR: CloseCode = CloseCode(1011);
 
-    /// 4409, ours: the client's session goes on over another connection.
-    pub const RESUMED_ELSEWHERE: CloseCode = CloseCode(4409);
-    /// 4410, ours: of the session that the client comes back to, messages that it missed are gone.
-    pub const OUTPUT_LOST: CloseCode = CloseCode(4410);
+    /// 4409, a code of wspipe: the client's session was resumed over another connection.
+    pub(crate) const RESUMED_ELSEWHERE: CloseCode = CloseCode(4409);
+    /// 4410, a code of wspipe: the session cannot be resumed, because it has expired or because
+    /// messages that the client missed are no longer in the replay buffer.
+    pub(crate) const OUTPUT_LOST: CloseCode = CloseCode(4410);
 
-    /// The code that a peer sent, or `None` if no peer may send it.
+    /// The code with this number, or `None` if a peer must not send it.
     ///
-    /// Legal are 1000 to 1003 and 1007 to 1014, which are registered, and 3000 to 4999, which
-    /// are for libraries and applications (RFC 6455 section 7.4.2, and the IANA registry for 1012
-    /// to 1014). 1004 has no meaning yet; 1005, 1006 and 1015 must not be sent (section 7.4.1).
-    pub const fn from_wire(code: u16) -> Option<CloseCode> {
+    /// Legal numbers are 1000 to 1003 and 1007 to 1014, which are registered, and 3000 to 4999,
+    /// which are for libraries and applications (RFC 6455 section 7.4.2; the IANA registry for 1012
+    /// to 1014). 1004 has no meaning yet, and 1005, 1006 and 1015 must not be sent (section 7.4.1).
+    pub(crate) const fn from_wire(code: u16) -> Option<CloseCode> {
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => Some(CloseCode(code)),
             _ => None,
         }
     }
 
-    /// The code that tells the peer that a command exited: 1000 for a status of 0, else 4000 and
-    /// the status, which is thus 4001 to 4255.
-    ///
-    /// `status` is what `exit` was given; of it, as in `wait`, only the low eight bits count.
-    pub const fn exit(status: i32) -> CloseCode {
+    /// The code for a command that exited: 1000 for status 0, otherwise 4000 plus the status. As in
+    /// wait(2), only the low eight bits of `status` count, so codes range from 4001 to 4255.
+    pub(crate) const fn exit(status: i32) -> CloseCode {
         match (status & 0xff) as u16 {
             0 => CloseCode::NORMAL,
             status => CloseCode(4000 + status),
         }
     }
 
-    /// The code that tells the peer that a signal ended a command: 4256 and the signal's number,
-    /// thus above every [`exit`](Self::exit). Of `signal`, as in `wait`, only the low seven bits
-    /// count.
-    pub const fn signal(signal: i32) -> CloseCode {
+    /// The code for a command that was killed by a signal: 4256 plus the number of the signal. As
+    /// in wait(2), only the low seven bits of `signal` count, so codes range up to 4383.
+    pub(crate) const fn signal(signal: i32) -> CloseCode {
         CloseCode(4256 + (signal & 0x7f) as u16)
     }
 
-    /// The number itself.
+    /// The number.
     pub const fn get(self) -> u16 {
         self.0
     }
@@ -82,43 +77,42 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// A rule of RFC 6455 that the peer broke. The connection is to be failed (section 7.1.7), with
-/// [`close_code`](Violation::close_code) and the text of `Display` as the reason.
+/// A rule of RFC 6455 that the peer broke. The connection must be failed (section 7.1.7); the close
+/// frame has the [`close_code`](Violation::close_code), and the text of `Display` as its reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// RSV1, RSV2 or RSV3 is set, though no extension was negotiated that gives it a meaning
-    /// (section 5.2).
+    /// RSV1, RSV2 or RSV3 is set, and no extension was negotiated (section 5.2).
     ReservedBits,
-    /// The opcode is one of those kept for later versions: 3 to 7 and 11 to 15 (section 5.2).
+    /// The opcode is reserved for later versions: 3 to 7 and 11 to 15 (section 5.2).
     ReservedOpcode(u8),
-    /// A frame from a client that is not masked (section 5.1).
+    /// A frame from a client is not masked (section 5.1).
     Unmasked,
-    /// A payload length written in more bytes than it needs (section 5.2).
+    /// A payload length is written in more bytes than it needs (section 5.2).
     LengthNotMinimal,
-    /// A 64-bit payload length whose most significant bit is set (section 5.2).
+    /// A 64-bit payload length has its most significant bit set (section 5.2).
     LengthOutOfRange,
-    /// A control frame without FIN: these must not be fragmented (section 5.5).
+    /// A control frame does not have FIN set: it must not be fragmented (section 5.5).
     ControlFragmented,
-    /// A control frame with more than 125 bytes of payload (section 5.5).
+    /// A control frame has more than 125 bytes of payload (section 5.5).
     ControlTooLong,
-    /// A continuation frame where no message is to be continued (section 5.4).
+    /// A continuation frame comes without an incomplete message before it (section 5.4).
     UnexpectedContinuation,
-    /// A text or binary frame before the message under way has ended (section 5.4).
+    /// A text or binary frame comes before the previous message is complete (section 5.4).
     MessageInterrupted,
-    /// A close frame with a payload of one byte, where a code takes two (section 5.5.1).
+    /// A close frame has one byte of payload, and a code takes two (section 5.5.1).
     CloseTooShort,
-    /// A close code that must not be sent, or has no meaning (section 7.4).
+    /// A close code must not be sent or has no meaning (section 7.4).
     CloseCodeIllegal(u16),
-    /// A close frame whose reason is not UTF-8 (sections 5.5.1 and 8.1).
+    /// The reason in a close frame is not UTF-8 (sections 5.5.1 and 8.1).
     CloseReasonNotUtf8,
-    /// A text message that is not UTF-8 (sections 5.6 and 8.1).
+    /// A text message is not UTF-8 (sections 5.6 and 8.1).
     TextNotUtf8,
-    /// A message longer than this server takes (sections 7.4.1 and 10.4).
+    /// A message is above the size limit of this server (sections 7.4.1 and 10.4).
     MessageTooBig,
 }
 
 impl Violation {
-    /// The code to fail the connection with (section 7.4.1).
+    /// The close code for this violation (section 7.4.1).
     pub const fn close_code(self) -> CloseCode {
         match self {
             Violation::CloseReasonNotUtf8 | Violation::TextNotUtf8 => CloseCode::INVALID_PAYLOAD,
@@ -128,7 +122,7 @@ impl Violation {
     }
 }
 
-/// A short sentence for the close frame and the log, never longer than [`REASON_LEN_MAX`].
+/// A short sentence for the close frame and the log, of at most [`REASON_LEN_MAX`] bytes.
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -158,13 +152,12 @@ impl fmt::Display for Violation {
 
 impl Error for Violation {}
 
-/// The front of `reason` that fits in a close frame: at most [`REASON_LEN_MAX`] bytes, cut between
-/// two characters, for a reason must be UTF-8 (RFC 6455 section 5.5.1).
-pub fn cut_reason(reason: &str) -> &str {
+/// Truncates `reason` to what fits in a close frame: at most [`REASON_LEN_MAX`] bytes. The cut is
+/// between two characters, because a reason must be UTF-8 (RFC 6455 section 5.5.1).
+pub(crate) fn cut_reason(reason: &str) -> &str {
     if reason.len() <= REASON_LEN_MAX {
         return reason;
     }
-    // The start of a string is a character boundary, so the search always ends well.
     let end = (0..=REASON_LEN_MAX)
         .rev()
         .find(|&end| reason.is_char_boundary(end));
@@ -193,7 +186,7 @@ mod tests {
     ];
 
     #[test]
-    fn legal_codes_are_those_of_section_7_4() {
+    fn the_legal_codes_are_those_of_section_7_4() {
         let mut legal = Vec::new();
         let mut code = 0;
         while code <= u16::MAX as u32 {
@@ -214,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_command_has_a_code() {
+    fn each_exit_status_and_signal_of_a_command_has_a_legal_code() {
         for (status, code) in [
             (0, 1000),
             (1, 4001),
@@ -253,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_of_violations() {
+    fn violations_have_the_codes_of_section_7_4_1() {
         for violation in ALL {
             let expected = match violation {
                 Violation::TextNotUtf8 | Violation::CloseReasonNotUtf8 => 1007,
@@ -265,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_cut_between_characters() {
+    fn reasons_are_truncated_between_characters() {
         assert_eq!(cut_reason(""), "");
         assert_eq!(cut_reason("exit 3"), "exit 3");
         for character in ["x", "é", "€", "😀"] {

@@ -1,4 +1,4 @@
-//! One frame of the wire: what its header says, and the masking of its payload.
+//! One frame on the wire: its header, and the masking of its payload.
 //!
 //! ```text
 //!   byte 0   FIN RSV1 RSV2 RSV3 | opcode, 4 bits
@@ -10,11 +10,11 @@
 
 use super::close::Violation;
 
-/// The longest header there can be, in bytes: two, eight of length, four of masking key.
-pub const HEADER_LEN_MAX: usize = 14;
+/// The longest possible header in bytes: two, then eight of length, then four of masking key.
+pub(crate) const HEADER_LEN_MAX: usize = 14;
 
 /// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
-pub const CONTROL_LEN_MAX: usize = 125;
+pub(crate) const CONTROL_LEN_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
@@ -24,17 +24,17 @@ const LEN: u8 = 0x7f;
 const LEN_IN_2_BYTES: u8 = 126;
 const LEN_IN_8_BYTES: u8 = 127;
 
-/// What a frame is for (RFC 6455 section 5.2). The discriminants are the numbers on the wire.
+/// The type of a frame (RFC 6455 section 5.2). The discriminants are the numbers on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {
-    /// The next fragment of the message under way.
+    /// The second or a later fragment of a message.
     Continuation = 0,
     /// A text message, or its first fragment.
     Text = 1,
     /// A binary message, or its first fragment.
     Binary = 2,
-    /// The closing handshake (section 5.5.1).
+    /// Starts or answers the closing handshake (section 5.5.1).
     Close = 8,
     /// Asks for a pong (section 5.5.2).
     Ping = 9,
@@ -43,10 +43,10 @@ pub enum Opcode {
 }
 
 impl Opcode {
-    /// Whether frames of this opcode are control frames, which stand between the fragments of a
-    /// message and are themselves never fragmented (section 5.5).
+    /// Whether this is the opcode of a control frame. Control frames are never fragmented, and may
+    /// come between the fragments of a message (section 5.5).
     #[inline]
-    pub const fn is_control(self) -> bool {
+    pub(crate) const fn is_control(self) -> bool {
         self as u8 >= Opcode::Close as u8
     }
 
@@ -64,7 +64,7 @@ impl Opcode {
     }
 }
 
-/// What a message holds (RFC 6455 section 5.6).
+/// The type of a message (RFC 6455 section 5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// UTF-8 text.
@@ -74,7 +74,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The opcode of such a message's first frame.
+    /// The opcode of the first frame of such a message.
     #[inline]
     pub const fn opcode(self) -> Opcode {
         match self {
@@ -84,26 +84,26 @@ impl Kind {
     }
 }
 
-/// What stands before a frame's payload.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Whether the message ends with this frame.
+    /// Whether this frame is the last of its message.
     pub fin: bool,
-    /// What the frame is for.
+    /// The type of the frame.
     pub opcode: Opcode,
     /// The masking key. A client must send one, a server must not (section 5.1).
     pub mask: Option<[u8; 4]>,
-    /// How many bytes of payload follow: 0 to 2^63 - 1.
+    /// The length of the payload in bytes: 0 to 2^63 - 1.
     pub payload_len: u64,
 }
 
 impl Header {
-    /// Reads the header at the front of `bytes`, and its length in bytes.
+    /// Parses the header at the front of `bytes`. Returns it with its length in bytes, or `None` if
+    /// more bytes are needed.
     ///
-    /// `None` says that more bytes are needed. A violation is found as early as the bytes show it,
-    /// so the first one does not depend on how many of the bytes after it are there already.
-    /// Whether the frame is masked is for the caller to judge: it is the one rule that is not the
-    /// same in both directions.
+    /// A violation is found at the first byte that shows it, so the result does not depend on how
+    /// many bytes have arrived after it. Masking is not checked here, since the rule for it is not
+    /// the same in both directions.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Header {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        // Section 5.2: "MUST be 0 unless an extension is negotiated". None ever is.
+        // Section 5.2: "MUST be 0 unless an extension is negotiated". This server negotiates none.
         if first & RESERVED_BITS != 0 {
             return Err(Violation::ReservedBits);
         }
@@ -153,7 +153,7 @@ impl Header {
         Ok(Some((header, key_at + key.len())))
     }
 
-    /// Appends the header to `out`, its length in the fewest bytes that hold it (section 5.2).
+    /// Appends the header to `out`, with its length in the fewest bytes possible (section 5.2).
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut bytes = [0; HEADER_LEN_MAX];
@@ -181,7 +181,8 @@ impl Header {
     }
 }
 
-/// The payload length, whose first seven bits are `len`, and where in the header it ends.
+/// Returns the payload length, and the offset in the header where it ends. `len` is the seven-bit
+/// length in the second byte.
 #[inline]
 fn parse_len(len: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
     let (payload_len, end, shortest) = match len {
@@ -206,16 +207,16 @@ fn parse_len(len: u8, bytes: &[u8]) -> Result<Option<(u64, usize)>, Violation> {
     Ok(Some((payload_len, end)))
 }
 
-/// Masks `payload` with `key`, or unmasks it: the one undoes the other (RFC 6455 section 5.3).
+/// Masks or unmasks `payload` with `key`: both are the same operation (RFC 6455 section 5.3).
 ///
-/// The first byte meets the first byte of the key. Where a payload comes in pieces, the caller
-/// rotates the key between them: `key.rotate_left(piece_len % 4)`.
+/// The first byte of the payload is combined with the first byte of the key. If a payload comes in
+/// pieces, rotate the key after each: `key.rotate_left(piece_len % 4)`.
 #[inline]
 pub fn mask(payload: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let key = [a, b, c, d, a, b, c, d];
     let word = u64::from_ne_bytes(key);
-    // Whole words, of which the compiler makes vectors; then the last few bytes.
+    // Whole words, which the compiler turns into vector instructions; then the last few bytes.
     let (words, tail) = payload.as_chunks_mut();
     for bytes in words {
         *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
@@ -226,270 +227,4 @@ pub fn mask(payload: &mut [u8], key: [u8; 4]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::for_each_seed;
-
-    const OPCODES: [Opcode; 6] = [
-        Opcode::Continuation,
-        Opcode::Text,
-        Opcode::Binary,
-        Opcode::Close,
-        Opcode::Ping,
-        Opcode::Pong,
-    ];
-
-    fn header(fin: bool, opcode: Opcode, mask: Option<[u8; 4]>, payload_len: u64) -> Header {
-        Header {
-            fin,
-            opcode,
-            mask,
-            payload_len,
-        }
-    }
-
-    /// The examples of section 5.7.
-    #[test]
-    fn headers_of_the_rfc() {
-        let key = Some([0x37, 0xfa, 0x21, 0x3d]);
-        let table: [(&[u8], Header); 8] = [
-            (&[0x81, 0x05], header(true, Opcode::Text, None, 5)),
-            (
-                &[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d],
-                header(true, Opcode::Text, key, 5),
-            ),
-            (&[0x01, 0x03], header(false, Opcode::Text, None, 3)),
-            (&[0x80, 0x02], header(true, Opcode::Continuation, None, 2)),
-            (&[0x89, 0x05], header(true, Opcode::Ping, None, 5)),
-            (
-                &[0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d],
-                header(true, Opcode::Pong, key, 5),
-            ),
-            (
-                &[0x82, 0x7e, 0x01, 0x00],
-                header(true, Opcode::Binary, None, 256),
-            ),
-            (
-                &[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0],
-                header(true, Opcode::Binary, None, 65536),
-            ),
-        ];
-        for (bytes, header) in table {
-            assert_eq!(
-                Header::parse(bytes),
-                Ok(Some((header, bytes.len()))),
-                "{bytes:x?}"
-            );
-            let mut out = Vec::new();
-            header.write(&mut out);
-            assert_eq!(out, bytes);
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_read_and_each_cut_asks_for_more() {
-        let lens = [
-            0,
-            1,
-            125,
-            126,
-            127,
-            255,
-            256,
-            65535,
-            65536,
-            65537,
-            u32::MAX as u64,
-            i64::MAX as u64,
-        ];
-        for opcode in OPCODES {
-            for payload_len in lens {
-                for fin in [true, false] {
-                    for mask in [None, Some([0; 4]), Some([1, 2, 3, 4])] {
-                        if opcode.is_control() && (!fin || payload_len > 125) {
-                            continue;
-                        }
-                        let header = Header {
-                            fin,
-                            opcode,
-                            mask,
-                            payload_len,
-                        };
-                        let mut bytes = Vec::new();
-                        header.write(&mut bytes);
-                        for cut in 0..bytes.len() {
-                            assert_eq!(
-                                Header::parse(&bytes[..cut]),
-                                Ok(None),
-                                "{header:?} cut at {cut}"
-                            );
-                        }
-                        let len = bytes.len();
-                        assert!(len <= HEADER_LEN_MAX);
-                        bytes.extend_from_slice(b"payload");
-                        assert_eq!(Header::parse(&bytes), Ok(Some((header, len))));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Each rule, with the bytes that break it: found at the last of them and no earlier, and
-    /// the same whatever comes after.
-    #[test]
-    fn violations() {
-        let table: [(&str, &[u8], Violation); 22] = [
-            ("RSV1", &[0xc1], Violation::ReservedBits),
-            ("RSV2", &[0xa1], Violation::ReservedBits),
-            ("RSV3", &[0x91], Violation::ReservedBits),
-            ("all three, on a ping", &[0xf9], Violation::ReservedBits),
-            (
-                "RSV1 before a reserved opcode",
-                &[0xc3],
-                Violation::ReservedBits,
-            ),
-            ("opcode 3", &[0x83], Violation::ReservedOpcode(3)),
-            (
-                "opcode 7, a fragment",
-                &[0x07],
-                Violation::ReservedOpcode(7),
-            ),
-            ("opcode 11", &[0x8b], Violation::ReservedOpcode(11)),
-            ("opcode 15", &[0x8f], Violation::ReservedOpcode(15)),
-            ("fragmented close", &[0x08], Violation::ControlFragmented),
-            ("fragmented ping", &[0x09], Violation::ControlFragmented),
-            ("fragmented pong", &[0x0a], Violation::ControlFragmented),
-            (
-                "close of 126 bytes",
-                &[0x88, 0x7e],
-                Violation::ControlTooLong,
-            ),
-            (
-                "ping of 126 bytes",
-                &[0x89, 0xfe],
-                Violation::ControlTooLong,
-            ),
-            (
-                "pong of a 64-bit length",
-                &[0x8a, 0xff],
-                Violation::ControlTooLong,
-            ),
-            (
-                "0 in two bytes",
-                &[0x82, 0x7e, 0, 0],
-                Violation::LengthNotMinimal,
-            ),
-            (
-                "125 in two bytes",
-                &[0x82, 0xfe, 0, 125],
-                Violation::LengthNotMinimal,
-            ),
-            (
-                "0 in eight bytes",
-                &[0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0],
-                Violation::LengthNotMinimal,
-            ),
-            (
-                "125 in eight bytes",
-                &[0x81, 0xff, 0, 0, 0, 0, 0, 0, 0, 125],
-                Violation::LengthNotMinimal,
-            ),
-            (
-                "65535 in eight bytes",
-                &[0x02, 0x7f, 0, 0, 0, 0, 0, 0, 255, 255],
-                Violation::LengthNotMinimal,
-            ),
-            (
-                "2^63",
-                &[0x82, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0],
-                Violation::LengthOutOfRange,
-            ),
-            (
-                "2^64 - 1",
-                &[0x81, 0xff, 255, 255, 255, 255, 255, 255, 255, 255],
-                Violation::LengthOutOfRange,
-            ),
-        ];
-        for (name, bytes, violation) in table {
-            for cut in 0..bytes.len() {
-                assert_eq!(
-                    Header::parse(&bytes[..cut]),
-                    Ok(None),
-                    "{name} cut at {cut}"
-                );
-            }
-            let mut bytes = bytes.to_vec();
-            assert_eq!(Header::parse(&bytes), Err(violation), "{name}");
-            for more in 0..HEADER_LEN_MAX {
-                bytes.push(more as u8);
-                assert_eq!(
-                    Header::parse(&bytes),
-                    Err(violation),
-                    "{name} and {more} bytes more"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_opcodes_are_exactly_those_of_section_5_2() {
-        for number in 0..16 {
-            let known = OPCODES.into_iter().find(|&opcode| opcode as u8 == number);
-            assert_eq!(Opcode::from_wire(number), known);
-        }
-        assert!(
-            OPCODES
-                .into_iter()
-                .all(|opcode| opcode.is_control() == (opcode as u8 & 8 != 0))
-        );
-    }
-
-    #[test]
-    fn any_bytes_are_a_header_or_not_but_never_a_panic() {
-        for_each_seed(2000, |random| {
-            let len = random.below(20);
-            let bytes = random.bytes(len);
-            if let Ok(Some((header, len))) = Header::parse(&bytes) {
-                let mut out = Vec::new();
-                header.write(&mut out);
-                assert_eq!(out, bytes[..len]);
-            }
-        });
-    }
-
-    /// "Hello", section 5.7.
-    #[test]
-    fn masking_of_the_rfc() {
-        let mut payload = *b"Hello";
-        mask(&mut payload, [0x37, 0xfa, 0x21, 0x3d]);
-        assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
-        mask(&mut payload, [0x37, 0xfa, 0x21, 0x3d]);
-        assert_eq!(payload, *b"Hello");
-    }
-
-    /// Section 5.3, letter for letter: octet i is masked with octet i modulo 4 of the key.
-    #[test]
-    fn masking_is_what_section_5_3_says_at_every_length_place_and_cut() {
-        for_each_seed(200, |random| {
-            let len = random.below(100);
-            let start = random.below(9).min(len);
-            let mut bytes = random.bytes(len);
-            let key = [
-                random.next() as u8,
-                random.next() as u8,
-                random.next() as u8,
-                random.next() as u8,
-            ];
-            let mut expected = bytes.clone();
-            for (i, byte) in expected[start..].iter_mut().enumerate() {
-                *byte ^= key[i % 4];
-            }
-            let (one, two) = bytes[start..].split_at_mut(random.below(len - start + 1));
-            let mut rotated = key;
-            rotated.rotate_left(one.len() % 4);
-            mask(one, key);
-            mask(two, rotated);
-            assert_eq!(bytes, expected);
-        });
-    }
-}
+mod tests;

@@ -1,8 +1,8 @@
-//! The WebSocket protocol, RFC 6455, as the server's end of a connection speaks it.
+//! The WebSocket protocol (RFC 6455) for the server's end of a connection.
 //!
-//! Nothing here touches a socket or a clock. Bytes come in as slices, replies go out into a `Vec`
-//! that the caller owns, and the time is an argument. So every rule below can be tested byte by
-//! byte, and the files can be read in the order in which a byte meets them:
+//! Nothing here touches a socket or a clock. Bytes come in as slices, and replies are appended to a
+//! `Vec` that the caller owns. So every rule can be tested byte by byte. This is the way of a byte
+//! through the files:
 //!
 //! ```text
 //!   bytes read from the peer                          bytes to write to the peer
@@ -19,13 +19,13 @@
 //!   Event: Data, Pong, Close                       send, ping, close, fail
 //! ```
 //!
-//! - [`frame`]: what one frame's header says, and the masking of its payload (section 5.2, 5.3).
-//! - [`decoder`]: bytes to headers and chunks, wherever the reads happened to cut them.
+//! - [`frame`]: the header of a frame, and the masking of its payload (sections 5.2 and 5.3).
+//! - [`decoder`]: from bytes to headers and chunks of payload, wherever a read ended.
 //! - [`utf8`]: whether text that arrives in pieces is UTF-8 so far (section 8.1).
-//! - [`close`]: close codes, and every rule that a peer can break, with the code it earns (7.4).
-//! - [`connection`]: the protocol itself, from the end of the opening handshake on.
+//! - [`close`]: close codes, and every rule that a peer can break, with its close code (7.4).
+//! - [`connection`]: messages, control frames and the closing handshake.
 //!
-//! The opening handshake is HTTP and lives in [`crate::http`].
+//! The opening handshake is HTTP: `crate::http` has it.
 
 pub mod batch;
 pub mod close;
@@ -33,10 +33,6 @@ pub mod connection;
 pub mod decoder;
 pub mod frame;
 pub mod utf8;
-
-pub use close::{CloseCode, Violation};
-pub use connection::{CloseState, Connection, Event};
-pub use frame::Kind;
 
 #[cfg(test)]
 mod testing;

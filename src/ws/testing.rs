@@ -1,8 +1,8 @@
-//! Frames for the unit tests of this folder.
+//! Builds frames for the unit tests of this folder.
 
 use super::frame::{Header, Opcode, mask};
 
-/// A frame as a client sends it: masked, with a key in which no two bytes are alike.
+/// A masked frame, as a client sends it. No two bytes of the key are equal.
 pub(crate) fn masked(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let payload_len = payload.len() as u64;
@@ -20,7 +20,7 @@ pub(crate) fn masked(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A frame as a server sends it: not masked.
+/// An unmasked frame, as a server sends it.
 pub(crate) fn plain(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let header = Header {
         fin,
