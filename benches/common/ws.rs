@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// How long a server may take for a single step.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(10);
 
 /// The longest response head that is read.
 const HEAD_LEN_MAX: usize = 4096;
@@ -23,12 +23,12 @@ const MASK: u8 = 0x80;
 /// The masking key of every frame: no byte is zero, and no two are equal.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Connects and completes the opening handshake. Calls on the stream block for up to [`PATIENCE`].
+/// Connects and completes the opening handshake. Calls on the stream block for up to [`STEP_MAX`].
 /// Also returns the bytes after the response head, such as first frames.
 pub(crate) fn connect(address: SocketAddr, path: &str) -> io::Result<(TcpStream, Vec<u8>)> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
+    stream.set_read_timeout(Some(STEP_MAX))?;
+    stream.set_write_timeout(Some(STEP_MAX))?;
     stream.set_nodelay(true)?;
     // Close by a reset, so that thousands of connections leave no port in TIME_WAIT.
     let linger = nix::libc::linger {

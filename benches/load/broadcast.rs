@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::common::ws::{self, PATIENCE, TEXT};
+use crate::common::ws::{self, STEP_MAX, TEXT};
 use crate::histogram::Histogram;
 use crate::sample::{Sample, Span};
 
@@ -149,7 +149,7 @@ impl Audience {
         let one_each = self.members.len() * self.burst * self.frame_len();
         let mut window = span.begin(server, one_each as u64);
         let mut sample = None;
-        let mut heard_at = Instant::now();
+        let mut received_at = Instant::now();
         for _ in 0..IN_FLIGHT {
             self.ask()?;
         }
@@ -167,9 +167,9 @@ impl Audience {
             }
             let now = Instant::now();
             if self.received > before {
-                heard_at = now;
-            } else if now - heard_at > PATIENCE {
-                return Err(format!("no message within {PATIENCE:?}"));
+                received_at = now;
+            } else if now - received_at > STEP_MAX {
+                return Err(format!("no message within {STEP_MAX:?}"));
             }
             if window.has_begun(now, self.received) {
                 self.latencies = Histogram::new();

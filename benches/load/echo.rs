@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::common::ws::{self, BINARY, CONTINUATION, Deframer, PATIENCE, TEXT};
+use crate::common::ws::{self, BINARY, CONTINUATION, Deframer, STEP_MAX, TEXT};
 use crate::histogram::Histogram;
 use crate::sample::{Sample, Span};
 
@@ -249,7 +249,7 @@ impl<'a> Generator<'a> {
         let mut unread: Vec<usize> = Vec::new();
         let one_each = self.load.clients * self.series.echo_len;
         let mut window = span.begin(server, one_each as u64);
-        let mut heard_at = Instant::now();
+        let mut received_at = Instant::now();
         loop {
             let wait = match unread.is_empty() {
                 true => Duration::from_millis(20),
@@ -270,9 +270,9 @@ impl<'a> Generator<'a> {
             }
             let now = Instant::now();
             if self.received > before {
-                heard_at = now;
-            } else if now - heard_at > PATIENCE {
-                return Err(format!("no reply within {PATIENCE:?}"));
+                received_at = now;
+            } else if now - received_at > STEP_MAX {
+                return Err(format!("no reply within {STEP_MAX:?}"));
             }
             if window.has_begun(now, self.received) {
                 self.latencies = Histogram::new();

@@ -186,7 +186,7 @@ fn limit_server(program: &Path, role: Role, port: u16) -> Option<Command> {
 fn wspipe(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
     command.arg(format!("--port={port}"));
-    // Log lines for each connection are not what is measured: every server is told to be quiet.
+    // Log lines for each connection are not what is measured: every server is started quiet.
     command.arg("--log-level=error");
     // The default limit is below the number of idle clients.
     if !matches!(role, Role::Echo { .. }) {

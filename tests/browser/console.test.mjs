@@ -68,7 +68,7 @@ async function openPage(url, { expected = null, ...options } = {}) {
 }
 
 /** The controls of one part of the page. */
-function half(page, id) {
+function part(page, id) {
   const section = page.locator(`#${id}`);
   const button = (name) => section.getByRole("button", { name, exact: true });
   return {
@@ -121,7 +121,7 @@ describe("the demo", () => {
 
   test("echo: open, send text and bytes, close", async () => {
     const page = await openPage(server.url);
-    const echo = half(page, "echo");
+    const echo = part(page, "echo");
     await echo.says("Not open");
     assert.equal(await echo.button("Close").getAttribute("aria-disabled"), "true");
 
@@ -149,7 +149,7 @@ describe("the demo", () => {
 
   test("shell: a command, its output, its exit", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.button("Open").click();
     await shell.says(/Open .*ws:.*\/ws/);
     await shell.send("echo one; echo two >&2; printf 'no newline'; exit 3");
@@ -172,14 +172,14 @@ describe("the demo", () => {
 
   test("shell: the first line opens the connection", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("echo $((6*7))");
     await shell.printed(/^42$/);
   });
 
   test("shell: output is shown as text, invisible characters too", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send(`printf '<img src=x onerror=alert(1)>\\n\\033[31mred\\033[0m \\001 \\303\\050\\n'`);
     await shell.shows("<img src=x onerror=alert(1)>");
     await shell.shows("red ␁ \ufffd(");
@@ -188,7 +188,7 @@ describe("the demo", () => {
 
   test("the page works with the keyboard alone", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve());
     const focusIsOn = (locator) => locator.evaluate((element) => element === document.activeElement);
     for (let tabs = 0; tabs < 30 && !(await focusIsOn(shell.button("Open"))); tabs += 1) await press("Tab");
@@ -211,7 +211,7 @@ describe("the demo", () => {
 
   test("under a flood of lines the page stays fast, the log bounded, and the reader in place", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("seq 3000");
     await shell.printed(new RegExp(`^${numbersTo(3000)}$`));
 
@@ -233,7 +233,7 @@ describe("the demo", () => {
 
   test("the reader can close a connection in an endless flood", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("yes");
     await shell.log.locator(".lines").first().waitFor();
     // The page measures and closes itself: the browser reports every message to the test, which makes the test slow.
@@ -246,7 +246,7 @@ describe("the demo", () => {
   test("the page shows that the server shuts down, and that it no longer answers", async () => {
     const other = await startServer();
     const page = await openPage(other.url, { expected: /WebSocket connection to|net::ERR_CONNECTION_REFUSED/ });
-    const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+    const [echo, shell] = [part(page, "echo"), part(page, "shell")];
     await echo.button("Open").click();
     await echo.says(/Open /);
     await other.stop();
@@ -258,7 +258,7 @@ describe("the demo", () => {
   test("the page works below any path of a proxy", async () => {
     const proxy = await startProxy(server.url, "/tools/wspipe/");
     const page = await openPage(proxy.url);
-    const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+    const [echo, shell] = [part(page, "echo"), part(page, "shell")];
     await echo.button("Open").click();
     await echo.says(/Open .*\/tools\/wspipe\/echo/);
     await echo.send("through");
@@ -272,7 +272,7 @@ describe("the demo", () => {
   test("the page has the reader's language", async () => {
     for (const [locale, open, lang] of [["zh-CN", "连接", "zh-Hans"], ["zh-TW", "连接", "zh-Hans"], ["fr-FR", "Open", "en"]]) {
       const page = await openPage(server.url, { locale });
-      await half(page, "echo").button(open).waitFor();
+      await part(page, "echo").button(open).waitFor();
       assert.equal(await page.locator("html").getAttribute("lang"), lang);
       await context.close();
     }
@@ -291,9 +291,9 @@ describe("the demo", () => {
         for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
           const page = await openPage(server.url, { locale, colorScheme, viewport });
           const name = `${locale}-${colorScheme}-${size}`;
-          for (const id of ["echo", "shell"]) await half(page, id).section.waitFor();
+          for (const id of ["echo", "shell"]) await part(page, id).section.waitFor();
           await screenshot(page, `${name}-start`);
-          await useBothHalves(page);
+          await useBothParts(page);
           await page.screenshot({ path: `${SCREENSHOTS}${name}.png`, fullPage: true });
           assert.deepEqual(await accessibilityFaults(page), [], name);
           const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -309,7 +309,7 @@ describe("other ways to serve", () => {
   test("a command replaces the shell, at the page's own address", async () => {
     const server = await startServer("--", "cat");
     const page = await openPage(`${server.url}?color=blue`);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.section.getByRole("heading", { name: "Command cat" }).waitFor();
     assert.equal(await page.locator("#echo").isVisible(), false);
     await page.keyboard.type("meow");
@@ -323,7 +323,7 @@ describe("other ways to serve", () => {
   test("a command with --binary: its bytes are shown as they arrive", async () => {
     const server = await startServer("--binary", "--", "sh");
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("printf 'half '; sleep 0.2; printf '\\303'; sleep 0.2; printf '\\251\\nnext\\n'");
     await shell.printed(/^half é\nnext$/);
     await shell.send("seq 3000");
@@ -334,7 +334,7 @@ describe("other ways to serve", () => {
   test("--stderr=json: lines from stderr look different", async () => {
     const server = await startServer("--stderr=json", "--", "sh");
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("echo 'a \"line\"'; echo oh >&2; echo another");
     await shell.log.locator(".error-line", { hasText: /^oh$/ }).waitFor();
     // The order of the two streams is unspecified.
@@ -347,7 +347,7 @@ describe("other ways to serve", () => {
   test("--echo: the page has only the echo", async () => {
     const server = await startServer("--echo");
     const page = await openPage(server.url);
-    const echo = half(page, "echo");
+    const echo = part(page, "echo");
     await echo.button("Open").click();
     await echo.says(/Open /);
     await echo.send("alone");
@@ -360,7 +360,7 @@ describe("other ways to serve", () => {
   test("a refused handshake: the page points to the server's log", async () => {
     const server = await startServer("--", "/nonexistent/command");
     const page = await openPage(server.url, { expected: /WebSocket connection to/ });
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.button("Open").click();
     await shell.says("The server refused the connection.");
     await shell.says("the server’s log says why");
@@ -384,7 +384,7 @@ describe("a connection that is lost", () => {
     server = await startServer(...args);
     cutter = await startCutter(server.url);
     const page = await openPage(cutter.url, { expected: LOSSES, ...options });
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.section.locator("[data-part=open]").click();
     await shell.section.locator("[data-state=opened]").waitFor();
     return { page, shell };
@@ -534,8 +534,8 @@ describe("a connection that is lost", () => {
 });
 
 /** Fills both parts with something to look at, in any language. */
-async function useBothHalves(page) {
-  const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+async function useBothParts(page) {
+  const [echo, shell] = [part(page, "echo"), part(page, "shell")];
   await echo.section.locator("[data-part=open]").click();
   await echo.section.locator("[data-state=opened]").waitFor();
   await echo.send("Hello, wspipe");

@@ -20,7 +20,7 @@ use crate::world::World;
 
 /// What exists, and what the checks remember from turn to turn.
 #[derive(Default)]
-pub struct Watch {
+pub struct Tracker {
     /// Connections and commands that the server has not released.
     wires: Vec<usize>,
     commands: Vec<usize>,
@@ -36,18 +36,18 @@ pub struct Watch {
 
 impl Run {
     /// Before a turn: resets the counters for each turn.
-    pub fn begin_watch(&mut self) {
+    pub fn begin_tracking(&mut self) {
         let world = &mut *self.world.borrow_mut();
-        let watch = &mut self.watch;
-        watch.wires.extend(watch.wires_seen..world.wires.len());
-        watch.full.resize(world.wires.len(), None);
-        watch.timeouts.resize(world.wires.len(), None);
-        watch.wires_seen = world.wires.len();
-        for &wire in &watch.wires {
+        let tracker = &mut self.tracker;
+        tracker.wires.extend(tracker.wires_seen..world.wires.len());
+        tracker.full.resize(world.wires.len(), None);
+        tracker.timeouts.resize(world.wires.len(), None);
+        tracker.wires_seen = world.wires.len();
+        for &wire in &tracker.wires {
             let wire = &mut world.wires[wire];
             (wire.read_in_turn, wire.written_in_turn) = (0, 0);
         }
-        for &command in &watch.commands {
+        for &command in &tracker.commands {
             let command = &mut world.commands[command];
             (command.read_in_turn, command.taken_in_turn) = (0, 0);
         }
@@ -56,10 +56,10 @@ impl Run {
     /// After a turn: checks everything that must always hold.
     pub fn check_turn(&mut self) {
         let commands = self.world.borrow().commands.len();
-        self.watch
+        self.tracker
             .commands
-            .extend(self.watch.commands_seen..commands);
-        self.watch.commands_seen = commands;
+            .extend(self.tracker.commands_seen..commands);
+        self.tracker.commands_seen = commands;
         self.check_shares();
         self.check_bounds();
         self.check_terminations();
@@ -69,11 +69,11 @@ impl Run {
             self.check_rest();
         }
         let world = self.world.borrow();
-        let watch = &mut self.watch;
-        watch
+        let tracker = &mut self.tracker;
+        tracker
             .wires
             .retain(|wire| world.wires[*wire].dropped_at.is_none());
-        watch.commands.retain(|index| {
+        tracker.commands.retain(|index| {
             let command = &world.commands[*index];
             command.alive || command.stdout_open || command.stderr_open
         });
@@ -93,13 +93,13 @@ impl Run {
             spawned <= SPAWNS_PER_TURN,
             "{spawned} commands started in one turn"
         );
-        for wire in &self.watch.wires {
+        for wire in &self.tracker.wires {
             let read = world.wires[*wire].read_in_turn;
             // Long messages count for a quarter.
             let most = 4 * (4 * READ_BUDGET + SCRATCH_LEN);
             assert!(read <= most, "{read} bytes read from a client in one turn");
         }
-        for command in &self.watch.commands {
+        for command in &self.tracker.commands {
             let read = world.commands[*command].read_in_turn;
             let most = 4 * (READ_BUDGET + SCRATCH_LEN);
             assert!(read <= most, "{read} bytes read from a command in one turn");
@@ -130,7 +130,7 @@ impl Run {
         };
         // One read of a socket: it completes one message and contains others whole.
         let messages = 2 * SCRATCH_LEN.min(21_000 * self.shape.scale) + text_len;
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             let wire = &world.wires[index];
             let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
             let Some(queued) = queued else { continue };
@@ -145,7 +145,7 @@ impl Run {
                 queued <= bound,
                 "{queued} bytes are queued, the bound is {bound}"
             );
-            let full = &mut self.watch.full[index];
+            let full = &mut self.tracker.full[index];
             if queued < config.clients.high_water || catch_up > 0 {
                 *full = None;
             } else if config.command.shared.is_some() && wire.joined.is_some() {
@@ -161,13 +161,13 @@ impl Run {
                 );
             }
         }
-        for &index in &self.watch.commands {
+        for &index in &self.tracker.commands {
             let id = world.commands[index].id;
             let queued = id.and_then(|id| self.server.queued_for_command(id));
             // What follows the requests of new clients directly is accepted even if there is no
             // room.
             let early = match config.command.shared {
-                Some(_) => self.watch.wires.len() * (config.clients.head_len_max + 1),
+                Some(_) => self.tracker.wires.len() * (config.clients.head_len_max + 1),
                 None => 0,
             };
             let bound = config.clients.high_water + messages + early;
@@ -193,8 +193,8 @@ impl Run {
             {
                 0
             }
-            (_, Some(_)) => wire.begun().min(config.clients.message_len_max),
-            (_, None) => wire.begun().min(FRAGMENT_LEN),
+            (_, Some(_)) => wire.unfinished_len().min(config.clients.message_len_max),
+            (_, None) => wire.unfinished_len().min(FRAGMENT_LEN),
         };
         let kept = kept.unwrap_or(0);
         assert!(kept <= bound, "{kept} bytes are kept, the bound is {bound}");
@@ -218,7 +218,7 @@ impl Run {
         // have to wait for the next turn.
         let waits = matches!(self.next, Next::Wait(Some(deadline)) if deadline <= now);
         let is_overdue = waits || self.seen_until < now;
-        for &index in &self.watch.commands {
+        for &index in &self.tracker.commands {
             let command = &world.commands[index];
             let Some(client) = command.client.filter(|_| command.alive) else {
                 continue;
@@ -259,7 +259,7 @@ impl Run {
     /// A request head that is not complete in time is answered with 408.
     fn check_heads(&self) {
         let mut world = self.world.borrow_mut();
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             let wire = &mut world.wires[index];
             let due = wire
                 .head
@@ -275,12 +275,12 @@ impl Run {
     /// A client that is gone, or that does not close, is dropped in time.
     fn check_timeouts(&mut self) {
         let world = self.world.borrow();
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             let wire = &world.wires[index];
             let Some(seen) = self.snapshot(wire, &world) else {
                 continue;
             };
-            let timeouts = &mut self.watch.timeouts[index];
+            let timeouts = &mut self.tracker.timeouts[index];
             let timeouts = timeouts.get_or_insert_with(|| TimeoutModel::new(seen));
             let expired = timeouts.advance(seen, &self.shape.config);
             assert!(
@@ -361,16 +361,16 @@ impl Run {
             let queued = self.server.queued_for_command(id);
             queued.is_some_and(|queued| queued >= self.shape.config.clients.high_water)
         };
-        let mut commands = self.watch.commands.iter().map(|it| &world.commands[*it]);
+        let mut commands = self.tracker.commands.iter().map(|it| &world.commands[*it]);
         let is_paused = commands.any(|command| command.id.is_some_and(is_full));
         assert!(
             self.next != Next::Wait(None) || self.server.census().clients == 0 || is_paused,
             "no timer is armed, so nothing would wake the server"
         );
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             self.check_wire_at_rest(index, &world);
         }
-        for &index in &self.watch.commands {
+        for &index in &self.tracker.commands {
             self.check_command_at_rest(index, &world);
         }
     }
@@ -446,7 +446,7 @@ impl Run {
 
     /// Whether the queue of a client of this command has reached the high-water mark.
     fn is_full(&self, client: usize, command: usize, world: &World) -> bool {
-        self.watch.wires.iter().any(|wire| {
+        self.tracker.wires.iter().any(|wire| {
             let wire = &world.wires[*wire];
             let own = wire.client == client
                 && wire.joined.and_then(|joined| joined.command()) == Some(command);

@@ -66,7 +66,7 @@ impl Run {
         let wire = self.world.borrow().wires.len();
         let client = Client::new(number, asks_for_command, has_session, wire);
         self.clients.push(client);
-        self.ask(number);
+        self.open_connection(number);
     }
 
     /// A client with a session reconnects after it lost its connection.
@@ -78,12 +78,12 @@ impl Run {
         if may_reconnect {
             let wire = self.world.borrow().wires.len();
             self.clients[index].reconnect(wire);
-            self.ask(index);
+            self.open_connection(index);
         }
     }
 
     /// Connects, and requests what the client wants, sometimes after a page.
-    fn ask(&mut self, index: usize) {
+    fn open_connection(&mut self, index: usize) {
         let client = &self.clients[index];
         let rooms = match self.shape.scale {
             1 => [100, 100, 5000],
@@ -114,7 +114,7 @@ impl Run {
         let window = 20_000 * self.shape.scale.min(50);
         let is_lost = client.lost_at.is_some();
         let is_open = client.connection.stays() && !is_lost;
-        let waiting = wire.under_way.len() + wire.upstream.len();
+        let waiting = wire.in_flight.len() + wire.upstream.len();
         if !is_open || wire.dropped_at.is_some() || waiting > window {
             return;
         }
@@ -142,9 +142,9 @@ impl Run {
         if wire.dropped_at.is_some() {
             return;
         }
-        let before = wire.under_way.len();
+        let before = wire.in_flight.len();
         wire.deliver(len);
-        if wire.under_way.len() < before {
+        if wire.in_flight.len() < before {
             world.progress += 1;
             world.report(number);
         }
@@ -232,7 +232,7 @@ impl Run {
         wire.resets_on_data = how == Leave::Shutdown;
         connection.vanished = matches!(how, Leave::Shutdown | Leave::Silence | Leave::Reset);
         if connection.vanished {
-            wire.under_way.clear();
+            wire.in_flight.clear();
         }
         if client.has_session && !is_end {
             client.lost_at = client.lost_at.or(Some(now));

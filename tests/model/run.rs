@@ -16,7 +16,7 @@ use wspipe::log::Log;
 use wspipe::server::Server;
 use wspipe::server::{Command, Commands};
 
-use crate::checks::Watch;
+use crate::checks::Tracker;
 use crate::client::Client;
 use crate::random::Random;
 use crate::schedule::Shape;
@@ -38,7 +38,7 @@ pub struct Run {
     pub now: Instant,
     pub next: Next,
     pub shape: Rc<Shape>,
-    pub watch: Watch,
+    pub tracker: Tracker,
 }
 
 impl Run {
@@ -87,7 +87,7 @@ impl Run {
             now,
             next: Next::Wait(None),
             shape,
-            watch: Watch::default(),
+            tracker: Tracker::default(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Run {
     pub fn turn(&mut self) {
         let mut edges = std::mem::take(&mut self.world.borrow_mut().edges);
         self.trace(format_args!("turn at {:?}", self.now - Instant::EPOCH));
-        self.begin_watch();
+        self.begin_tracking();
         self.world.borrow_mut().begin_turn(self.now);
         self.server.begin_turn(self.now);
         while !edges.is_empty() {

@@ -135,7 +135,7 @@ impl Drop for SimSocket {
         ));
         let wire = &mut world.wires[self.1];
         wire.dropped_at = Some(world.now);
-        wire.dropped_idle = wire.downstream.is_empty() && wire.under_way.is_empty();
+        wire.dropped_idle = wire.downstream.is_empty() && wire.in_flight.is_empty();
         wire.downstream_end = true;
         world.progress += 1;
     }
@@ -249,7 +249,7 @@ impl System for Sim {
 
     fn watch_client(&mut self, socket: &mut SimSocket, id: ClientId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
-        world.watch()?;
+        world.register()?;
         world.wires[socket.1].id = Some(id);
         // epoll reports what is ready at registration as an edge.
         let readiness = world.wires[socket.1].readiness();
@@ -259,7 +259,7 @@ impl System for Sim {
 
     fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
-        world.watch()?;
+        world.register()?;
         world.commands[child.stdin.1].id = Some(id);
         world.edge(Source::Stdin(id), Readiness::WRITABLE);
         Ok(())

@@ -14,7 +14,7 @@ use crate::timeouts::Stage;
 pub struct Wire {
     pub id: Option<ClientId>,
     /// Client to server: bytes in flight, and bytes that have arrived but were not read.
-    pub under_way: VecDeque<u8>,
+    pub in_flight: VecDeque<u8>,
     pub upstream: VecDeque<u8>,
     /// What is sent arrives in pieces, and bytes from `stalls_at` on never arrive.
     pub dribbles: bool,
@@ -103,7 +103,7 @@ impl Wire {
 
     /// The client sends bytes.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.under_way.extend(bytes);
+        self.in_flight.extend(bytes);
         self.sent += bytes.len() as u64;
         if !self.dribbles {
             self.deliver(usize::MAX);
@@ -113,15 +113,15 @@ impl Wire {
     /// Up to `len` of the bytes in flight arrive.
     pub fn deliver(&mut self, len: usize) {
         let left = self.stalls_at.map_or(u64::MAX, |at| at - self.delivered);
-        let n = (len.min(self.under_way.len()) as u64).min(left) as usize;
-        self.upstream.extend(self.under_way.drain(..n));
+        let n = (len.min(self.in_flight.len()) as u64).min(left) as usize;
+        self.upstream.extend(self.in_flight.drain(..n));
         self.delivered += n as u64;
     }
 
     /// The client shuts down its sending side, after all that it sent.
     pub fn end(&mut self) {
         self.deliver(usize::MAX);
-        self.under_way.clear();
+        self.in_flight.clear();
         self.upstream_end = true;
     }
 
@@ -203,7 +203,7 @@ impl Wire {
 
     /// The number of bytes that the server has read after the last complete message, or after the
     /// request.
-    pub fn begun(&self) -> usize {
+    pub fn unfinished_len(&self) -> usize {
         let last = match self.message_ends.get(..self.arrived() as usize) {
             Some([.., last]) => Some(last),
             _ => self.head_ends.last(),

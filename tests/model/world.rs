@@ -92,7 +92,7 @@ impl World {
     }
 
     /// Registers a source with epoll, which may fail.
-    pub fn watch(&mut self) -> io::Result<()> {
+    pub fn register(&mut self) -> io::Result<()> {
         if self.failing_registrations > 0 {
             self.failing_registrations -= 1;
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
