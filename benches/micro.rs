@@ -1,5 +1,5 @@
-//! The inner loops by themselves: `cargo bench --bench micro`. Where the table of the load bench
-//! says that something costs too much, this says whether it is one of these.
+//! The inner loops alone: `cargo bench --bench micro`. When the load bench shows a cost that is too
+//! high, this shows whether it is one of these.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -13,7 +13,7 @@ use wspipe::ws::utf8::Utf8;
 
 const LENS: [usize; 5] = [20, 125, 1024, 16 * 1024, 1024 * 1024];
 
-/// Bytes of one read: what is cut into lines at once.
+/// Bytes of one read, which is split into lines at once.
 const READ_LEN: usize = 64 * 1024;
 
 const MESSAGE_LEN_MAX: u64 = 1 << 24;
@@ -46,11 +46,11 @@ fn header_write(bencher: Bencher, payload_len: u64) {
     });
 }
 
-/// A whole message through the connection: header, masking, and what binds them.
+/// A whole message through the connection: header, masking, and the state machine.
 #[divan::bench(args = LENS)]
 fn echo_of_a_message(bencher: Bencher, len: usize) {
     let mut frame = Vec::new();
-    // A key of zeros, so that the frame is the same after it was unmasked where it lies.
+    // With a key of zeros, unmasking in place leaves the frame as it was.
     header(len as u64, Some([0; 4])).write(&mut frame);
     frame.resize(frame.len() + len, b'x');
     let mut connection = Connection::new();
@@ -106,7 +106,7 @@ fn lines(bencher: Bencher, line_len: usize) {
     });
 }
 
-/// From the bytes of a browser's request to the answer.
+/// From the bytes of a browser's request to the response.
 #[divan::bench]
 fn opening_handshake(bencher: Bencher) {
     let head = b"GET /echo HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: Upgrade\r\n\

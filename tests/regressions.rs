@@ -1,6 +1,6 @@
 //! Faults that the server once had, each with a name: what was wrong is above each test, what has
 //! to be is in it. Those that only a clock or a count of one turn can show are in
-//! `model/stories.rs`.
+//! `model/scenarios.rs`.
 
 mod support;
 

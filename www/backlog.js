@@ -1,6 +1,6 @@
-// What has arrived and is not drawn yet: bounded, whatever a program prints.
+// What has arrived and is not drawn yet. It is bounded, however much a program prints.
 //
-// The log keeps so many lines; what falls out of the backlog in front would have scrolled out of the log anyway.
+// The log keeps a limited number of lines. What the backlog drops would already have scrolled out of the log.
 
 import { count, word } from "./words.js";
 
@@ -17,15 +17,15 @@ export class Backlog {
     return this.#items.length;
   }
 
-  /** Add an item: anything with a `text`. */
+  /** Adds an item: anything with a `text`. */
   push(item) {
     this.#items.push(item);
     this.#chars += item.text.length;
-    // To shorten an array at its front costs its length, so it is done rarely.
+    // Shortening an array at its front takes time proportional to its length, so it is done rarely.
     if (this.#items.length > 2 * LINES_MAX || this.#chars > 2 * CHARS_MAX) this.#shorten();
   }
 
-  /** Take the oldest items, up to so many and about so many characters. */
+  /** Takes the oldest items: up to `itemsMax`, and about `charsMax` characters. */
   take(itemsMax, charsMax) {
     let taken = 0;
     let chars = 0;
@@ -37,7 +37,7 @@ export class Backlog {
     return this.#items.splice(0, taken);
   }
 
-  /** Take all that the log has room for. */
+  /** Takes all that the log has room for. */
   takeAll() {
     this.#shorten();
     const items = this.#items;
@@ -46,7 +46,7 @@ export class Backlog {
     return items;
   }
 
-  /** How many items fell out since this was last asked. */
+  /** The number of items dropped since the last call. */
   takeDropped() {
     const dropped = this.#dropped;
     this.#dropped = 0;
@@ -64,7 +64,7 @@ export class Backlog {
   }
 }
 
-/** As much of a line as is worth showing: a line may be of any length. */
+/** The part of a line that is worth showing: a line may have any length. */
 export function shortened(text) {
   if (text.length <= LINE_CHARS_MAX) return text;
   return text.slice(0, LINE_CHARS_MAX) + word("cut", { count: count(text.length - LINE_CHARS_MAX) });

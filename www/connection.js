@@ -1,14 +1,14 @@
-// One WebSocket as the page sees it: which state it is in, and what ended it.
+// One WebSocket as the page sees it: its state, and why it ended.
 //
 //   idle ──open()──▶ connecting ──▶ opened ──close()──▶ closing ──▶ closed ──open()──▶ connecting …
 //                                   │    ▲
 //                              loss ▼    │ with --resume, within its time
 //                                   resuming
 //
-// Each opening has a worker (socket.js) and a session of its own. To load the page anew is to start anew: what a page may keep
-// for that (sessionStorage) is copied when a tab is duplicated, and two pages would take one session from each other.
+// Each opening has its own worker (socket.js) and session. A reload starts from the beginning: what a page may store for it
+// (sessionStorage) is copied when a tab is duplicated, and two pages would take the session from each other.
 
-// The worker may be busy with what a program has printed; whoever presses Close is not made to wait for that.
+// How long Close waits for the worker, which may be busy with the output of a program.
 const CLOSE_MS = 1500;
 const NO_CLOSE_FRAME = 1006;
 
@@ -16,24 +16,24 @@ export class Connection {
   /** One of idle, connecting, opened, resuming, closing, closed: also the key of its name in words.js. */
   state = "idle";
   /**
-   * How the last opening ended, once the state is closed: { code, reason, opened, seconds, away, ours }. `opened` says
-   * whether it ever was, `away` whether it was lost and not back, `ours` whether the page asked for the end.
+   * Once the state is closed, how the last opening ended: { code, reason, opened, seconds, away, ours }. `opened`: whether it
+   * ever was open. `away`: whether it ended while the connection was lost. `ours`: whether the page closed it.
    */
   ending = null;
   #mode;
-  #linger;
+  #resumeSeconds;
   #worker = null;
-  #giveUp = 0;
+  #closeTimer = 0;
 
   /**
-   * `mode` says what the items are that `onItems(items, dropped)` is called with: messages, lines, tagged lines, or bytes that
-   * are shown as lines (socket.js). `linger` says for how many seconds the server waits when the connection is lost, or is
-   * null. `onState(connection, before)` is called after each change of state, with the state before.
+   * `mode` is the kind of items that `onItems(items, dropped)` receives: messages, lines, tagged lines, or bytes shown as lines
+   * (socket.js). `resumeSeconds`: how long the server keeps the session of a lost connection, or null.
+   * `onState(connection, before)` is called after each change of state, with the state before.
    */
-  constructor({ url, mode, linger, onState, onItems }) {
+  constructor({ url, mode, resumeSeconds, onState, onItems }) {
     this.url = url;
     this.#mode = mode;
-    this.#linger = linger;
+    this.#resumeSeconds = resumeSeconds;
     this.onState = onState;
     this.onItems = onItems;
   }
@@ -42,7 +42,7 @@ export class Connection {
     return this.state === "opened";
   }
 
-  /** Whether open() would do anything: there is no connection, or its end is known. */
+  /** Whether open() would do anything: there is no connection, or it has ended. */
   get mayOpen() {
     return this.state === "idle" || this.state === "closed";
   }
@@ -56,10 +56,10 @@ export class Connection {
     if (!this.mayOpen) return;
     this.ending = null;
     const worker = new Worker(new URL("socket.js", import.meta.url), { type: "module" });
-    worker.onmessage = ({ data }) => this.#heard(data);
-    // The worker's own files could not be fetched.
+    worker.onmessage = ({ data }) => this.#onWorkerMessage(data);
+    // The worker's own files could not be loaded.
     worker.onerror = () => this.#end({ code: NO_CLOSE_FRAME, reason: "", opened: false, seconds: 0, away: false });
-    worker.postMessage({ open: this.url, mode: this.#mode, linger: this.#linger });
+    worker.postMessage({ open: this.url, mode: this.#mode, resumeSeconds: this.#resumeSeconds });
     this.#worker = worker;
     this.#enter("connecting");
   }
@@ -69,28 +69,28 @@ export class Connection {
     const [opened, away] = [this.state !== "connecting", this.state === "resuming"];
     this.#enter("closing");
     this.#worker.postMessage({ close: true });
-    const giveUp = () => this.#end({ code: NO_CLOSE_FRAME, reason: "", opened, seconds: 0, away });
-    this.#giveUp = setTimeout(giveUp, CLOSE_MS);
+    const abandon = () => this.#end({ code: NO_CLOSE_FRAME, reason: "", opened, seconds: 0, away });
+    this.#closeTimer = setTimeout(abandon, CLOSE_MS);
   }
 
-  /** Send a string or bytes; false when the connection is not open. */
+  /** Sends a string or bytes. Returns false if the connection is not open. */
   send(data) {
     if (!this.isOpen) return false;
     this.#worker.postMessage({ send: data });
     return true;
   }
 
-  #heard({ opened, lost, resumed, items, dropped, closed }) {
+  #onWorkerMessage({ opened, lost, resumed, items, dropped, closed }) {
     if (opened && this.state === "connecting") this.#enter("opened");
     else if (lost && this.isOpen) this.#enter("resuming");
     else if (resumed && this.state === "resuming") this.#enter("opened");
-    // What still arrives after Close was pressed is of no interest any more.
+    // Ignore what arrives after Close was pressed.
     else if (items && this.isOpen) this.onItems(items, dropped);
     else if (closed) this.#end(closed);
   }
 
   #end(ending) {
-    clearTimeout(this.#giveUp);
+    clearTimeout(this.#closeTimer);
     this.#worker.terminate();
     this.#worker = null;
     this.ending = { ...ending, ours: this.state === "closing" };
@@ -105,8 +105,8 @@ export class Connection {
 }
 
 /**
- * The ws: or wss: URL of `path`, relative to the page: a proxy may have put the page under any path.
- * The empty path is the page's own URL, with its query, which a command may read.
+ * The ws: or wss: URL of `path`, relative to the page, because a proxy may serve the page below any path.
+ * The empty path is the page's own URL with its query, which a command may read.
  */
 export function socketUrl(path, page = location.href) {
   const url = new URL(path, page);

@@ -1,12 +1,12 @@
-// The console page: asks the server what it serves, and brings the halves of the page that fit to life.
+// The console page: asks the server what it serves, and starts the parts of the page for that.
 //
-//   console.js   this file: settings, language, which halves
-//   echo.js      the echo half                shell.js     the shell half
-//   panel.js     what both have in common     words.js     all words, in two languages
-//   connection.js  a WebSocket and its state  ending.js    what ended it, in words
-//   socket.js    the worker that holds it     backlog.js   what is not drawn yet, bounded
-//   link.js      it comes back when lost      session.js   what must be remembered for that
-//   log.js       a log that stays quick       prompt.js    a text field with a history
+//   console.js     this file: settings, language, which parts to show
+//   echo.js        the echo part              shell.js     the shell part
+//   panel.js       what both have in common   words.js     all texts, in two languages
+//   connection.js  a WebSocket and its state  ending.js    why it ended, as text
+//   socket.js      the worker that holds it   backlog.js   what is not drawn yet, bounded
+//   link.js        reconnects after a loss    session.js   what it has to remember for that
+//   log.js         a log that stays fast      prompt.js    a text field with a history
 
 import { socketUrl } from "./connection.js";
 import { startEcho } from "./echo.js";
@@ -28,15 +28,16 @@ async function main() {
   document.getElementById("main").dataset.halves = (echo !== null) + (shell !== null);
   if (echo !== null) startEcho(document.getElementById("echo"), socketUrl(echo));
   if (shell !== null) showShell(shell, echo === null);
-  // The demo has both halves; without the shell it is served where anyone might reach it.
+  // The demo has both parts. Its shell is not served where others could reach it.
   if (demo && shell === null) notify(word("shellElsewhere"));
-  // With --dir alone what there is depends on the path, and the page has none to offer.
+  // With --dir alone the command depends on the path, so the page has none to offer.
   if (echo === null && shell === null) notify(word("atOtherPaths"));
 }
 
 /**
- * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary, json, linger: seconds
- * or null } or null, endpoints: [{ path, command or null }] }. `echo` and `shell` are the first of their kind.
+ * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary, json, linger } or
+ * null, endpoints: [{ path, command or null }] }. `linger` is the time of --resume in seconds, or null. `echo` and `shell`
+ * are the first endpoints of their kind.
  */
 async function readConfig() {
   try {
@@ -47,16 +48,16 @@ async function readConfig() {
   }
 }
 
-function showShell({ path, command, binary, json, linger }, alone) {
+function showShell({ path, command, binary, json, linger: resumeSeconds }, alone) {
   const isShell = SHELL_NAME.test(command);
   const sign = isShell ? "$" : "›";
   document.getElementById("shell-name").textContent = word(isShell ? "shellTitle" : "commandTitle");
   document.getElementById("shell-command").textContent = command;
   document.getElementById("shell-sign").textContent = sign;
-  startShell(document.getElementById("shell"), { url: socketUrl(path), command, sign, binary, json, linger });
+  startShell(document.getElementById("shell"), { url: socketUrl(path), command, sign, binary, json, resumeSeconds });
   if (!alone) return;
   document.title = `${command} · wspipe`;
-  // The command is all there is to this page: with a keyboard at hand, the first key may go to it.
+  // The command is all that this page has, so with a keyboard the first key may go to it.
   if (matchMedia("(pointer: fine)").matches) document.getElementById("shell-text").focus();
 }
 

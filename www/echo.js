@@ -1,10 +1,10 @@
-// The echo half: what is sent comes back, and the log says when and how fast.
+// The echo part: what is sent comes back, and the log shows when and how fast.
 
 import { element } from "./log.js";
 import { Panel } from "./panel.js";
 import { count, tenth, timeOfDay, word } from "./words.js";
 
-/** Bring the echo half to life in `section`, for the echo service at `url`. */
+/** Starts the echo part in `section`, for the echo service at `url`. */
 export function startEcho(section, url) {
   const totals = { sent: 0, received: 0, ms: 0 };
   const panel = new Panel(section, { url, mode: "messages", rowOf: messageRow, onState, onItems, onSend });

@@ -1,58 +1,58 @@
-// A WebSocket that comes back to its command by itself when it is lost, where the server waits for that (--resume).
+// A WebSocket that reconnects to its command after a loss, if the server keeps the session (--resume).
 //
-//   opening ──▶ there ──loss──▶ away ──welcome──▶ there … ──▶ over
+//   opening ──▶ connected ──loss──▶ lost ──first message──▶ connected … ──▶ ended
 //
-// A loss is an end without a close frame. Whatever a close frame says is the end, and so is a first opening that fails.
+// A loss is an end without a close frame. Any close frame is the end, and so is a first opening that fails.
 
 import { Session } from "./session.js";
 
-// The browser's word for no close frame, and the server's for a session that cannot go on where it broke off.
+// The browser's code for an end without a close frame, and the server's for a session that cannot be resumed.
 const NO_CLOSE_FRAME = 1006;
 const OUTPUT_LOST = 4410;
 
-// Offered beside the session's name by a page that comes back: one that has received nothing would else look like a newcomer,
-// and get another command without being told.
+// A returning page also offers this. Without it, a page that had received nothing would look new and would silently get a new
+// command.
 const RESUME = "wspipe.resume";
 
-// How long to wait before another attempt: doubled each time, and never quite the same, so that the pages of a server that
-// was gone do not all come back at once.
+// How long to wait before another attempt. The delay doubles each time and is randomized, so that the pages of a restarted
+// server do not all reconnect at the same time.
 const DELAY_MIN_MS = 250;
 const DELAY_MAX_MS = 5000;
-// How long an attempt may take: a network that is gone often swallows packets without a word.
+// How long an attempt may take: a broken network often drops packets silently.
 const ATTEMPT_MS = 10_000;
 
 export class Link {
   #url;
   #session;
-  #lingerMs;
+  #resumeMs;
   #on;
   #socket;
   #openedAt = null;
-  #thereSince = null;
+  #connectedSince = null;
   #lostAt = null;
   #attempts = 0;
   #timer = 0;
-  // What is to be said of the end, where it is ours to say.
-  #verdict = null;
+  // The code and reason of the end, if this page decided them.
+  #outcome = null;
   #closing = false;
 
   /**
-   * `linger`: for how many seconds the server waits for a client that was lost, or null. Of `on`, `opened()` is called once,
-   * `message(data)` for each message of the command, `lost()` and `resumed()` in turns, and at last
-   * `closed({ code, reason, opened, seconds, away })`; `away` says that the end came while the connection was lost.
+   * `resumeSeconds`: how long the server keeps the session of a lost connection, or null. Of `on`, `opened()` is called once,
+   * `message(data)` for each message of the command, `lost()` and `resumed()` alternately, and finally
+   * `closed({ code, reason, opened, seconds, away })`; `away`: whether the end came while the connection was lost.
    */
-  constructor(url, linger, on) {
+  constructor(url, resumeSeconds, on) {
     this.#url = url;
-    this.#session = linger === null ? null : new Session();
-    this.#lingerMs = linger * 1000;
+    this.#session = resumeSeconds === null ? null : new Session();
+    this.#resumeMs = resumeSeconds * 1000;
     this.#on = on;
     this.#connect();
   }
 
-  /** Whether what is sent now goes to the command, at once or when the connection is back. */
+  /** Whether what is sent now reaches the command, at once or after a resume. */
   get isOpen() {
-    const comesBack = this.#session !== null && this.#openedAt !== null;
-    return comesBack || this.#socket.readyState === WebSocket.OPEN;
+    const canResume = this.#session !== null && this.#openedAt !== null;
+    return canResume || this.#socket.readyState === WebSocket.OPEN;
   }
 
   send(data) {
@@ -60,7 +60,7 @@ export class Link {
     if (this.#lostAt === null && this.#socket.readyState === WebSocket.OPEN) this.#socket.send(data);
   }
 
-  /** End it for good. */
+  /** Ends the session. */
   close() {
     this.#closing = true;
     if (this.#lostAt === null || this.#socket.readyState === WebSocket.OPEN) this.#socket.close(1000);
@@ -71,10 +71,10 @@ export class Link {
     const socket = new WebSocket(this.#url, this.#protocols());
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this.#opened();
-    socket.onmessage = ({ data }) => (this.#lostAt === null ? this.#received(data) : this.#welcomed(data));
+    socket.onmessage = ({ data }) => (this.#lostAt === null ? this.#received(data) : this.#resumeFrom(data));
     socket.onclose = (ending) => this.#closed(ending);
     this.#socket = socket;
-    if (this.#lostAt !== null) this.#timer = setTimeout(() => this.#late(), ATTEMPT_MS);
+    if (this.#lostAt !== null) this.#timer = setTimeout(() => this.#timedOut(), ATTEMPT_MS);
   }
 
   #protocols() {
@@ -83,9 +83,9 @@ export class Link {
   }
 
   #opened() {
-    // One that is back is not there before its welcome.
+    // A resumed connection counts as open only after its first message.
     if (this.#lostAt !== null) return;
-    this.#openedAt = this.#thereSince = performance.now();
+    this.#openedAt = this.#connectedSince = performance.now();
     this.#on.opened();
   }
 
@@ -94,7 +94,7 @@ export class Link {
     this.#on.message(data);
   }
 
-  #welcomed(data) {
+  #resumeFrom(data) {
     const missing = this.#session.missing(data);
     if (missing === null) {
       this.#abandon();
@@ -102,39 +102,39 @@ export class Link {
     }
     clearTimeout(this.#timer);
     this.#lostAt = null;
-    this.#thereSince = performance.now();
+    this.#connectedSince = performance.now();
     this.#on.resumed();
     for (const message of missing) this.#socket.send(message);
   }
 
-  // No welcome came, or not even an opening.
-  #late() {
+  // The first message did not arrive in time, or not even the opening.
+  #timedOut() {
     if (this.#socket.readyState === WebSocket.OPEN) this.#abandon();
     else this.#socket.close();
   }
 
   #abandon() {
     this.#socket.onmessage = null;
-    this.#verdict = { code: OUTPUT_LOST, reason: "" };
+    this.#outcome = { code: OUTPUT_LOST, reason: "" };
     this.#socket.close(OUTPUT_LOST);
   }
 
   #closed({ code, reason }) {
     clearTimeout(this.#timer);
-    const final = this.#session === null || this.#openedAt === null || this.#closing || this.#verdict !== null;
-    if (final || code !== NO_CLOSE_FRAME) this.#end(this.#verdict ?? { code, reason });
-    else this.#comeBack();
+    const final = this.#session === null || this.#openedAt === null || this.#closing || this.#outcome !== null;
+    if (final || code !== NO_CLOSE_FRAME) this.#end(this.#outcome ?? { code, reason });
+    else this.#reconnect();
   }
 
-  #comeBack() {
+  #reconnect() {
     const now = performance.now();
     if (this.#lostAt === null) {
       this.#lostAt = now;
-      // One that is lost again and again is not hurried back.
-      if (now - this.#thereSince > DELAY_MAX_MS) this.#attempts = 0;
+      // Keep the long delay for a connection that is lost repeatedly.
+      if (now - this.#connectedSince > DELAY_MAX_MS) this.#attempts = 0;
       this.#on.lost();
     }
-    const left = this.#lostAt + this.#lingerMs - now;
+    const left = this.#lostAt + this.#resumeMs - now;
     if (left <= 0) {
       this.#end({ code: NO_CLOSE_FRAME, reason: "" });
       return;

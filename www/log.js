@@ -1,21 +1,21 @@
-// A log that a fast program cannot drown the page with.
+// A log that stays usable however fast a program prints.
 //
-// What arrives is only put on the backlog; once a frame, a bounded part of it goes into the page, always as text.
-// A reader who has scrolled up is left in peace: nothing above or at the place they read is touched until they return to
-// the bottom, by themselves or by the button that counts what is new.
+// What arrives goes to the backlog first. Once per frame, a bounded part of it is added to the page, always as text. If the
+// reader has scrolled up, nothing above or at their place changes until they return to the bottom, by scrolling or with the
+// button that counts new lines.
 
 import { Backlog, CHARS_MAX, LINES_MAX } from "./backlog.js";
 import { count, word } from "./words.js";
 
 const LINES_PER_FRAME = 500;
 const CHARS_PER_FRAME = 200_000;
-// Lines in a row share one text node up to this size, so that the page has few nodes and can still drop the oldest.
+// Consecutive lines share one text node up to this size, so that the page has few nodes but can still drop the oldest.
 const CHUNK_CHARS_MAX = 4096;
-// A line that goes on and on is broken at this size.
+// A line without end is broken at this size.
 const JOINED_CHARS_MAX = 65_536;
-// As long as so little arrives in a frame, it is read out to those who listen to the page.
+// Up to this number of items per frame is announced to screen readers.
 const ANNOUNCED_PER_FRAME = 10;
-// A log counts as being at its bottom when it is this close, in CSS pixels: zoomed pages scroll to fractions.
+// A log counts as being at its bottom within this many CSS pixels, because zoomed pages scroll to fractions.
 const BOTTOM_PX = 8;
 
 export class Log {
@@ -23,19 +23,19 @@ export class Log {
   #newest;
   #rowOf;
   #backlog = new Backlog();
-  // What is in the page: its lines and characters, and how many lines were there before.
+  // The lines and characters in the page, and the number of lines dropped before them.
   #lines = 0;
   #chars = 0;
   #earlier = 0;
   #earlierNote = null;
-  // Whether the reader is at the bottom, and if not, how many lines came since they left it.
+  // Whether the reader is at the bottom, and if not, the number of lines since they left it.
   #following = true;
   #unseen = 0;
   #frame = 0;
 
   /**
    * `element` is the scrolling box, `newest` the button that leads back to the bottom. `rowOf(item, text)` builds the
-   * row for an item that is more than a line of plain text, and returns null for one that is not.
+   * row for an item that is more than a line of plain text, and returns null for others.
    */
   constructor(element, newest, rowOf) {
     this.#element = element;
@@ -43,17 +43,17 @@ export class Log {
     this.#rowOf = rowOf;
     element.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     newest.addEventListener("click", () => this.#toBottom());
-    // A phone's keyboard, for one, makes the box smaller under the reader.
+    // A phone's keyboard, for example, makes the box smaller.
     new ResizeObserver(() => this.#following && this.#stick()).observe(element);
   }
 
-  /** Add an item, which has a `text`; one that `joins` continues the line before it. */
+  /** Adds an item with a `text`; one that `joins` continues the line before it. */
   add(item) {
     this.#backlog.push(item);
     this.#requestFrame();
   }
 
-  /** Count lines that were dropped on their way here. */
+  /** Counts lines that were dropped before they came here. */
   addDropped(lines) {
     this.#earlier += lines;
     if (!this.#following) this.#unseen += lines;
@@ -75,7 +75,7 @@ export class Log {
   #draw() {
     this.#frame = 0;
     this.addDropped(this.#backlog.takeDropped());
-    // Whoever reads further up keeps what they read; beyond twice the cap, what is new stays on the backlog.
+    // A reader further up keeps what they read: beyond twice the limit, new lines stay in the backlog.
     const room = this.#following ? LINES_PER_FRAME : Math.min(LINES_PER_FRAME, 2 * LINES_MAX - this.#lines);
     const items = this.#backlog.take(room, CHARS_PER_FRAME);
     if (items.length > 0) this.#drawItems(items);
@@ -127,7 +127,7 @@ export class Log {
     fragment.append(block);
   }
 
-  /** Append `text` to the last line of the log, if that is one of plain text and not too long yet. */
+  /** Appends `text` to the last line of the log, if that is plain text and not too long. */
   #continues(fragment, text) {
     const last = fragment.lastElementChild ?? this.#element.lastElementChild;
     if (!last?.matches(".lines") || last.size.chars > JOINED_CHARS_MAX) return false;
@@ -185,12 +185,12 @@ export class Log {
   }
 }
 
-// Colours and cursor movements are meant for a terminal, which this is not: they are left out. Other control characters
-// are shown by their pictures, so that nothing in the log is invisible.
+// Colours and cursor movements are meant for a terminal, so they are left out. Other control characters are shown by their
+// pictures, so that nothing in the log is invisible.
 const CONTROL = /[\0-\x08\x0b-\x1f\x7f]/;
 const TERMINAL_SEQUENCES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][0-9A-B])/g;
 
-/** `text` with nothing in it that a reader could not see. */
+/** `text` without invisible characters. */
 export function visible(text) {
   if (!CONTROL.test(text)) return text;
   return text
@@ -199,7 +199,7 @@ export function visible(text) {
     .replace(/\x7f/g, "\u2421");
 }
 
-/** An element of a class, with the given children: texts and elements. */
+/** An element with a class and the given children: texts and elements. */
 export function element(tag, className, ...children) {
   const made = document.createElement(tag);
   made.className = className;

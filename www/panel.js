@@ -1,7 +1,7 @@
-// What both halves of the page have in common: a connection, its state in words, a log and a prompt.
+// What both parts of the page have in common: a connection, its state as text, a log and a prompt.
 
 import { Connection } from "./connection.js";
-import { describeEnding, endedWell, isServerThere } from "./ending.js";
+import { describeEnding, endedWell, serverAnswers } from "./ending.js";
 import { Log, element } from "./log.js";
 import { Prompt } from "./prompt.js";
 import { count, tenth, word } from "./words.js";
@@ -9,24 +9,24 @@ import { count, tenth, word } from "./words.js";
 export class Panel {
   #parts = {};
   #command;
-  #linger;
+  #resumeSeconds;
   #startsBySending;
   #onState;
   #onItems;
 
   /**
-   * `section` holds the parts; `url`, `mode` and `linger` are those of Connection. `command` is the name of what runs behind
-   * the URL, if anything; `startsBySending` says that what is sent first opens the connection. `rowOf(item, text)` is that of
-   * Log, for the items of the connection; `onSend(text)` that of Prompt; `onState(connection, before)` and `onItems(items)`
-   * are those of Connection, called when the panel has shown them.
+   * `section` contains the elements. `url`, `mode` and `resumeSeconds` are those of Connection. `command` is the name of the
+   * command behind the URL, if any. `startsBySending`: whether sending opens the connection. `rowOf(item, text)` is that of
+   * Log, for the items of the connection; `onSend(text)` that of Prompt. `onState(connection, before)` and `onItems(items)`
+   * are those of Connection, called after the panel has shown them.
    */
   constructor(section, options) {
-    const { url, mode, linger = null, command = null, startsBySending = false } = options;
+    const { url, mode, resumeSeconds = null, command = null, startsBySending = false } = options;
     const { rowOf, onState, onItems = () => {}, onSend } = options;
     for (const part of section.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
     const { log, newest, form, text, open, close, clear } = this.#parts;
     this.#command = command;
-    this.#linger = linger;
+    this.#resumeSeconds = resumeSeconds;
     this.#startsBySending = startsBySending;
     this.#onState = onState;
     this.#onItems = onItems;
@@ -35,7 +35,7 @@ export class Panel {
     this.connection = new Connection({
       url,
       mode,
-      linger,
+      resumeSeconds,
       onState: (_, before) => this.#changed(before),
       onItems: (items, dropped) => this.#arrived(items, dropped),
     });
@@ -46,12 +46,12 @@ export class Panel {
     section.hidden = false;
   }
 
-  /** A line of the page's own in the log. */
+  /** Adds a line of the page itself to the log. */
   note(text, bad = false) {
     this.log.add({ note: bad ? "note bad" : "note", text });
   }
 
-  /** Say in the status line, without a change of state, why nothing was done. */
+  /** Shows in the status line why nothing was done, without a change of state. */
   explain(text) {
     this.#parts.detail.textContent = text;
   }
@@ -63,7 +63,7 @@ export class Panel {
   #openClicked() {
     if (!this.connection.mayOpen) return;
     this.connection.open();
-    // With a keyboard at hand the next thing is to type; on a phone the keyboard would cover the page.
+    // With a keyboard the next step is to type; on a phone the keyboard would cover the page.
     if (matchMedia("(pointer: fine)").matches) this.prompt.focus();
   }
 
@@ -83,7 +83,7 @@ export class Panel {
   }
 
   #lost() {
-    const comingBack = word("comingBack", { command: this.#command, count: count(this.#linger) });
+    const comingBack = word("comingBack", { command: this.#command, count: count(this.#resumeSeconds) });
     this.#show(comingBack);
     this.note(`${word("resuming")} · ${comingBack}`, true);
   }
@@ -99,12 +99,12 @@ export class Panel {
     this.#show(sentence, bad);
     const lasted = ending.seconds > 0 ? ` · ${word("lastedFor", { count: tenth(ending.seconds) })}` : "";
     this.note(`${word("closed")} · ${sentence}${lasted}`, bad);
-    if (ending.code === 1006 && !ending.ours) this.#lookForServer(ending);
+    if (ending.code === 1006 && !ending.ours) this.#checkServer(ending);
   }
 
-  // A browser reports a refusal and an unreachable server alike, so the page asks for one of its own files.
-  async #lookForServer(ending) {
-    if ((await isServerThere()) || this.connection.ending !== ending) return;
+  // A browser reports a refusal and an unreachable server alike, so the page requests one of its own files.
+  async #checkServer(ending) {
+    if ((await serverAnswers()) || this.connection.ending !== ending) return;
     this.#show(word("unreachable"), true);
     this.note(word("unreachable"), true);
   }
@@ -117,7 +117,7 @@ export class Panel {
     name.textContent = word(state);
     text.textContent = detail;
     open.textContent = word(state === "closed" ? "reconnect" : "open");
-    // Not `disabled`: that would take the focus away from whoever has just pressed the button.
+    // `disabled` would take the focus away from a button that was just pressed.
     open.ariaDisabled = String(!mayOpen);
     close.ariaDisabled = String(!mayClose);
     send.ariaDisabled = String(!isOpen && !mayStart);

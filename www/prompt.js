@@ -1,4 +1,4 @@
-// The text field of a panel: Enter sends, Shift+Enter makes a new line, the arrows walk through what was sent before.
+// The text field of a panel: Enter sends, Shift+Enter starts a new line, the arrows walk through the history.
 
 const HISTORY_MAX = 200;
 
@@ -7,11 +7,11 @@ export class Prompt {
   #field;
   #onSend;
   #history = [];
-  // Where in the history the field is; its length means at the draft, which is kept while the reader is elsewhere.
+  // The position in the history. Its length stands for the draft, which is kept meanwhile.
   #place = 0;
   #draft = "";
 
-  /** `onSend(text)` returns whether it took the text; if not, the text stays in the field. */
+  /** `onSend(text)` returns whether it accepted the text; otherwise the text stays in the field. */
   constructor(form, field, onSend) {
     this.#form = form;
     this.#field = field;
@@ -24,7 +24,7 @@ export class Prompt {
     this.#field.focus();
   }
 
-  /** Give back a text that could not be sent, unless something else was typed since. */
+  /** Returns a text that could not be sent to the field, unless something else was typed since. */
   restore(text) {
     if (this.#field.value === "") this.#field.value = text;
   }
@@ -38,7 +38,7 @@ export class Prompt {
   }
 
   #onKey(event) {
-    // While an input method composes, its keys are its own: Enter there chooses a character.
+    // While an input method composes, the keys belong to it: Enter chooses a character.
     if (event.isComposing || event.keyCode === 229) return;
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (event.key === "Enter") {

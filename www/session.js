@@ -1,12 +1,12 @@
-// What the page must remember to come back to its command after a loss: the session's name, and both counts.
+// What the page has to remember to resume its session: the token, and what it sent and received.
 //
-// Only the client knows what has reached it, and only the server what has reached the command. So the page offers a
-// sub-protocol with a token, which it drew, and the number of messages that it has received; the server sends those that came
-// later, after a welcome that says how many of the page's messages have arrived (src/http/session.rs).
+// Only the client knows what it has received, and only the server what has reached the command. So the page offers a
+// sub-protocol with a random token and the number of messages that it has received. The server sends the later ones, after a
+// first message that says how many of the page's messages have arrived (src/http/resume.rs).
 
 const TOKEN_BYTES = 16;
-// What a loss may take with it is what lies in buffers on the way. A reader who typed more than this without the server
-// taking any is told that it cannot be made up for.
+// A loss can only take what is in buffers on the way. If more than this was typed without the server receiving any, the
+// session cannot be resumed.
 const KEPT_MAX = 10_000;
 const KEPT_CHARS_MAX = 4_000_000;
 
@@ -18,7 +18,7 @@ export class Session {
   #kept = [];
   #keptChars = 0;
 
-  /** The sub-protocol to offer. Whoever knows it is let into the session, so it is shown nowhere. */
+  /** The sub-protocol to offer. Its token gives access to the session, so it is never shown. */
   get protocol() {
     return `wspipe.session.${this.#token}.${this.#received}`;
   }
@@ -27,24 +27,24 @@ export class Session {
     this.#received += 1;
   }
 
-  /** Keep a message that is sent: a string or bytes. */
+  /** Keeps a message that is sent: a string or bytes. */
   keep(message) {
     this.#sent += 1;
     this.#kept.push(message);
     this.#keptChars += size(message);
-    // To shorten an array at its front costs its length, so it is done rarely.
+    // Shortening an array at its front takes time proportional to its length, so it is done rarely.
     if (this.#kept.length > 2 * KEPT_MAX || this.#keptChars > 2 * KEPT_CHARS_MAX) this.#shorten();
   }
 
   /**
-   * The messages that have not arrived, by the server's welcome. Null when there is no coming back: this is no welcome, so
-   * another run of the command speaks, or what is missing is not kept any more.
+   * The messages that have not arrived, according to the server's first message. Null if the session cannot be resumed: the
+   * message is another one, so another command answers, or the missing messages are no longer kept.
    */
-  missing(welcome) {
-    const said = typeof welcome === "string" ? /^\{"received":(\d+)\}$/.exec(welcome) : null;
-    const arrived = said ? Number(said[1]) : -1;
-    const forgotten = this.#sent - this.#kept.length;
-    return arrived < forgotten || arrived > this.#sent ? null : this.#kept.slice(arrived - forgotten);
+  missing(first) {
+    const match = typeof first === "string" ? /^\{"received":(\d+)\}$/.exec(first) : null;
+    const arrived = match ? Number(match[1]) : -1;
+    const dropped = this.#sent - this.#kept.length;
+    return arrived < dropped || arrived > this.#sent ? null : this.#kept.slice(arrived - dropped);
   }
 
   #shorten() {

@@ -1,11 +1,13 @@
-// The WebSocket itself, on a thread of its own: a worker that connection.js starts for each opening.
+// The WebSocket itself, in a worker that connection.js starts for each opening.
 //
-// A program may print far more lines a second than a page can handle events, and a browser keeps such events in front of
-// the reader's keys. Here they only hold up each other: the page gets at most a batch a frame, of what its log has room for.
+// A program may print far more lines per second than a page can handle events, and a browser would deliver those events
+// before the reader's keys. Here they delay only each other: the page gets at most one batch per frame, with what its log has
+// room for.
 //
-// From the page: { open: url, mode, linger }, then { send: text or bytes } and { close: true }.
-// To the page: { opened: true }, { items, dropped }, { lost: true } and { resumed: true } in turns, and at last
-// { closed: { code, reason, opened, seconds, away } }.
+// From the page: { open: url, mode, resumeSeconds }, then { send: text or bytes } and { close: true }.
+//
+// To the page: { opened: true }, { items, dropped }, { lost: true } and { resumed: true } alternately, and finally { closed:
+// { code, reason, opened, seconds, away } }.
 
 import { Backlog, shortened } from "./backlog.js";
 import { Link } from "./link.js";
@@ -21,18 +23,18 @@ let postedAt = 0;
 let timer = 0;
 
 onmessage = ({ data }) => {
-  if ("open" in data) open(data.open, data.mode, data.linger);
+  if ("open" in data) open(data.open, data.mode, data.resumeSeconds);
   else if ("send" in data) send(data.send);
   else link.close();
 };
 
-function open(url, mode, linger) {
+function open(url, mode, resumeSeconds) {
   reader = READERS[mode]();
-  link = new Link(url, linger, {
+  link = new Link(url, resumeSeconds, {
     opened: () => postMessage({ opened: true }),
     message(data) {
       reader.received(data);
-      // A timer alone would wait behind every message that the browser has in store.
+      // A timer alone would wait behind all messages that the browser has queued.
       if (performance.now() - postedAt >= BATCH_MS) postBatch();
       else timer ||= setTimeout(postBatch, BATCH_MS);
     },
@@ -61,9 +63,9 @@ function postBatch() {
   if (backlog.length > 0) postMessage({ items: backlog.takeAll(), dropped: backlog.takeDropped() });
 }
 
-/** Messages for their own sake, as the echo half shows them: what, when, how large, and how long the echo took. */
+/** Messages as the echo part shows them: contents, time, size, and how long the echo took. */
 class Messages {
-  // Echoes come back in order: the oldest message without one is the one that comes next.
+  // Echoes come back in order, so the next one belongs to the oldest message without one.
   #sentAt = [];
 
   sending(data) {
@@ -86,8 +88,8 @@ class Messages {
 }
 
 /**
- * Messages as lines, as the shell half shows them. With `asBytes` a message is whatever the command printed at a time: a line
- * and even a character may be spread over messages, and what is sent needs its own line end.
+ * Messages as lines, as the shell part shows them. With `asBytes` a message is whatever the command printed at a time: a
+ * line and even a character may be split over messages, and what is sent needs its own line end.
  */
 class Lines {
   #decoder = new TextDecoder();
@@ -126,7 +128,7 @@ class Lines {
   }
 }
 
-/** Lines of which each says whether it is one of stdout or stderr, as the shell half shows them with --stderr=json. */
+/** Lines that name their stream, stdout or stderr, as the shell part shows them with --stderr=json. */
 class TaggedLines extends Lines {
   received(data) {
     const { stream, data: text } = JSON.parse(data);

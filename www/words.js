@@ -1,6 +1,6 @@
-// The words of the page, in English and Chinese, and the numbers and times that go with them.
+// The texts of the page, in English and Chinese, and the format of numbers and times.
 //
-// A word may hold {names}, which word() fills in. Both languages have the same keys; the browser test checks it.
+// A text may contain {names}, which word() fills in. Both languages have the same keys, which the browser test checks.
 
 export const WORDS = {
   en: {
@@ -52,12 +52,12 @@ export const WORDS = {
     unreachable: "The server does not answer. Is it still running?",
     cancelled: "Closed before it was open.",
     notAwaited: "The server’s answer was not awaited.",
-    givenUp: "Given up while the connection was lost. {command} ends when the server has waited long enough.",
+    givenUp: "No longer resuming. The server terminates {command} when its resume time has passed.",
     lost: "The connection broke off",
     notBack: "The connection broke off and did not come back in time",
     because: "{what} ({codes})",
     exited: "{command} ended with exit status {status}",
-    killed: "{command} was ended by signal {signal}",
+    killed: "{command} was terminated by signal {signal}",
     code1001: "The server is shutting down",
     code1002: "Protocol error",
     code1003: "The server does not take this kind of message",
@@ -143,7 +143,7 @@ export const WORDS = {
   },
 };
 
-/** The first of the reader's languages that the page has, else English. */
+/** The first of the reader's languages that the page has, or English. */
 export function chooseLanguage(asked) {
   const known = asked.map((tag) => tag.toLowerCase().split("-")[0]).find((tag) => tag in WORDS);
   return known ?? "en";
@@ -151,12 +151,12 @@ export function chooseLanguage(asked) {
 
 export const language = chooseLanguage(navigator.languages ?? [navigator.language ?? "en"]);
 
-/** The word `key` in the reader's language, its {names} replaced by `values`. */
+/** The text `key` in the reader's language, with its {names} replaced by `values`. */
 export function word(key, values = {}) {
   return WORDS[language][key].replace(/\{(\w+)\}/g, (whole, name) => values[name] ?? whole);
 }
 
-/** Whether there is such a word: not every close code has one. */
+/** Whether the text exists: some close codes have none. */
 export function hasWord(key) {
   return key in WORDS[language];
 }
@@ -167,17 +167,17 @@ const tenths = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maxim
 /** A count with the reader's separators. */
 export const count = (number) => counts.format(number);
 
-/** A measured number, to a tenth. */
+/** A measured number with one decimal. */
 export const tenth = (number) => tenths.format(number);
 
-/** The time of day to the millisecond, in the reader's time zone: 09:05:07.123. */
+/** The time of day in milliseconds, in the reader's time zone: 09:05:07.123. */
 export function timeOfDay(date) {
   const two = (number) => String(number).padStart(2, "0");
   const milliseconds = String(date.getMilliseconds()).padStart(3, "0");
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${milliseconds}`;
 }
 
-/** Put the reader's language into every element that names a word. */
+/** Sets the text of each element that names one. */
 export function translate(root, values = {}) {
   for (const element of root.querySelectorAll("[data-word]")) {
     element.textContent = word(element.dataset.word, values);

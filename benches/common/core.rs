@@ -1,4 +1,4 @@
-//! Processor cores: one for the server and its commands, another for whoever loads it.
+//! Processor cores: one for the server and its commands, another for the load.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -6,15 +6,15 @@ use nix::unistd::Pid;
 /// The two cores of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
-    /// Where the server runs, with all of its threads and commands.
+    /// The core of the server, with all of its threads and commands.
     pub(crate) server: usize,
-    /// Where the load comes from.
+    /// The core of the load.
     pub(crate) load: usize,
 }
 
 impl Cores {
-    /// The first and the last core that this process may use; the same one if there is no other.
-    /// It is for the start: once pinned, this process may use one core alone.
+    /// Chooses the first and the last core that this process may use; they are the same if there is
+    /// only one. Call this before pinning, after which the process may use one core only.
     pub(crate) fn choose() -> Cores {
         let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
         let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
@@ -30,8 +30,8 @@ impl Cores {
         pin(self.load);
     }
 
-    /// Does something on the server's core, which a process that is started meanwhile inherits:
-    /// so it is there before its first thread.
+    /// Runs `start` on the server's core. A process started in it inherits the core before its
+    /// first thread exists.
     pub(crate) fn on_server<T>(self, start: impl FnOnce() -> T) -> T {
         pin(self.server);
         let started = start();
@@ -44,5 +44,5 @@ fn pin(core: usize) {
     let mut set = CpuSet::new();
     set.set(core)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .expect("a core that this process was allowed a moment ago");
+        .expect("pin to a core that this process may use");
 }

@@ -1,12 +1,13 @@
-//! Descriptors, of which thousands of clients need many.
+//! The limit of open files: thousands of clients need many descriptors.
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 
-/// What the greediest server needs, with five for each of 10,000 clients that have a command.
+/// Enough for five descriptors for each of 10,000 clients with a command, which is what the most
+/// demanding server needs.
 const WANTED: rlim_t = 60_000;
 
-/// Gives this process, and the servers that it starts, as many descriptors as are wanted or else as
-/// many as it may have, and says how many that is. The hard limit is for root alone to raise.
+/// Raises the limit of this process, and of the servers that it starts, as far as needed or
+/// allowed. Returns the limit. Only root may raise the hard limit.
 pub(crate) fn raise_limit() -> usize {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
         return 0;

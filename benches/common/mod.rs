@@ -1,8 +1,8 @@
-//! What the benches share: servers started on a core of their own, what `/proc` says of them, and
-//! the client's end of a WebSocket.
+//! What the benches share: servers on a core of their own, their figures from `/proc`, and the
+//! client's end of a WebSocket.
 //!
-//! Nothing here uses a line of the server, so a mistake in its framing cannot hide behind the same
-//! mistake in what measures it.
+//! Nothing here uses code of the server, so that an error in its framing cannot hide behind the
+//! same error in the measurement.
 
 // Each bench is a crate of its own and uses a part of this module.
 #![allow(dead_code)]

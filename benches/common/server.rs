@@ -1,4 +1,4 @@
-//! A server under measurement: started on its core, awaited, and ended whatever happens.
+//! A server under measurement: started on its core, and terminated in any case.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use super::core::Cores;
 /// How long a server may take until it listens.
 const START_MAX: Duration = Duration::from_secs(15);
 
-/// How long a server may take to end in order, before it is made to.
+/// How long a server may take to exit after SIGTERM, before SIGKILL.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// A server that listens. It is ended when this goes out of scope.
+/// A server that listens. Dropping it terminates the server.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
@@ -42,7 +42,7 @@ impl Server {
         let deadline = Instant::now() + START_MAX;
         while TcpStream::connect(self.address).is_err() {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("it ended at start: {status}"));
+                return Err(format!("it exited at start: {status}"));
             }
             if Instant::now() > deadline {
                 return Err(format!("it did not listen within {START_MAX:?}"));
@@ -60,10 +60,10 @@ impl Server {
         self.address
     }
 
-    /// Asks the server to end, and waits for it.
+    /// Sends SIGTERM, and waits for the exit.
     fn end(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id() as i32);
-        // A server that has ended is not reaped yet, so its number is still its own.
+        // The PID is still the server's: a server that has exited is not reaped yet.
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let deadline = Instant::now() + END_MAX;
         while let Ok(None) = self.child.try_wait() {
@@ -83,8 +83,8 @@ impl Drop for Server {
     }
 }
 
-/// An address of loopback on which nobody listens. Another process might take it in between; then
-/// the server says so and the measurement fails, which is seldom enough.
+/// A free address on loopback. Another process might take it first; then the server says so and the
+/// measurement fails, which is rare enough.
 fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

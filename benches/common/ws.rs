@@ -1,4 +1,4 @@
-//! The client's end of a WebSocket, as little of it as measuring takes.
+//! The client's end of a WebSocket, no more than the measurements need.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// How long a server may take for one step of anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may take for a single step.
+pub(crate) const STEP_MAX: Duration = Duration::from_secs(10);
 
-/// The longest head of a response that is read.
+/// The longest response head that is read.
 const HEAD_LEN_MAX: usize = 4096;
 
 pub(crate) const CONTINUATION: u8 = 0;
@@ -20,23 +20,23 @@ pub(crate) const CLOSE: u8 = 8;
 const FIN: u8 = 0x80;
 const MASK: u8 = 0x80;
 
-/// The masking key of every frame: none of its bytes is zero, and no two are the same.
+/// The masking key of every frame: no byte is zero, and no two are equal.
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// Connects and makes the opening handshake. Calls on the stream block, for [`PATIENCE`] at most.
-/// Also returned is what came behind the response's head: the first frames, perhaps.
+/// Connects and completes the opening handshake. Calls on the stream block for up to [`STEP_MAX`].
+/// Also returns the bytes after the response head, such as first frames.
 pub(crate) fn connect(address: SocketAddr, path: &str) -> io::Result<(TcpStream, Vec<u8>)> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, STEP_MAX)?;
+    stream.set_read_timeout(Some(STEP_MAX))?;
+    stream.set_write_timeout(Some(STEP_MAX))?;
     stream.set_nodelay(true)?;
-    // Closing is a reset, so that thousands of connections leave no port in TIME_WAIT.
+    // Close by a reset, so that thousands of connections leave no port in TIME_WAIT.
     let linger = nix::libc::linger {
         l_onoff: 1,
         l_linger: 0,
     };
     setsockopt(&stream, sockopt::Linger, &linger)?;
-    // In one piece: the least of the servers do not put a request together.
+    // Send it in one piece: the simplest servers do not reassemble a request.
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -56,7 +56,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
         }
         head.extend_from_slice(&bytes[..n]);
         if let Some(at) = head.windows(4).position(|window| window == b"\r\n\r\n") {
-            // The answer to the key above is that of RFC 6455, section 1.3.
+            // The Sec-WebSocket-Accept for the key above is in RFC 6455, section 1.3.
             let text = String::from_utf8_lossy(&head[..at]);
             if !text.starts_with("HTTP/1.1 101") || !text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
                 let first = text.lines().next().unwrap_or_default().to_owned();
@@ -65,7 +65,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
             return Ok(head.split_off(at + 4));
         }
         if head.len() > HEAD_LEN_MAX {
-            return Err(io::Error::other("a head without an end"));
+            return Err(io::Error::other("a response head that does not end"));
         }
     }
 }
@@ -99,24 +99,24 @@ fn write_header(opcode: u8, mask: u8, len: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Takes the frames of a server out of its bytes, however the reads were cut.
+/// Splits the bytes of a server into frames, however the reads were cut.
 #[derive(Default)]
 pub(crate) struct Deframer {
-    /// The beginning of a header whose end has not come.
+    /// The beginning of an incomplete header.
     spill: Vec<u8>,
     frame: Option<Frame>,
 }
 
-/// A frame whose payload is under way.
+/// A frame whose payload is incomplete.
 struct Frame {
     opcode: u8,
     fin: bool,
     remaining: u64,
 }
 
-/// Payload of one frame, as far as it is there.
+/// The payload of one frame, or the part of it that has arrived.
 pub(crate) struct Chunk<'a> {
-    /// That of the frame: 0 for a continuation.
+    /// The opcode of the frame: 0 for a continuation.
     pub(crate) opcode: u8,
     pub(crate) bytes: &'a [u8],
     /// Whether the message ends with it.
@@ -124,7 +124,7 @@ pub(crate) struct Chunk<'a> {
 }
 
 impl Deframer {
-    /// The next chunk of `input`, which shrinks from the front; `None` when all of it was taken.
+    /// The next chunk of `input`, which is shortened from the front; `None` when it is used up.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Chunk<'a>> {
         if self.frame.is_none() {
             self.frame = Some(self.header(input)?);

@@ -1,9 +1,9 @@
-//! Measures how much memory wspipe takes, and fails where that exceeds `benches/footprint.budget`:
-//! `cargo bench --bench footprint`. It takes some seconds.
+//! Measures the memory of wspipe, and fails where it exceeds `benches/footprint.budget`: `cargo
+//! bench --bench footprint`. It takes some seconds.
 //!
-//! Memory is what the kernel counts, page by page (`smaps_rollup`, proc_pid_smaps(5)), so every
-//! cost is in it: allocator, stacks, tables. What a client costs is the difference between many
-//! clients and none, divided by their number.
+//! Memory is what the kernel counts, page by page (`smaps_rollup`, proc_pid_smaps(5)), so it
+//! includes every cost: allocator, stacks, tables. The cost of a client is the difference between
+//! many clients and none, divided by their number.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -21,13 +21,13 @@ use common::proc::{self, Memory};
 use common::server::Server;
 use common::ws;
 
-/// How many clients echo. Each needs a descriptor here and one in the server.
+/// Clients of the echo. Each needs a descriptor here and one in the server.
 const ECHO_CLIENTS: usize = 10_000;
 
-/// How many clients have a command of their own. A process each, so there are fewer.
+/// Clients with a command of their own. Each needs a process, so there are fewer.
 const COMMAND_CLIENTS: usize = 1000;
 
-/// How long a server's memory may take to come to rest.
+/// How long a server's memory may take to settle.
 const REST_MAX: Duration = Duration::from_secs(20);
 
 const USAGE: &str = "\
@@ -37,7 +37,7 @@ Measures the memory of each PROGRAM, a wspipe (default: the one that was just bu
 where it exceeds benches/footprint.budget.
 ";
 
-/// One thing measured: its name in the budget file, and how much of it there is.
+/// A figure: its name in the budget file, and its value.
 type Figure = (&'static str, u64);
 
 fn main() -> ExitCode {
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Ok(0) => ExitCode::SUCCESS,
         Ok(over) => {
             println!(
-                "\n{over} over budget: find out why, or raise it in a commit that argues for it"
+                "\n{over} over budget: find out why, or raise the limit in a commit that gives the reason"
             );
             ExitCode::FAILURE
         }
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures one program, and says how many of its figures are over their budgets.
+/// Measures one program. Returns how many figures exceed their budgets.
 fn examine(program: &Path, cores: Cores) -> Result<u32, String> {
     let linkage = linkage(program)?;
     println!("\n{} ({linkage})", program.display());
@@ -93,13 +93,13 @@ fn examine(program: &Path, cores: Cores) -> Result<u32, String> {
     Ok(over)
 }
 
-/// How a program is linked, which decides what its budgets are.
+/// How a program is linked: each kind of linkage has its own budget.
 fn linkage(program: &Path) -> Result<&'static str, String> {
     let bytes = fs::read(program).map_err(|error| format!("{}: {error}", program.display()))?;
     let has = |text: &[u8]| memchr::memmem::find(&bytes, text).is_some();
     Ok(match has(b"/ld-linux") || has(b"/ld-musl") {
         true => "dynamic",
-        // glibc names itself in its own words; musl does not.
+        // glibc contains its name; musl does not.
         false if has(b"GNU C Library") || has(b"GLIBC_TUNABLES") => "static-glibc",
         false => "static-musl",
     })
@@ -110,8 +110,8 @@ fn file_len(program: &Path) -> Result<u64, String> {
     Ok(metadata.len())
 }
 
-/// An echo server: just started, with many clients that have sent something each and idle, and
-/// after they have gone.
+/// An echo server: just started, with many idle clients that have echoed a message, and after they
+/// left.
 fn echo_clients(program: &Path, cores: Cores) -> Result<Vec<Figure>, String> {
     let server = start(program, cores, &["--echo"])?;
     let idle = at_rest(&server)?;
@@ -119,7 +119,7 @@ fn echo_clients(program: &Path, cores: Cores) -> Result<Vec<Figure>, String> {
     let clients = connect(&server, ECHO_CLIENTS)?;
     let full = at_rest(&server)?;
     drop(clients);
-    // A machine that is busy may give the server no turn for a while, which looks like rest.
+    // A busy machine may not run the server for a while, which would look like rest.
     let deadline = Instant::now() + REST_MAX;
     while proc::descriptors(server.pid()) != descriptors && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
@@ -129,7 +129,7 @@ fn echo_clients(program: &Path, cores: Cores) -> Result<Vec<Figure>, String> {
         ("idle_anonymous_bytes", idle.anonymous),
         ("idle_resident_bytes", idle.resident),
         ("echo_client_bytes", per_client(idle, full, ECHO_CLIENTS)),
-        // In percent of what it was before they came.
+        // In percent of the memory before they connected.
         (
             "after_clients_percent",
             after.anonymous * 100 / idle.anonymous.max(1),
@@ -156,7 +156,7 @@ fn start(program: &Path, cores: Cores, words: &[&str]) -> Result<Server, String>
     })
 }
 
-/// Connects clients, each of which sends a message and has it back.
+/// Connects clients, each of which sends a message and receives its echo.
 fn connect(server: &Server, count: usize) -> Result<Vec<TcpStream>, String> {
     let mut frame = Vec::new();
     ws::write_masked(ws::TEXT, b"hello", &mut frame);
@@ -177,7 +177,7 @@ fn greet(server: &Server, frame: &[u8], reply: &[u8]) -> std::io::Result<TcpStre
     stream.read_exact(&mut bytes)?;
     match bytes == reply {
         true => Ok(stream),
-        false => Err(std::io::Error::other("another reply than the message")),
+        false => Err(std::io::Error::other("the reply differs from the message")),
     }
 }
 
@@ -185,12 +185,13 @@ fn per_client(before: Memory, after: Memory, count: usize) -> u64 {
     after.anonymous.saturating_sub(before.anonymous) / count as u64
 }
 
-/// The memory of a server once it does nothing any more: two looks, a while apart, that see the
-/// same memory and no use of the processor.
+/// The memory of a server that has settled: two samples, a while apart, with the same memory and no
+/// processor time in between.
 fn at_rest(server: &Server) -> Result<Memory, String> {
     let deadline = Instant::now() + REST_MAX;
     let look = || {
-        let memory = proc::memory(server.pid()).ok_or("smaps_rollup is not there (Linux 4.14)")?;
+        let memory =
+            proc::memory(server.pid()).ok_or("smaps_rollup is missing (needs Linux 4.14)")?;
         Ok::<_, String>((memory, proc::cpu_time(server.pid())))
     };
     let mut last = look()?;

@@ -1,8 +1,8 @@
-//! The load on a command that all clients share: what it prints has to reach every one of them.
+//! The load on a command that all clients share: every client must receive all of its output.
 //!
-//! The command prints only what it is asked for, a burst of lines each time, so that nobody falls
-//! behind and is dropped for it: the next burst is asked for once every client has all of one
-//! that came before. So each client has to have every line, in order, and does all the time.
+//! The command prints a burst of lines when it is asked. The next burst is requested when every
+//! client has all of an earlier one, so that no client falls behind and is dropped. So each client
+//! must receive every line, in order.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -11,31 +11,30 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::common::ws::{self, PATIENCE, TEXT};
+use crate::common::ws::{self, STEP_MAX, TEXT};
 use crate::histogram::Histogram;
 use crate::sample::{Sample, Span};
 
-/// How many bursts are asked for at a time: while one is on its way to the last client, the next is
-/// in the pipe, and the server never waits.
+/// Bursts requested at a time. While one is on its way to the last client, the next is in the pipe,
+/// so that the server never waits.
 const IN_FLIGHT: usize = 2;
 
-/// Lines differ from each other within so many.
+/// The number of lines that differ.
 const LINES: usize = 1000;
 
-/// Bytes of a line, its newline not counted.
+/// Bytes of a line without its newline.
 const LINE_LEN: usize = 60;
 
-/// What a client sends for another burst.
+/// The message that requests a burst.
 const ASKING: &[u8] = b"?";
 
-/// Bytes of that on the wire.
+/// Bytes of that message on the wire.
 pub(crate) const ASKING_LEN: usize = ASKING.len() + 6;
 
-/// How much one read takes at most.
+/// The most bytes of one read.
 const READ_LEN: usize = 64 * 1024;
 
-/// Prints a burst of lines for each newline that comes, until nothing comes any more: the command
-/// that is shared.
+/// The shared command: prints a burst of lines for each newline that it reads, until EOF.
 pub(crate) fn print(burst: usize) -> io::Result<()> {
     let (mut input, output) = (io::stdin().lock(), io::stdout().lock());
     let mut asked = [0; 64];
@@ -53,21 +52,24 @@ pub(crate) fn print(burst: usize) -> io::Result<()> {
                 lines.push(b'\n');
             }
             next += burst;
-            // In one write, which the buffer of `Stdout` would cut.
+            // In one write: the buffer of `Stdout` would split it.
             nix::unistd::write(&output, &lines)?;
         }
     }
 }
 
-/// The line of a number.
+/// The line with a number.
 fn line(number: usize) -> [u8; LINE_LEN] {
     let mut line = [b'.'; LINE_LEN];
-    let text = format!("line {:03} of what everybody has to read ", number % LINES);
+    let text = format!(
+        "line {:03} that every client has to receive ",
+        number % LINES
+    );
     line[..text.len()].copy_from_slice(text.as_bytes());
     line
 }
 
-/// The frames of all lines that differ.
+/// The frames of all different lines.
 fn frames(end_of_line: &[u8]) -> Vec<u8> {
     let mut frames = Vec::new();
     for number in 0..LINES {
@@ -77,7 +79,7 @@ fn frames(end_of_line: &[u8]) -> Vec<u8> {
     frames
 }
 
-/// Has the command print, and counts the messages that reach the clients.
+/// Makes the command print, and counts the messages that reach the clients.
 pub(crate) fn run(
     address: SocketAddr,
     server: u32,
@@ -90,17 +92,18 @@ pub(crate) fn run(
 struct Audience {
     poll: Poll,
     members: Vec<Member>,
-    /// The frames of all lines that differ, which come to everybody over and over.
+    /// The frames of all different lines, which every client receives repeatedly.
     expected: Vec<u8>,
-    /// How many lines are asked for at once.
+    /// Lines in a burst.
     burst: usize,
-    /// How many bursts were asked for.
+    /// Bursts requested.
     asked: u64,
-    /// Whether no more are asked for.
-    is_over: bool,
-    /// Of the bursts in flight, in turn: when it was asked for, and how many have all of it.
+    /// Whether no more are requested.
+    is_finished: bool,
+    /// The bursts in flight, in rotation: when each was requested, and how many clients have all of
+    /// it.
     flights: [(Instant, usize); IN_FLIGHT],
-    /// Bytes of frames, to all members.
+    /// Bytes of frames, to all clients.
     received: u64,
     latencies: Histogram,
 }
@@ -128,7 +131,7 @@ impl Audience {
             expected: frames(b""),
             burst,
             asked: 0,
-            is_over: false,
+            is_finished: false,
             flights: [(Instant::now(), 0); IN_FLIGHT],
             received: 0,
             latencies: Histogram::new(),
@@ -146,11 +149,11 @@ impl Audience {
         let one_each = self.members.len() * self.burst * self.frame_len();
         let mut window = span.begin(server, one_each as u64);
         let mut sample = None;
-        let mut heard_at = Instant::now();
+        let mut received_at = Instant::now();
         for _ in 0..IN_FLIGHT {
             self.ask()?;
         }
-        // What was asked for has to reach everybody, also what counts no more.
+        // Everything requested must reach all clients, even after the window.
         while sample.is_none() || !self.is_complete() {
             match self.poll.poll(&mut events, Some(Duration::from_millis(20))) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
@@ -164,17 +167,17 @@ impl Audience {
             }
             let now = Instant::now();
             if self.received > before {
-                heard_at = now;
-            } else if now - heard_at > PATIENCE {
-                return Err(format!("no message within {PATIENCE:?}"));
+                received_at = now;
+            } else if now - received_at > STEP_MAX {
+                return Err(format!("no message within {STEP_MAX:?}"));
             }
             if window.has_begun(now, self.received) {
                 self.latencies = Histogram::new();
             }
             if sample.is_none()
-                && let Some(measured) = window.is_over(now, self.received)
+                && let Some(measured) = window.is_finished(now, self.received)
             {
-                self.is_over = true;
+                self.is_finished = true;
                 let messages = measured.amount as f64 / self.frame_len() as f64;
                 let bytes = messages * LINE_LEN as f64;
                 sample = Some(Sample::new(&measured, messages, bytes, &self.latencies));
@@ -183,13 +186,13 @@ impl Audience {
         sample.ok_or_else(|| "no window".to_owned())
     }
 
-    /// Whether every client has all that was asked for.
+    /// Whether every client has everything that was requested.
     fn is_complete(&self) -> bool {
         let lines = self.asked as usize * self.burst * self.members.len();
         self.received == (lines * self.frame_len()) as u64
     }
 
-    /// Asks for another burst: the command gets a line of the first client.
+    /// Requests another burst: the first client sends the command a line.
     fn ask(&mut self) -> Result<(), String> {
         let mut message = Vec::new();
         ws::write_masked(TEXT, ASKING, &mut message);
@@ -200,7 +203,7 @@ impl Audience {
         asked.map_err(|error| format!("client 0: {error}"))
     }
 
-    /// Takes what came for a client, all of it.
+    /// Reads everything that has arrived for a client.
     fn read(&mut self, index: usize, buffer: &mut [u8]) -> Result<(), String> {
         loop {
             let n = match self.members[index].stream.read(buffer) {
@@ -216,8 +219,8 @@ impl Audience {
         }
     }
 
-    /// Checks that these bytes are what must come next, and whether they are the end of a burst
-    /// that all others have.
+    /// Checks that these bytes are what must come next, and whether they complete a burst for all
+    /// clients.
     fn receive(&mut self, index: usize, mut bytes: &[u8]) -> Result<(), String> {
         if self.received == 0 && bytes.get(1) == Some(&(LINE_LEN as u8 + 1)) {
             // One of the peers leaves the newline in its messages.
@@ -230,7 +233,7 @@ impl Audience {
             let at = (member.received % self.expected.len() as u64) as usize;
             let len = bytes.len().min(self.expected.len() - at);
             if bytes[..len] != self.expected[at..at + len] {
-                return Err(format!("client {index}: not the line that was due"));
+                return Err(format!("client {index}: a line out of order"));
             }
             member.received += len as u64;
             bytes = &bytes[len..];
@@ -238,14 +241,14 @@ impl Audience {
         let after = member.received;
         self.received += after - before;
         if after > self.asked * burst_len {
-            return Err(format!("client {index}: a line that nobody asked for"));
+            return Err(format!("client {index}: a line that was not requested"));
         }
         let now = Instant::now();
         for burst in before / burst_len..after / burst_len {
             let (asked_at, complete) = &mut self.flights[burst as usize % IN_FLIGHT];
             self.latencies.add(now - *asked_at);
             *complete += 1;
-            if *complete == self.members.len() && !self.is_over {
+            if *complete == self.members.len() && !self.is_finished {
                 self.ask()?;
             }
         }

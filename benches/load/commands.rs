@@ -1,5 +1,5 @@
-//! The load on a server that runs commands: what a command prints, what it is sent, and how fast
-//! one client comes after the other.
+//! The load on a server that runs commands: their output, their input, and clients that connect one
+//! after the other.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,31 +9,32 @@ use crate::common::ws::{self, CLOSE, Deframer, TEXT};
 use crate::histogram::Histogram;
 use crate::sample::{Sample, Span};
 
-/// How much one read takes at most.
+/// The most bytes of one read.
 const READ_LEN: usize = 256 * 1024;
 
 /// Payload bytes of a message to a command.
 const UPLOAD_LEN: usize = 64 * 1024;
 
-/// How many frames one write of an upload holds.
+/// Frames in one write of an upload.
 const UPLOAD_BATCH: usize = 4;
 
-/// Where a client's command does nothing but wait.
+/// At this path a client's command only waits.
 pub(crate) const IDLE_PATH: &str = "/idle";
 
-fn told(error: io::Error) -> String {
+fn text_of(error: io::Error) -> String {
     error.to_string()
 }
 
-/// What a command prints, as messages: numbers from 1 on, one a message, or zeros in any pieces.
+/// What a command prints, as messages: the numbers from 1 on, one per message, or zeros in any
+/// pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Printed {
     Numbers,
     Zeros,
 }
 
-/// Reads what a command prints until the window or the command ends. It has no warm-up: the first
-/// byte of the output is the first of the measurement.
+/// Reads what a command prints until the window ends or the command exits. There is no warm-up: the
+/// measurement starts with the first byte of output.
 pub(crate) fn download(
     address: SocketAddr,
     server: u32,
@@ -47,7 +48,7 @@ pub(crate) fn download(
     .begin(server, 1);
     let started = Instant::now();
     window.has_begun(started, 0);
-    let (mut stream, first) = ws::connect(address, "/").map_err(told)?;
+    let (mut stream, first) = ws::connect(address, "/").map_err(text_of)?;
     let mut reader = Reader::new(printed);
     reader.take(&first)?;
     let mut buffer = vec![0; READ_LEN];
@@ -55,9 +56,9 @@ pub(crate) fn download(
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => reader.take(&buffer[..n])?,
-            // A server that ends a connection without a word, as some do.
+            // Some servers end a connection without a Close.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-            Err(error) => return Err(told(error)),
+            Err(error) => return Err(text_of(error)),
         }
     }
     let measured = window
@@ -70,13 +71,13 @@ pub(crate) fn download(
     Ok(Sample::new(&measured, messages, bytes, &Histogram::new()))
 }
 
-/// Checks the messages of a command as they come.
+/// Checks the messages of a command as they arrive.
 struct Reader {
     printed: Printed,
     deframer: Deframer,
-    /// The message under way.
+    /// The beginning of an incomplete message.
     message: Vec<u8>,
-    /// The number that is due, in ASCII.
+    /// The number that must come next, in ASCII.
     due: Vec<u8>,
     messages: u64,
     bytes: u64,
@@ -126,7 +127,7 @@ impl Reader {
         // One of the peers leaves the newline in its messages.
         if message.trim_ascii_end() != self.due {
             let (message, due) = (message.escape_ascii(), self.due.escape_ascii());
-            return Err(format!("a message \"{message}\" in place of \"{due}\""));
+            return Err(format!("expected the message \"{due}\", got \"{message}\""));
         }
         for digit in self.due.iter_mut().rev() {
             if *digit < b'9' {
@@ -145,10 +146,10 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes == &ZEROS[..bytes.len()]
 }
 
-/// Sends messages of 64 KiB to a command that drops them. Once the buffers on the way are full,
-/// what the server takes is what the command takes.
+/// Sends messages of 64 KiB to a command that discards them. Once the buffers in between are full,
+/// the server accepts as much as the command reads.
 pub(crate) fn upload(address: SocketAddr, server: u32, span: Span) -> Result<Sample, String> {
-    let (mut stream, _) = ws::connect(address, "/").map_err(told)?;
+    let (mut stream, _) = ws::connect(address, "/").map_err(text_of)?;
     let line = b"The quick brown fox jumps over the lazy dog; pack my box with it. ";
     let payload: Vec<u8> = line.iter().copied().cycle().take(UPLOAD_LEN).collect();
     let mut frames = Vec::new();
@@ -158,11 +159,11 @@ pub(crate) fn upload(address: SocketAddr, server: u32, span: Span) -> Result<Sam
     let mut window = span.begin(server, 1);
     let mut messages = 0;
     loop {
-        stream.write_all(&frames).map_err(told)?;
+        stream.write_all(&frames).map_err(text_of)?;
         messages += UPLOAD_BATCH as u64;
         let now = Instant::now();
         window.has_begun(now, messages);
-        if let Some(measured) = window.is_over(now, messages) {
+        if let Some(measured) = window.is_finished(now, messages) {
             let messages = measured.amount as f64;
             let bytes = messages * UPLOAD_LEN as f64;
             return Ok(Sample::new(&measured, messages, bytes, &Histogram::new()));
@@ -170,39 +171,44 @@ pub(crate) fn upload(address: SocketAddr, server: u32, span: Span) -> Result<Sam
     }
 }
 
-/// Connects, awaits the `hi` of the command and the end, and does so again; beside `idle` clients
-/// whose commands wait. Counted are connections; the latency is that of the first message.
-pub(crate) fn visits(
+/// Connects, waits for the command's `hi` and the close, and repeats, next to `idle` clients whose
+/// commands wait. The rate counts connections; the latency is that of the first message.
+pub(crate) fn connects(
     address: SocketAddr,
     server: u32,
     idle: usize,
     span: Span,
 ) -> Result<Sample, String> {
-    let mut crowd = Vec::with_capacity(idle);
+    let mut idle_clients = Vec::with_capacity(idle);
     for index in 0..idle {
         let client = idle_client(address);
-        crowd.push(client.map_err(|error| format!("idle client {index}: {error}"))?);
+        idle_clients.push(client.map_err(|error| format!("idle client {index}: {error}"))?);
     }
     let mut latencies = Histogram::new();
     let mut window = span.begin(server, 1);
-    let mut visits = 0;
+    let mut connections = 0;
     loop {
         let begun = Instant::now();
-        if window.has_begun(begun, visits) {
+        if window.has_begun(begun, connections) {
             latencies = Histogram::new();
         }
-        let heard = visit(address).map_err(told)?;
-        latencies.add(heard - begun);
-        visits += 1;
-        if let Some(measured) = window.is_over(Instant::now(), visits) {
-            let visits = measured.amount as f64;
-            return Ok(Sample::new(&measured, visits, 2.0 * visits, &latencies));
+        let message_at = connect_once(address).map_err(text_of)?;
+        latencies.add(message_at - begun);
+        connections += 1;
+        if let Some(measured) = window.is_finished(Instant::now(), connections) {
+            let connections = measured.amount as f64;
+            return Ok(Sample::new(
+                &measured,
+                connections,
+                2.0 * connections,
+                &latencies,
+            ));
         }
     }
 }
 
-/// A client whose command waits, which its answer shows: one that is still starting would do so in
-/// the window, on the core of the server.
+/// A client whose command waits. Its message proves that the command runs: one that still started
+/// would use the server's core during the window.
 fn idle_client(address: SocketAddr) -> io::Result<TcpStream> {
     let (mut stream, _) = ws::connect(address, IDLE_PATH)?;
     let mut message = Vec::new();
@@ -214,43 +220,43 @@ fn idle_client(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// One visit, to its end. Says when the message had come.
-fn visit(address: SocketAddr) -> io::Result<Instant> {
+/// One client from connect to close. Returns when its message came.
+fn connect_once(address: SocketAddr) -> io::Result<Instant> {
     let (mut stream, mut bytes) = ws::connect(address, "/")?;
     let mut deframer = Deframer::default();
     let mut message = Vec::new();
-    let mut heard = None;
+    let mut message_at = None;
     let mut buffer = [0; 512];
     loop {
         let mut input = &bytes[..];
         while let Some(chunk) = deframer.next(&mut input) {
             if chunk.opcode == CLOSE && chunk.last {
-                return finish(stream, heard);
+                return finish(stream, message_at);
             }
             message.extend_from_slice(chunk.bytes);
-            if chunk.last && heard.is_none() {
+            if chunk.last && message_at.is_none() {
                 if message.trim_ascii_end() != b"hi" {
-                    return Err(io::Error::other("another message than \"hi\""));
+                    return Err(io::Error::other("the message is not \"hi\""));
                 }
-                heard = Some(Instant::now());
+                message_at = Some(Instant::now());
             }
         }
         match stream.read(&mut buffer) {
-            Ok(0) => return finish(stream, heard),
+            Ok(0) => return finish(stream, message_at),
             Ok(n) => {
                 bytes.clear();
                 bytes.extend_from_slice(&buffer[..n]);
             }
-            Err(_) if heard.is_some() => return finish(stream, heard),
+            Err(_) if message_at.is_some() => return finish(stream, message_at),
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Answers a close frame, if the server still listens, and leaves.
-fn finish(mut stream: TcpStream, heard: Option<Instant>) -> io::Result<Instant> {
+/// Answers a Close, if the server still reads, and leaves.
+fn finish(mut stream: TcpStream, message_at: Option<Instant>) -> io::Result<Instant> {
     let mut close = Vec::new();
     ws::write_masked(CLOSE, &1000_u16.to_be_bytes(), &mut close);
     let _ = stream.write_all(&close);
-    heard.ok_or_else(|| io::Error::other("no message"))
+    message_at.ok_or_else(|| io::Error::other("no message"))
 }

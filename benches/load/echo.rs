@@ -1,8 +1,8 @@
-//! The load on an echo server: many connections, on each a number of messages in flight.
+//! The load on an echo server: many connections, each with a number of messages in flight.
 //!
-//! What one connection sends is a short series of messages, over and over, and so is what must
-//! come back. Both exist once, as bytes of the wire; a connection is two places in them. Checking
-//! a reply, header and all, is one comparison of memory, so that the load costs less than what it
+//! Each connection sends a short series of messages repeatedly, so the same series must come back.
+//! Both series exist once, as bytes on the wire; a connection is two positions in them. Checking a
+//! reply with its header is one memory comparison, so that the load costs less than what it
 //! measures.
 
 use std::io::{ErrorKind, Read, Write};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::common::ws::{self, BINARY, CONTINUATION, Deframer, PATIENCE, TEXT};
+use crate::common::ws::{self, BINARY, CONTINUATION, Deframer, STEP_MAX, TEXT};
 use crate::histogram::Histogram;
 use crate::sample::{Sample, Span};
 
@@ -22,11 +22,11 @@ pub(crate) enum Payload {
     Binary,
     /// Text of one-byte characters.
     Ascii,
-    /// Text of two-, three- and four-byte characters.
+    /// Text of characters of two to four bytes.
     Mixed,
 }
 
-/// How much of it.
+/// How much is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) payload: Payload,
@@ -37,20 +37,20 @@ pub(crate) struct Load {
     pub(crate) in_flight: usize,
 }
 
-/// The series of messages is at least so many bytes long: small messages are not all alike.
+/// The series is at least this long, so that small messages differ from each other.
 const SERIES_LEN_MIN: usize = 4096;
 
-/// A message at least so long may be echoed in fragments (RFC 6455, section 5.4).
+/// From this length on a message may be echoed in fragments (RFC 6455, section 5.4).
 const FRAGMENTED_LEN_MIN: usize = 32 * 1024;
 
-/// How much one read takes at most.
+/// The most bytes of one read.
 const READ_LEN: usize = 256 * 1024;
 
-/// How much one connection may read until the others have their turn.
+/// The most bytes that one connection reads before the others have their turn.
 const READ_BUDGET: usize = 1024 * 1024;
 
 /// Runs the load for the time of `span` and measures its window. `server` is the process whose
-/// time is counted.
+/// processor time is counted.
 pub(crate) fn run(
     address: SocketAddr,
     server: u32,
@@ -62,24 +62,24 @@ pub(crate) fn run(
     generator.run(server, span)
 }
 
-/// What is sent on each connection, and what comes back.
+/// What each connection sends and receives.
 struct Series {
-    /// Masked frames; all have the same length.
+    /// Masked frames, all of the same length.
     sent: Vec<u8>,
-    /// Their echoes; all have the same length.
+    /// Their echoes, all of the same length.
     echoed: Vec<u8>,
     /// Bytes of one masked frame.
     frame_len: usize,
     /// Bytes of one echo.
     echo_len: usize,
-    /// Bytes of payload in each.
+    /// Payload bytes in each.
     payload_len: usize,
     opcode: u8,
 }
 
 impl Series {
     fn new(load: &Load) -> Series {
-        // At least two, so that a message cannot pass for the one before.
+        // At least two, so that a message cannot be taken for the one before.
         let count = (SERIES_LEN_MIN / load.len.max(1)).clamp(2, 1024);
         let count = count.max(load.in_flight);
         let (mut sent, mut echoed) = (Vec::new(), Vec::new());
@@ -103,9 +103,9 @@ impl Series {
     }
 }
 
-/// A message of exactly `len` bytes, another for each seed.
+/// A message of `len` bytes, a different one for each seed.
 fn payload(kind: Payload, len: usize, seed: usize) -> Vec<u8> {
-    // A generator of Marsaglia's, good enough to make bytes differ.
+    // Marsaglia's xorshift, good enough to make bytes differ.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ ((seed as u64 + 1) << 32);
     let mut random = move || {
         state ^= state << 13;
@@ -137,12 +137,12 @@ fn payload(kind: Payload, len: usize, seed: usize) -> Vec<u8> {
     bytes
 }
 
-/// One connection: two places in the series, counted from its start and never reset.
+/// One connection: two positions in the series, counted from its start without wrapping.
 struct Connection {
     stream: TcpStream,
     sent: u64,
     received: u64,
-    /// Takes long messages out of their frames.
+    /// Extracts long messages from their frames.
     deframer: Option<Deframer>,
 }
 
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// The same bytes, headers and all.
+    /// The same bytes, including headers.
     fn check_wire(&mut self, series: &Series, mut bytes: &[u8]) -> bool {
         let mut at = (self.received % series.echoed.len() as u64) as usize;
         self.received += bytes.len() as u64;
@@ -173,8 +173,8 @@ impl Connection {
         true
     }
 
-    /// The same messages, in any number of frames. What is counted is payload, and at the end of a
-    /// message the header that it has in a single frame.
+    /// The same messages, in any number of frames. Counts payload, and at the end of a message the
+    /// header that it would have in a single frame.
     fn check_frames(&mut self, series: &Series, deframer: &mut Deframer, mut bytes: &[u8]) -> bool {
         let header_len = series.echo_len - series.payload_len;
         while let Some(chunk) = deframer.next(&mut bytes) {
@@ -205,7 +205,8 @@ struct Generator<'a> {
     series: &'a Series,
     poll: Poll,
     connections: Vec<Connection>,
-    /// When each message in flight was sent: `in_flight` times for each connection, used in turn.
+    /// When each message in flight was sent: `in_flight` slots for each connection, used in
+    /// rotation.
     sent_at: Vec<Instant>,
     buffer: Vec<u8>,
     /// Bytes of echoes, on all connections.
@@ -244,11 +245,11 @@ impl<'a> Generator<'a> {
             self.send(index)?;
         }
         let mut events = Events::with_capacity(1024);
-        // Connections that stopped short of `WouldBlock`, which no edge will tell of again.
+        // Connections that stopped before `WouldBlock`: no edge will report them again.
         let mut unread: Vec<usize> = Vec::new();
         let one_each = self.load.clients * self.series.echo_len;
         let mut window = span.begin(server, one_each as u64);
-        let mut heard_at = Instant::now();
+        let mut received_at = Instant::now();
         loop {
             let wait = match unread.is_empty() {
                 true => Duration::from_millis(20),
@@ -269,14 +270,14 @@ impl<'a> Generator<'a> {
             }
             let now = Instant::now();
             if self.received > before {
-                heard_at = now;
-            } else if now - heard_at > PATIENCE {
-                return Err(format!("no reply within {PATIENCE:?}"));
+                received_at = now;
+            } else if now - received_at > STEP_MAX {
+                return Err(format!("no reply within {STEP_MAX:?}"));
             }
             if window.has_begun(now, self.received) {
                 self.latencies = Histogram::new();
             }
-            if let Some(measured) = window.is_over(now, self.received) {
+            if let Some(measured) = window.is_finished(now, self.received) {
                 let messages = measured.amount as f64 / self.series.echo_len as f64;
                 let bytes = messages * self.load.len as f64;
                 return Ok(Sample::new(&measured, messages, bytes, &self.latencies));
@@ -284,7 +285,7 @@ impl<'a> Generator<'a> {
         }
     }
 
-    /// Takes what came on a connection and sends as many messages as have come back.
+    /// Reads from a connection, and sends one message for each that came back.
     fn turn(&mut self, index: usize, unread: &mut Vec<usize>) -> Result<(), String> {
         let mut budget = READ_BUDGET;
         loop {
@@ -328,7 +329,7 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// Sends until the right number of messages is in flight, or the socket takes no more.
+    /// Sends until the right number of messages is in flight or the socket is full.
     fn send(&mut self, index: usize) -> Result<(), String> {
         let (series, load) = (self.series, self.load);
         let connection = &mut self.connections[index];
@@ -340,7 +341,7 @@ impl<'a> Generator<'a> {
             let at = (connection.sent % series.sent.len() as u64) as usize;
             let len = (allowed - connection.sent).min((series.sent.len() - at) as u64) as usize;
             let now = *now.get_or_insert_with(Instant::now);
-            // Messages of which the first byte leaves with this write.
+            // Messages whose first byte leaves with this write.
             for message in connection.sent.div_ceil(frame_len)..allowed / frame_len {
                 let slot = index * load.in_flight + (message % load.in_flight as u64) as usize;
                 self.sent_at[slot] = now;

@@ -1,12 +1,12 @@
-//! Times, counted in buckets: [`Histogram`].
+//! Latencies, counted in buckets: [`Histogram`].
 
 use std::time::Duration;
 
-/// Each power of two of nanoseconds has so many buckets: a percentile is at most 1/32 too high.
+/// Buckets per power of two of nanoseconds: a percentile is at most 1/32 too high.
 const BUCKETS_PER_POWER: usize = 32;
 const POWERS: usize = 40;
 
-/// Counts times from a nanosecond to minutes in constant memory, which no rate makes longer.
+/// Counts times from a nanosecond to minutes, in constant memory.
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -25,7 +25,7 @@ impl Histogram {
         self.total += 1;
     }
 
-    /// The time that `share` of all (0.0 to 1.0) did not exceed; zero if there is none.
+    /// The time that a `share` of all (0.0 to 1.0) did not exceed; zero if there is none.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let rank = (self.total as f64 * share).ceil() as u64;
         let mut seen = 0;
@@ -41,7 +41,7 @@ impl Histogram {
 
 fn bucket(nanos: u64) -> usize {
     let sub_bits = BUCKETS_PER_POWER.ilog2();
-    // Below the first power that has all of its buckets, each nanosecond is one.
+    // Below the first power that has all of its buckets, each nanosecond is a bucket.
     let shift = nanos.max(1).ilog2().saturating_sub(sub_bits);
     let index = shift as usize * BUCKETS_PER_POWER + (nanos >> shift) as usize;
     index.min(BUCKETS_PER_POWER * POWERS - 1)

@@ -1,7 +1,7 @@
-//! The limit servers: the least that a server can do, as the yardstick for those that do it right.
+//! The limit servers: the least that a server can do, as the yardstick.
 //!
-//! They check nothing, bound nothing and time nothing out, so no server that does can be expected
-//! to be faster. They are processes of their own: this program, started with another first word.
+//! They check nothing, limit nothing and time nothing out, so a server that does cannot be expected
+//! to be faster. Each runs as a process: this program with another first argument.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,20 +15,20 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 
 use crate::broadcast::ASKING_LEN;
 
-/// How much is read at once. Messages of 1 MiB took a third more of the processor with 64 KiB, and no
-/// less with 1 MiB; to short ones it is all the same.
+/// The most bytes of one read. Messages of 1 MiB took a third more processor time with 64 KiB and
+/// no less with 1 MiB; for short ones it makes no difference.
 const READ_LEN: usize = 256 * 1024;
 
-/// How many events one wait returns at most.
+/// The most events of one wait.
 const BATCH_LEN: usize = 1024;
 
-/// The token of the listener; the connections have their descriptors for theirs.
+/// The token of the listener. The token of a connection is its descriptor.
 const LISTENER: u64 = u64::MAX;
 
 /// The token of a shared command's output.
 const OUTPUT: u64 = u64::MAX - 1;
 
-/// What the server of a shared command is called on the command line.
+/// The name of the server of a shared command on the command line.
 pub(crate) const SHARED: &str = "shared";
 
 const EDGES: EpollFlags = EpollFlags::EPOLLIN
@@ -38,7 +38,7 @@ const EDGES: EpollFlags = EpollFlags::EPOLLIN
 
 // -- Echo ----------------------------------------------------------------------------------------
 
-/// Echoes whatever comes, until it is killed.
+/// Echoes everything, until it is killed.
 pub(crate) fn echo(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_nonblocking(true)?;
@@ -84,12 +84,12 @@ fn accept(
 
 struct Connection {
     stream: TcpStream,
-    /// Whether the opening handshake is over.
+    /// Whether the opening handshake is complete.
     open: bool,
     echo: Echo,
-    /// A request head or a frame's header that a read has cut.
+    /// An incomplete request head or frame header.
     carry: Vec<u8>,
-    /// What the socket did not take.
+    /// Bytes that the socket did not accept.
     unsent: Vec<u8>,
 }
 
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// Reads until a short read says that the socket is drained, and writes what that brought.
+    /// Reads until a short read shows that the socket is drained, and writes the replies.
     fn pump(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         loop {
             if !self.unsent.is_empty() {
@@ -151,7 +151,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Writes once, and keeps what was not taken. Says whether all was.
+    /// Writes once, and keeps the rest. Returns whether everything was written.
     fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let n = match self.stream.write(bytes) {
             Ok(n) => n,
@@ -163,7 +163,7 @@ impl Connection {
     }
 }
 
-/// What remains of the frame under way, whose payload is passed on as it comes.
+/// The rest of the current frame, whose payload is passed on as it arrives.
 #[derive(Default)]
 struct Echo {
     remaining: u64,
@@ -171,8 +171,8 @@ struct Echo {
 }
 
 impl Echo {
-    /// Turns the frames in `bytes` into their echo, in place, and says where that is, and where
-    /// the header begins that is not whole.
+    /// Turns the frames in `bytes` into their echo, in place. Returns where the echo is, and where
+    /// an incomplete header begins.
     ///
     /// A reply's header is shorter than its frame's by the four bytes of the key. So the first
     /// payload stays where it is, and each later one moves forward by four bytes more.
@@ -207,7 +207,7 @@ impl Echo {
     }
 }
 
-/// The length of the header that these bytes begin with, the payload's, and the key.
+/// The length of the header at the start of these bytes, the payload's length, and the key.
 fn header(bytes: &[u8]) -> Option<(usize, u64, [u8; 4])> {
     let (remaining, key_at) = match bytes.get(1)? & 0x7f {
         126 => (u16::from_be_bytes(*bytes[2..].first_chunk()?).into(), 4),
@@ -228,7 +228,7 @@ fn unmask(payload: &mut [u8], [a, b, c, d]: [u8; 4]) {
     }
 }
 
-/// The answer to a request, once its head is whole.
+/// The response to a request, once its head is complete.
 fn handshake(head: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(head.strip_suffix(b"\r\n\r\n")?).ok()?;
     let lines: HashMap<&str, &str> = text.lines().filter_map(|l| l.split_once(": ")).collect();
@@ -250,14 +250,14 @@ fn handshake(head: &[u8]) -> Option<Vec<u8>> {
 pub(crate) enum Pipe {
     /// Each line is a message to the client.
     Lines,
-    /// What a read brings is a message to the client.
+    /// Each read is a message to the client.
     Raw,
     /// The client's messages go to the command.
     Upload,
 }
 
 impl Pipe {
-    /// What the kind is called on the command line.
+    /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Pipe::Lines => "lines",
@@ -266,20 +266,20 @@ impl Pipe {
         }
     }
 
-    /// The kind of that name.
+    /// The variant with this name.
     pub(crate) fn named(name: &str) -> Option<Pipe> {
         let kinds = [Pipe::Lines, Pipe::Raw, Pipe::Upload];
         kinds.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// Runs a command for one client after the other, with plain reads and writes that block, until
-/// it is killed.
+/// Runs a command for one client after the other, with blocking reads and writes, until it is
+/// killed.
 pub(crate) fn command(port: u16, pipe: Pipe, command: &[String]) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     loop {
         let (stream, _) = listener.accept()?;
-        // A client that leaves is no reason to end.
+        // A client that leaves does not stop the server.
         let _ = serve(stream, pipe, command);
     }
 }
@@ -318,7 +318,7 @@ fn download(
     loop {
         let n = pipe.read(&mut buffer[held..])?;
         if n == 0 {
-            // Closed without a code (RFC 6455, section 5.5.1).
+            // A Close without a code (RFC 6455, section 5.5.1).
             return stream.write_all(&[0x88, 0]);
         }
         let bytes = &buffer[..held + n];
@@ -345,7 +345,7 @@ fn upload(mut stream: TcpStream, pipe: Option<impl Write>, buffer: &mut [u8]) ->
         if n == 0 {
             return Ok(());
         }
-        // The headers of the replies go along: one in many bytes, and nobody looks.
+        // The frame headers of the replies are written too: few bytes, which the command ignores.
         let (payload, rest) = echo.reply(&mut buffer[..held + n]);
         pipe.write_all(&buffer[payload])?;
         buffer.copy_within(rest..held + n, 0);
@@ -355,8 +355,8 @@ fn upload(mut stream: TcpStream, pipe: Option<impl Write>, buffer: &mut [u8]) ->
 
 // -- A shared command ------------------------------------------------------------------------------
 
-/// Runs one command for all clients, until it is killed. Each line that it prints goes to all of
-/// them, framed once, and written once to each for all that a read brought.
+/// Runs one command for all clients, until it is killed. Each line goes to all of them, framed
+/// once; all lines of one read are one write per client.
 pub(crate) fn shared(port: u16, words: &[String]) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let mut command = Command::new(&words[0]);
@@ -395,7 +395,7 @@ struct Hub {
     stdout: ChildStdout,
     members: Vec<TcpStream>,
     buffer: Vec<u8>,
-    /// Bytes of a line whose end has not come.
+    /// The length of an incomplete line.
     held: usize,
     out: Vec<u8>,
 }
@@ -428,7 +428,7 @@ impl Hub {
         Ok(())
     }
 
-    /// All that clients send are messages of one length, of which each is a line to the command.
+    /// Clients send messages of one length only, each of which is a line to the command.
     fn ask(&mut self, index: usize) -> io::Result<()> {
         let n = self.members[index].read(&mut self.buffer[self.held..])?;
         if n == 0 {
@@ -438,7 +438,7 @@ impl Hub {
     }
 }
 
-/// Frames whole lines, and says where the one begins that is not whole.
+/// Frames complete lines. Returns where an incomplete one begins.
 fn frame_lines(bytes: &[u8], out: &mut Vec<u8>) -> usize {
     let mut rest = bytes;
     while let Some(end) = memchr::memchr(b'\n', rest) {

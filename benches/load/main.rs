@@ -1,8 +1,12 @@
-//! Measures wspipe beside a limit server and its peers: `cargo bench --bench load`.
+//! Measures wspipe next to a limit server and its peers: `cargo bench --bench load`.
 //!
-//! `benches/README.md` says how to read what it prints. In short: each workload is run in rounds,
-//! each round starts every server afresh, one after the other, and what counts is the median of the
-//! rounds, as a ratio to another server in the same run.
+//! `benches/README.md` explains the figures. In short: each workload runs in rounds, each round
+//! starts every server again, one after the other, and the figure is the median of the rounds, as a
+//! ratio to another server in the same run.
+//!
+//! [`workloads`] lists what is measured, [`servers`] who is measured. [`echo`], [`commands`] and
+//! [`broadcast`] are the loads, [`limit`] the limit servers; [`sample`] computes the figures,
+//! [`report`] prints them.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -36,22 +40,22 @@ use workloads::{Kind, Workload};
 const HELP: &str = "\
 cargo bench --bench load -- [OPTIONS] [FILTER...]
 
-Measures wspipe beside a limit server and its peers. With filters, only the workloads whose names
-contain one of them.
+Measures wspipe next to a limit server and its peers. With filters, only the workloads whose
+names contain one of them.
 
   --quick            one short round of wspipe and the limit server: a smoke test, under two minutes
   --rounds=N         rounds of each workload (3)
-  --window=SECONDS   how long one measurement counts (1)
-  --servers=LIST     only these, by commas
-  --other=FILE       measures this build of wspipe too, as `other`: before and after a change
+  --window=SECONDS   length of one measurement (1)
+  --servers=LIST     only these servers, separated by commas
+  --other=FILE       also measure this build of wspipe, as `other`: before and after a change
   --time-limit=SECONDS
-                     no measurement begins after so long (3600; with --quick 100)
-  --json=FILE        where the figures go (target/bench/load.json)
-  --list             the names of workloads and servers, and which are there
-  --install-peers    installs the peers first: benches/peers/install
+                     no measurement begins after this time (3600; with --quick 100)
+  --json=FILE        file for the figures (target/bench/load.json)
+  --list             list the workloads, and which servers are installed
+  --install-peers    install the peers first: benches/peers/install
 ";
 
-/// What was asked for.
+/// The command-line options.
 struct Options {
     quick: bool,
     rounds: usize,
@@ -75,7 +79,7 @@ fn main() -> ExitCode {
     if let [word, burst] = &words[..]
         && word == servers::PRINT
     {
-        return ended(broadcast::print(burst.parse().unwrap_or_default()));
+        return exit_code(broadcast::print(burst.parse().unwrap_or_default()));
     }
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
@@ -89,22 +93,22 @@ fn main() -> ExitCode {
         }
     };
     if options.install_peers && !install_peers() {
-        eprintln!("load: not every peer was installed; the others are measured");
+        eprintln!("load: some peers could not be installed; measuring the others");
     }
     Bench::new(options).run()
 }
 
 fn serve_limit(kind: &str, port: &str, command: &[String]) -> ExitCode {
     let port = port.parse().unwrap_or_default();
-    ended(match (kind, Pipe::named(kind)) {
+    exit_code(match (kind, Pipe::named(kind)) {
         (limit::SHARED, _) => limit::shared(port, command),
         (_, Some(pipe)) => limit::command(port, pipe, command),
         (_, None) => limit::echo(port),
     })
 }
 
-/// How this program ends where it is what another measures.
-fn ended(result: std::io::Result<()>) -> ExitCode {
+/// The exit code of this program when it runs as a server or a command.
+fn exit_code(result: std::io::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -121,7 +125,7 @@ fn install_peers() -> bool {
 }
 
 impl Options {
-    /// The options, or `None` if help was asked for.
+    /// Parses the options; `None` for `--help`.
     fn parse(args: impl Iterator<Item = OsString>) -> Result<Option<Options>, lexopt::Error> {
         use lexopt::Arg::{Long, Short, Value};
         let mut options = Options {
@@ -139,7 +143,7 @@ impl Options {
         let mut parser = lexopt::Parser::from_args(args);
         while let Some(arg) = parser.next()? {
             match arg {
-                // What cargo says to every bench.
+                // cargo passes this to every bench.
                 Long("bench") => {}
                 Long("help") | Short('h') => return Ok(None),
                 Long("quick") => options.quick = true,
@@ -186,7 +190,7 @@ impl Options {
         self.time_limit.unwrap_or(usual)
     }
 
-    /// Whether this server is to be measured at this workload.
+    /// Whether to measure this server at this workload.
     fn wants(&self, contestant: &Contestant, workload: &Workload) -> bool {
         let ours = [WSPIPE, LIMIT, OTHER].contains(&contestant.name);
         match &self.servers {
@@ -208,7 +212,7 @@ fn seconds(parser: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
     let seconds: f64 = parser.value()?.parse()?;
     match (0.001..=3600.0).contains(&seconds) {
         true => Ok(Duration::from_secs_f64(seconds)),
-        false => Err("a number of seconds is from 0.001 to 3600".into()),
+        false => Err("seconds must be from 0.001 to 3600".into()),
     }
 }
 
@@ -216,7 +220,7 @@ struct Bench {
     options: Options,
     cores: Cores,
     contestants: Vec<Contestant>,
-    /// No measurement begins after it.
+    /// No measurement begins after this.
     deadline: Instant,
 }
 
@@ -242,7 +246,7 @@ impl Bench {
         let mut outcomes = Vec::new();
         for workload in wanted {
             if Instant::now() > self.deadline {
-                println!("\n{}: not run, the time is up", workload.name);
+                println!("\n{}: not run, the time limit is reached", workload.name);
                 continue;
             }
             let outcome = self.measure(workload);
@@ -250,13 +254,13 @@ impl Bench {
             outcomes.push(outcome);
         }
         if outcomes.is_empty() {
-            eprintln!("load: no workload of that name; --list names them");
+            eprintln!("load: no workload matches; --list shows them");
             return ExitCode::from(2);
         }
         self.finish(&outcomes)
     }
 
-    /// Writes the figures. It is a failure if wspipe has none: then something is broken.
+    /// Writes the figures. It is a failure if a round of wspipe or of the limit server failed.
     fn finish(&self, outcomes: &[Outcome]) -> ExitCode {
         let path = match &self.options.json {
             Some(path) => path.clone(),
@@ -279,26 +283,26 @@ impl Bench {
         }
     }
 
-    /// Says of each server that is asked for whether it is there.
+    /// Prints which servers are present.
     fn print_presence(&self) {
         println!(
             "server on core {}, load on core {}{}",
             self.cores.server,
             self.cores.load,
             match self.cores.server == self.cores.load {
-                true => ": there is no other, so rates mean little",
+                true => ": the only one, so rates mean little",
                 false => "",
             }
         );
         for contestant in &self.contestants {
             match &contestant.program {
-                Ok(_) => println!("  {:<15} is there", contestant.name),
+                Ok(_) => println!("  {:<15} present", contestant.name),
                 Err(why) => println!("  {:<15} ABSENT: {why}", contestant.name),
             }
         }
     }
 
-    /// All rounds of all servers at one workload.
+    /// Runs all rounds of all servers at one workload.
     fn measure<'w>(&self, workload: &'w Workload) -> Outcome<'w> {
         let role = workload.load.role();
         let able = self
@@ -318,11 +322,11 @@ impl Bench {
             })
             .collect();
         for round in 0..self.options.rounds(workload) {
-            // Another one begins each round, so that no server always follows the same one.
+            // Each round begins with another server, so that none always follows the same one.
             let first = round % entries.len().max(1);
             let (before, after) = entries.split_at_mut(first);
             for (contestant, series) in after.iter_mut().chain(before) {
-                // One that has failed would fail again, and take its time.
+                // A server that has failed would fail again, and take its time.
                 if !series.failures.is_empty() || Instant::now() > self.deadline {
                     continue;
                 }
@@ -338,19 +342,19 @@ impl Bench {
         }
     }
 
-    /// One server, started afresh, at one workload.
+    /// Starts one server and measures it at one workload.
     fn measure_once(&self, contestant: &Contestant, workload: &Workload) -> Result<Sample, String> {
         let role = workload.load.role();
         let server = Server::start(self.cores, |port| {
             let command = contestant.command(role, port);
-            command.expect("a server that is there and able, or it would not be here")
+            command.expect("only servers that are present and support the role are measured")
         })?;
         let (address, pid, span) = (server.address(), server.pid(), self.options.span());
         match &workload.load {
             Kind::Echo(load) => echo::run(address, pid, load, span),
             Kind::Download(_, printed) => commands::download(address, pid, *printed, span),
             Kind::Upload(_) => commands::upload(address, pid, span),
-            Kind::Visits(_, idle) => commands::visits(address, pid, *idle, span),
+            Kind::Connects(_, idle) => commands::connects(address, pid, *idle, span),
             Kind::Broadcast { clients, burst } => {
                 broadcast::run(address, pid, (*clients, *burst), span)
             }

@@ -1,4 +1,4 @@
-//! What is printed, and what is written as JSON.
+//! The output: tables on stdout, and all figures as JSON.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,7 +12,7 @@ use crate::workloads::{Aim, Kind, Ratio, Workload};
 pub(crate) struct Series {
     pub(crate) server: &'static str,
     pub(crate) samples: Vec<Sample>,
-    /// Rounds that came to nothing, and why.
+    /// Why rounds failed.
     pub(crate) failures: Vec<String>,
 }
 
@@ -22,10 +22,10 @@ pub(crate) struct Outcome<'w> {
     pub(crate) series: Vec<Series>,
 }
 
-/// A load that used so much of its core may have been what set the rate.
+/// From this share of its core on, the load may have limited the rate.
 const LOAD_BUSY: f64 = 0.97;
 
-/// The middle of some figures, and how far the others are from it, as a share of it.
+/// The median of some figures, and their spread (highest less lowest) as a share of it.
 #[derive(Clone, Copy)]
 struct Median {
     value: f64,
@@ -59,7 +59,7 @@ impl Outcome<'_> {
         Some(one.value / other.value)
     }
 
-    /// What an aim comes to, and whether it was reached.
+    /// The ratio of an aim, and whether it was reached.
     fn reached(&self, aim: &Aim) -> Option<(f64, bool)> {
         match aim.ratio {
             Ratio::RateMin(min) => {
@@ -111,7 +111,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// The rates of messages as lines that the command printed.
+    /// Prints the message rates as lines of the command.
     fn print_lines(&self, clients: usize) {
         let rates = self.series.iter().filter_map(|series| {
             let rate = series.median(|sample| sample.rate)?.value / clients as f64;
@@ -129,7 +129,7 @@ impl Outcome<'_> {
             Some(ratio) => format!("{ratio:.2}"),
             None => "-".to_owned(),
         };
-        // A workload without replies has no times.
+        // A workload without replies has no latencies.
         let time = |figure| match value(figure)? {
             0.0 => Some("-".to_owned()),
             micros => Some(format!("{micros:.1}")),
@@ -163,7 +163,7 @@ impl Outcome<'_> {
         match self.reached(aim) {
             Some((ratio, true)) => println!("  reached: {aimed} ({ratio:.2})"),
             Some((ratio, false)) => println!("  MISSED: {aimed} ({ratio:.2})"),
-            // It was to be measured, and is not there or failed.
+            // The other server was selected, but is absent or failed.
             None if self.series(aim.of).is_some() => println!("  NOT KNOWN: {aimed}"),
             None => {}
         }
@@ -236,7 +236,7 @@ fn sample_json(sample: &Sample) -> String {
     )
 }
 
-/// What was measured where: pairs of a name and a text.
+/// The conditions of the measurement: pairs of a name and a text.
 pub(crate) type Facts = Vec<(&'static str, String)>;
 
 /// Writes all outcomes as JSON.

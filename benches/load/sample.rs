@@ -1,11 +1,11 @@
-//! One measurement: its window in time, and what came of it.
+//! One measurement: its window in time, and its figures.
 
 use std::time::{Duration, Instant};
 
 use crate::common::proc::cpu_time;
 use crate::histogram::Histogram;
 
-/// How long a measurement is.
+/// How long a measurement takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     /// What happens in this time at the start is not counted.
@@ -14,9 +14,9 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The clock begins to run. `server` is the process whose time is counted. The window stays
-    /// open until there is as much as `least`, or [`STRETCH_MAX`] times its length has passed: few
-    /// messages of 16 MiB come in a short one.
+    /// Starts the clock. `server` is the process whose processor time is counted. The window stays
+    /// open until the amount reaches `least`, or for [`STRETCH_MAX`] times its length: a short
+    /// window holds few messages of 16 MiB.
     pub(crate) fn begin(self, server: u32, least: u64) -> Window {
         let begins = Instant::now() + self.warm_up;
         Window {
@@ -29,10 +29,10 @@ impl Span {
     }
 }
 
-/// By how much a window may become longer.
+/// The factor by which a window may be extended.
 const STRETCH_MAX: u32 = 10;
 
-/// The window of a measurement that runs.
+/// The window of a running measurement.
 pub(crate) struct Window {
     server: u32,
     begins: Instant,
@@ -55,12 +55,12 @@ pub(crate) struct Measured {
     pub(crate) server_cpu: Duration,
     /// Processor time of the load.
     pub(crate) own_cpu: Duration,
-    /// How much more there was at the end than at the start, in the caller's unit.
+    /// The amount at the end less that at the start, in the caller's unit.
     pub(crate) amount: u64,
 }
 
 impl Window {
-    /// Whether the window begins now, after as much as `amount`. It says so once.
+    /// Whether the window begins now, at this `amount`. Returns true once.
     pub(crate) fn has_begun(&mut self, now: Instant, amount: u64) -> bool {
         let begins = self.start.is_none() && now >= self.begins;
         if begins {
@@ -74,8 +74,8 @@ impl Window {
         begins
     }
 
-    /// What was measured, if the window is over, after as much as `amount`.
-    pub(crate) fn is_over(&self, now: Instant, amount: u64) -> Option<Measured> {
+    /// The result if the window ends now, at this `amount`.
+    pub(crate) fn is_finished(&self, now: Instant, amount: u64) -> Option<Measured> {
         let start = self.start.as_ref()?;
         let len = match amount - start.amount >= self.least {
             true => self.len,
@@ -87,7 +87,7 @@ impl Window {
         self.close(now, amount)
     }
 
-    /// What was measured until now, however long that was.
+    /// The result up to now, however short the window is.
     pub(crate) fn close(&self, now: Instant, amount: u64) -> Option<Measured> {
         let start = self.start.as_ref()?;
         Some(Measured {
@@ -102,13 +102,13 @@ impl Window {
 /// The figures of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    /// Messages (or connections) a second.
+    /// Messages (or connections) per second.
     pub(crate) rate: f64,
-    /// Payload bytes a second.
+    /// Payload bytes per second.
     pub(crate) bytes_rate: f64,
-    /// The server's processor time for one message, in microseconds.
+    /// The server's processor time per message, in microseconds.
     pub(crate) cpu_us: f64,
-    /// The server's processor time for one byte of payload, in nanoseconds.
+    /// The server's processor time per byte of payload, in nanoseconds.
     pub(crate) cpu_ns_per_byte: f64,
     /// Half of all replies came within this time, in microseconds.
     pub(crate) p50_us: f64,
@@ -116,7 +116,7 @@ pub(crate) struct Sample {
     pub(crate) max_us: f64,
     /// The share of one core that the server used.
     pub(crate) server_busy: f64,
-    /// The share of its core that the load used: near 1, the load sets the rate.
+    /// The share of its core that the load used. Near 1, the load limits the rate.
     pub(crate) load_busy: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Who is measured: wspipe, the limit servers, and the peers as far as they are there.
+//! Who is measured: wspipe, the limit servers, and the peers that are installed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,24 @@ use std::process::Command;
 use crate::commands::IDLE_PATH;
 use crate::limit::{self, Pipe};
 
-/// What a server is started for.
+/// What a server does in a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Every message comes back, whether it is text or binary.
+    /// Echo each message, text or binary.
     Echo { text: bool },
-    /// Runs this command for every client; text, a line a message.
+    /// Run this command for each client; a line is a text message.
     Lines(&'static [&'static str]),
-    /// The same with a command that is started again and again, and soon ends.
-    Visits(&'static [&'static str]),
-    /// Runs this command for every client; what it prints is binary.
+    /// The same, for clients that come one after the other with short commands.
+    Connects(&'static [&'static str]),
+    /// Run this command for each client; its output is binary.
     Binary(&'static [&'static str]),
-    /// Runs this command for every client, which reads what the client sends.
+    /// Run this command for each client, which reads what the client sends.
     Upload(&'static [&'static str]),
-    /// Runs one command for all clients, which prints so many lines each time it is asked.
+    /// Run one command for all clients. It prints this number of lines each time it is asked.
     Shared(usize),
 }
 
-/// Says `hi` and ends, but at [`IDLE_PATH`] waits for the end of its input.
+/// Prints `hi` and exits; at [`IDLE_PATH`] it waits for EOF on its stdin.
 pub(crate) const HI_OR_IDLE: [&str; 3] = [
     "sh",
     "-c",
@@ -32,11 +32,11 @@ pub(crate) const HI_OR_IDLE: [&str; 3] = [
 ];
 const _: () = assert!(IDLE_PATH.len() == "/idle".len());
 
-/// The word that has this program print what all clients share, as many lines as the next says.
+/// With this argument this program is the shared command; the next one is the number of lines.
 pub(crate) const PRINT: &str = "--print";
 
 impl Role {
-    /// Its command.
+    /// The command.
     fn words(self) -> Vec<OsString> {
         match self {
             Role::Echo { .. } => Vec::new(),
@@ -45,20 +45,20 @@ impl Role {
                 vec![program.into(), PRINT.into(), burst.to_string().into()]
             }
             Role::Lines(words)
-            | Role::Visits(words)
+            | Role::Connects(words)
             | Role::Binary(words)
             | Role::Upload(words) => words.iter().map(OsString::from).collect(),
         }
     }
 
-    /// Its command, in a session of its own for a server that does not see to that. Linux divides a
-    /// core among sessions first (sched(7), autogroup). On a core that it shares with its server a
-    /// command is interrupted more often then, and its output read in smaller pieces, which has
-    /// little to do with how the server reads. Who starts one command after the other would start
-    /// two programs for each, so there it stays as it is.
+    /// The command in a process session of its own, for servers that do not start one. Linux
+    /// divides a core among sessions first (sched(7), autogroup): a command in the server's session
+    /// on the server's core is interrupted more often, and its output read in smaller pieces,
+    /// whatever the server does. `Connects` goes without, since setsid would be a second program
+    /// for each client.
     fn words_in_session(self) -> Vec<OsString> {
         let mut words = self.words();
-        if !matches!(self, Role::Visits(_)) && !words.is_empty() {
+        if !matches!(self, Role::Connects(_)) && !words.is_empty() {
             words.insert(0, "setsid".into());
         }
         words
@@ -68,39 +68,39 @@ impl Role {
 /// A server that can be measured.
 pub(crate) struct Contestant {
     pub(crate) name: &'static str,
-    /// The program, or why it is not there and how it can be had.
+    /// The program, or why it is absent and how to get it.
     pub(crate) program: Result<PathBuf, String>,
     command: fn(&Path, Role, u16) -> Option<Command>,
 }
 
 impl Contestant {
-    /// The command that starts it, if it can do what is asked.
+    /// The command that starts it, if it supports the role.
     pub(crate) fn command(&self, role: Role, port: u16) -> Option<Command> {
         (self.command)(self.program.as_deref().ok()?, role, port)
     }
 
-    /// Whether it can do what is asked, were it there.
+    /// Whether it supports the role, installed or not.
     pub(crate) fn can(&self, role: Role) -> bool {
         let program = self.program.as_deref().unwrap_or(Path::new("absent"));
         (self.command)(program, role, 0).is_some()
     }
 }
 
-/// The one that all are compared with where there is no other yardstick.
+/// The server that all others are compared with.
 pub(crate) const LIMIT: &str = "limit";
-/// The one that the bench is for.
+/// The server that the bench is for.
 pub(crate) const WSPIPE: &str = "wspipe";
-/// Another build of it, to compare with.
+/// Another build of it, for comparison.
 pub(crate) const OTHER: &str = "other";
 
-/// The folder of what `benches/peers/install` has installed.
+/// The folder of `benches/peers/install`.
 pub(crate) fn peers_folder() -> PathBuf {
     // The server is in `target/release`, so two up is `target`.
     let target = Path::new(env!("CARGO_BIN_EXE_wspipe")).ancestors().nth(2);
     target.unwrap_or(Path::new("target")).join("peers")
 }
 
-/// All of them, and `other` if there is another build of wspipe to be measured.
+/// All servers, and `other` if another build of wspipe is to be measured.
 pub(crate) fn all(other: Option<&Path>) -> Vec<Contestant> {
     let peers = peers_folder();
     let installed = |path: &str| {
@@ -171,9 +171,9 @@ fn limit_server(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
     let kind = match role {
         Role::Echo { .. } => "echo",
-        // It serves one client after the other, and knows no paths.
-        Role::Visits(words) if words == HI_OR_IDLE => return None,
-        Role::Lines(_) | Role::Visits(_) => Pipe::Lines.name(),
+        // It serves one client after the other, and ignores paths.
+        Role::Connects(words) if words == HI_OR_IDLE => return None,
+        Role::Lines(_) | Role::Connects(_) => Pipe::Lines.name(),
         Role::Binary(_) => Pipe::Raw.name(),
         Role::Upload(_) => Pipe::Upload.name(),
         Role::Shared(_) => limit::SHARED,
@@ -186,20 +186,19 @@ fn limit_server(program: &Path, role: Role, port: u16) -> Option<Command> {
 fn wspipe(program: &Path, role: Role, port: u16) -> Option<Command> {
     let mut command = Command::new(program);
     command.arg(format!("--port={port}"));
-    // A line in the log for each connection is not what is measured: every server is told to
-    // be quiet.
+    // Log lines for each connection are not what is measured: every server is started quiet.
     command.arg("--log-level=error");
-    // The crowd that idles is larger than the default allows.
+    // The default limit is below the number of idle clients.
     if !matches!(role, Role::Echo { .. }) {
         command.arg("--max-processes=20000");
     }
     match role {
         Role::Echo { .. } => command.args(["--echo", "--max-message=64M"]),
-        Role::Lines(_) | Role::Visits(_) | Role::Upload(_) => command.arg("--"),
+        Role::Lines(_) | Role::Connects(_) | Role::Upload(_) => command.arg("--"),
         Role::Binary(_) => command.args(["--binary", "--"]),
         Role::Shared(_) => command.args(["--shared", "--"]),
     };
-    // It gives every command a session of its own.
+    // wspipe starts each command in a process session of its own.
     command.args(role.words());
     Some(command)
 }
@@ -221,10 +220,10 @@ fn websocketd(program: &Path, role: Role, port: u16) -> Option<Command> {
     command.args(["--address=127.0.0.1", "--loglevel=error"]);
     command.arg(format!("--port={port}"));
     match role {
-        // A process for every client, which says little of the server.
+        // A process for each client, which says little about the server.
         Role::Echo { .. } | Role::Shared(_) => return None,
         Role::Binary(_) => drop(command.arg("--binary")),
-        Role::Lines(_) | Role::Visits(_) | Role::Upload(_) => {}
+        Role::Lines(_) | Role::Connects(_) | Role::Upload(_) => {}
     }
     command.args(role.words_in_session());
     Some(command)
@@ -238,9 +237,9 @@ fn websocat(program: &Path, role: Role, port: u16) -> Option<Command> {
             command.args([format!("ws-l:127.0.0.1:{port}"), "mirror:".to_owned()]);
             return Some(command);
         }
-        // Its commands are not told the path.
-        Role::Visits(words) if words == HI_OR_IDLE => return None,
-        Role::Lines(_) | Role::Visits(_) | Role::Upload(_) => ("-t", ""),
+        // It does not pass the path to its commands.
+        Role::Connects(words) if words == HI_OR_IDLE => return None,
+        Role::Lines(_) | Role::Connects(_) | Role::Upload(_) => ("-t", ""),
         Role::Binary(_) => ("-b", ""),
         Role::Shared(_) => ("-t", "broadcast:"),
     };

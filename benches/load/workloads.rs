@@ -1,18 +1,19 @@
-//! What is measured: the table of issue 5, how the cost grows, and what is aimed at.
+//! What is measured: the workloads, how the cost grows with clients and sizes, and the aims of the
+//! project.
 
 use crate::commands::Printed;
 use crate::echo::{Load, Payload};
 use crate::servers::{HI_OR_IDLE, LIMIT, Role};
 
-/// One row of the table.
+/// One workload: a table of the output.
 pub(crate) struct Workload {
     pub(crate) name: String,
     pub(crate) load: Kind,
-    /// What wspipe is to reach.
+    /// What wspipe should reach.
     pub(crate) aims: Vec<Aim>,
-    /// Whether only wspipe and the limit are measured: how their own cost grows.
+    /// Whether only wspipe and the limit server are measured, to see how their own cost grows.
     pub(crate) scaling: bool,
-    /// Whether it takes long to set up, so that one round has to do.
+    /// Whether it takes so long to set up that it has one round only.
     pub(crate) once: bool,
     /// Whether `--quick` runs it.
     pub(crate) quick: bool,
@@ -23,8 +24,8 @@ pub(crate) enum Kind {
     Echo(Load),
     Download(Role, Printed),
     Upload(Role),
-    Visits(Role, usize),
-    /// So many clients share a command that prints so many lines at a time.
+    Connects(Role, usize),
+    /// `clients` share a command that prints `burst` lines at a time.
     Broadcast {
         clients: usize,
         burst: usize,
@@ -37,24 +38,25 @@ impl Kind {
             Kind::Echo(load) => Role::Echo {
                 text: load.payload != Payload::Binary,
             },
-            Kind::Download(role, _) | Kind::Upload(role) | Kind::Visits(role, _) => *role,
+            Kind::Download(role, _) | Kind::Upload(role) | Kind::Connects(role, _) => *role,
             Kind::Broadcast { burst, .. } => Role::Shared(*burst),
         }
     }
 }
 
-/// A ratio to another server, in one run.
+/// A ratio to another server in the same run.
 pub(crate) struct Aim {
     pub(crate) of: &'static str,
     pub(crate) ratio: Ratio,
 }
 
 pub(crate) enum Ratio {
-    /// Messages a second, at least so many times the other's.
+    /// Messages per second: at least this multiple of the other's.
     RateMin(f64),
-    /// Payload bytes a second, likewise: where each server cuts the messages as it reads.
+    /// Payload bytes per second, at least this multiple. For streams, which each server cuts into
+    /// messages as it reads.
     BytesMin(f64),
-    /// Processor time for a message, at most so many times the other's.
+    /// Processor time per message: at most this multiple of the other's.
     CpuMax(f64),
 }
 
@@ -87,30 +89,30 @@ const SHAPES: [Shape; 7] = [
 
 const SEQ: Role = Role::Lines(&["seq", "1", "3000000"]);
 const ZEROS: Role = Role::Binary(&["head", "-c", "2G", "/dev/zero"]);
-// The shell stays, and with it the pipe that some servers take for the command's life.
+// The shell stays, and with it the pipe, whose close some servers take for the command's exit.
 const SINK: Role = Role::Upload(&["sh", "-c", "cat >/dev/null; exit"]);
-const HI: Role = Role::Visits(&["echo", "hi"]);
+const HI: Role = Role::Connects(&["echo", "hi"]);
 
-/// How many clients idle beside those that come and go, if there are descriptors for so many.
-const CROWD_MAX: usize = 10_000;
+/// The highest number of idle clients next to those that connect, if there are enough descriptors.
+const IDLE_CLIENTS_MAX: usize = 10_000;
 
-/// How many descriptors the greediest server has for a client and its command.
+/// Descriptors for a client and its command, in the most demanding server.
 const DESCRIPTORS_PER_COMMAND: usize = 5;
 
-/// Descriptors that are no client's.
+/// Descriptors that belong to no client.
 const DESCRIPTORS_SPARE: usize = 200;
 
-/// All workloads, on a machine that grants a process so many descriptors.
+/// All workloads, on a machine with this limit of descriptors per process.
 pub(crate) fn all(descriptors: usize, quick: bool) -> Vec<Workload> {
     let descriptors = descriptors.saturating_sub(DESCRIPTORS_SPARE);
-    let crowd = CROWD_MAX.min(descriptors / DESCRIPTORS_PER_COMMAND);
+    let idle_clients = IDLE_CLIENTS_MAX.min(descriptors / DESCRIPTORS_PER_COMMAND);
     let mut all = Vec::new();
     for payload in [Payload::Binary, Payload::Ascii, Payload::Mixed] {
         for shape in SHAPES {
             all.push(echo(payload, shape));
         }
     }
-    all.extend(commands(crowd));
+    all.extend(commands(idle_clients));
     let audience = if quick { 100 } else { 1000 };
     all.extend([1, 100].map(|burst| shared(audience, burst)));
     let clients = [1, 10, 100, 1000, 10_000.min(descriptors)];
@@ -131,7 +133,7 @@ fn echo(payload: Payload, shape @ (clients, len, in_flight): Shape) -> Workload 
             of: LIMIT,
             ratio: Ratio::CpuMax(1.1),
         });
-        // Ahead of every peer on processor time for a message.
+        // Less processor time per message than every peer.
         aims.extend(
             ["tungstenite", "fastwebsockets", "ws", "websocat"].map(|of| Aim {
                 of,
@@ -170,7 +172,7 @@ fn scaling(shape @ (clients, len, in_flight): Shape) -> Workload {
     }
 }
 
-fn commands(crowd: usize) -> Vec<Workload> {
+fn commands(idle_clients: usize) -> Vec<Workload> {
     let command = |name: &str, load, aims| Workload {
         name: name.to_owned(),
         load,
@@ -197,15 +199,15 @@ fn commands(crowd: usize) -> Vec<Workload> {
         ),
         command(
             "connect, echo hi, close; alone",
-            Kind::Visits(HI, 0),
+            Kind::Connects(HI, 0),
             vec![rate("websocketd", 1.3)],
         ),
         Workload {
             once: true,
             quick: false,
             ..command(
-                &format!("connect, echo hi, close; {crowd} idle"),
-                Kind::Visits(Role::Visits(&HI_OR_IDLE), crowd),
+                &format!("connect, echo hi, close; {idle_clients} idle"),
+                Kind::Connects(Role::Connects(&HI_OR_IDLE), idle_clients),
                 vec![rate("websocketd", 1.3)],
             )
         },

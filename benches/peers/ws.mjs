@@ -1,4 +1,4 @@
-// An echo server on npm's ws: `node ws.mjs PORT`. Compression is off, as it is by default.
+// An echo server on npm's ws: `node ws.mjs PORT`. Compression is off, which is the default.
 import { WebSocketServer } from "ws";
 
 const server = new WebSocketServer({

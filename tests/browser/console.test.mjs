@@ -1,10 +1,10 @@
-// Drives the console page in headless Chromium against a real wspipe, as a person would: by what is written on the page.
+// Drives the console page in headless Chromium against a real wspipe, as a reader would: by the texts on the page.
 //
 //   npm ci && npm test                      with the release build of this repository
-//   WSPIPE=/path/to/wspipe npm test         with another one
-//   CHROMIUM=/path/to/chromium npm test     in another browser of that family
+//   WSPIPE=/path/to/wspipe npm test         with another build
+//   CHROMIUM=/path/to/chromium npm test     with another Chromium-based browser
 //
-// Screenshots for a person to look at are left in screenshots/.
+// Screenshots for review are saved in screenshots/.
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
@@ -32,8 +32,8 @@ const ARGS = [
 
 let browser;
 let context;
-// Whatever the page or the browser complains about during a test: a breach of the content security policy, for one.
-let complaints = [];
+// Errors and warnings of the page and the browser during a test, such as violations of the content security policy.
+let problems = [];
 
 before(async () => {
   mkdirSync(SCREENSHOTS, { recursive: true });
@@ -46,29 +46,29 @@ after(async () => {
 afterEach(async () => {
   await context?.close();
   context = null;
-  const heard = complaints;
-  complaints = [];
-  assert.deepEqual(heard, []);
+  const found = problems;
+  problems = [];
+  assert.deepEqual(found, []);
 });
 
-/** A fresh page at `url`; `expected` are complaints that belong to the test. */
+/** A new page at `url`. Errors and warnings that match `expected` are part of the test. */
 async function openPage(url, { expected = null, ...options } = {}) {
   context = await browser.newContext({ viewport: DESKTOP, locale: "en-US", ...options });
   context.setDefaultTimeout(10_000);
   const page = await context.newPage();
-  const complain = (text) => expected?.test(text) || complaints.push(text);
-  page.on("pageerror", (error) => complain(`error: ${error.message}`));
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complain(message.text()));
+  const report = (text) => expected?.test(text) || problems.push(text);
+  page.on("pageerror", (error) => report(`error: ${error.message}`));
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && report(message.text()));
   page.on("request", (request) => {
     const { protocol, host } = new URL(request.url());
-    if (protocol !== "data:" && host !== new URL(url).host) complain(`request to another host: ${request.url()}`);
+    if (protocol !== "data:" && host !== new URL(url).host) report(`request to another host: ${request.url()}`);
   });
   await page.goto(url);
   return page;
 }
 
-/** The controls of one half of the page. */
-function half(page, id) {
+/** The controls of one part of the page. */
+function part(page, id) {
   const section = page.locator(`#${id}`);
   const button = (name) => section.getByRole("button", { name, exact: true });
   return {
@@ -81,11 +81,11 @@ function half(page, id) {
       await this.field.fill(text);
       await this.field.press("Enter");
     },
-    /** Wait until the log holds `text` (a string or a pattern). */
+    /** Waits until the log contains `text` (a string or a pattern). */
     async shows(text) {
       await this.log.getByText(text).last().waitFor();
     },
-    /** Wait until the output in the log, without what was typed, matches `pattern`. */
+    /** Waits until the output in the log, without what was typed, matches `pattern`. */
     async printed(pattern) {
       const lines = section.locator(".lines");
       for (let tries = 0; tries < 100; tries += 1) {
@@ -94,7 +94,7 @@ function half(page, id) {
       }
       assert.match((await lines.allTextContents()).join("\n"), pattern);
     },
-    /** Wait until the status line holds `text`. */
+    /** Waits until the status line contains `text`. */
     async says(text) {
       await this.status.filter({ hasText: text }).waitFor();
     },
@@ -105,7 +105,7 @@ const numbersTo = (last) => Array.from({ length: last }, (_, index) => index + 1
 
 const screenshot = (page, name) => page.screenshot({ path: `${SCREENSHOTS}${name}.png` });
 
-/** What axe-core finds wrong with the page for people with a screen reader, a keyboard or weak sight. */
+/** The accessibility violations that axe-core finds on the page. */
 async function accessibilityFaults(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
@@ -121,7 +121,7 @@ describe("the demo", () => {
 
   test("echo: open, send text and bytes, close", async () => {
     const page = await openPage(server.url);
-    const echo = half(page, "echo");
+    const echo = part(page, "echo");
     await echo.says("Not open");
     assert.equal(await echo.button("Close").getAttribute("aria-disabled"), "true");
 
@@ -149,21 +149,21 @@ describe("the demo", () => {
 
   test("shell: a command, its output, its exit", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.button("Open").click();
     await shell.says(/Open .*ws:.*\/ws/);
     await shell.send("echo one; echo two >&2; printf 'no newline'; exit 3");
-    // Where they come in more than one frame of the page, they stand in more than one block.
+    // Lines that arrive in different frames of the page are in different blocks.
     await shell.printed(/^one\n+two\n+no newline/);
     await shell.says("sh ended with exit status 3 (code 4003, exit 3)");
 
-    // An empty line asks for a new run; what is typed for the old one stays where it is.
+    // An empty line starts a new run; what was typed for the old one stays in the field.
     await shell.send("echo lost");
     assert.equal(await shell.field.inputValue(), "echo lost");
     await shell.send("");
     await shell.says(/Open /);
     await shell.send("kill -9 $$");
-    await shell.says("sh was ended by signal SIGKILL (code 4265, signal 9)");
+    await shell.says("sh was terminated by signal SIGKILL (code 4265, signal 9)");
     await shell.button("Reconnect").click();
     await shell.says(/Open /);
     await shell.send("exit");
@@ -172,29 +172,29 @@ describe("the demo", () => {
 
   test("shell: the first line opens the connection", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("echo $((6*7))");
     await shell.printed(/^42$/);
   });
 
-  test("shell: output is text, and what cannot be seen is shown", async () => {
+  test("shell: output is shown as text, invisible characters too", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send(`printf '<img src=x onerror=alert(1)>\\n\\033[31mred\\033[0m \\001 \\303\\050\\n'`);
     await shell.shows("<img src=x onerror=alert(1)>");
     await shell.shows("red ␁ \ufffd(");
     assert.equal(await shell.log.locator("img").count(), 0);
   });
 
-  test("the keyboard alone is enough", async () => {
+  test("the page works with the keyboard alone", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve());
     const focusIsOn = (locator) => locator.evaluate((element) => element === document.activeElement);
     for (let tabs = 0; tabs < 30 && !(await focusIsOn(shell.button("Open"))); tabs += 1) await press("Tab");
     await press("Enter");
     await shell.says(/Open /);
-    assert.ok(await focusIsOn(shell.field), "opening leads to the field");
+    assert.ok(await focusIsOn(shell.field), "opening moves the focus to the field");
     await page.keyboard.type("echo first");
     await press("Enter");
     await page.keyboard.type("echo second");
@@ -209,9 +209,9 @@ describe("the demo", () => {
     assert.equal(await shell.field.inputValue(), "draft\n");
   });
 
-  test("a flood of lines leaves the page quick, the log capped, and a reader in place", async () => {
+  test("under a flood of lines the page stays fast, the log bounded, and the reader in place", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("seq 3000");
     await shell.printed(new RegExp(`^${numbersTo(3000)}$`));
 
@@ -231,22 +231,22 @@ describe("the demo", () => {
     assert.ok(kept > 4000 && kept <= 5000, `${kept} lines kept`);
   });
 
-  test("an endless flood does not keep the reader from closing it", async () => {
+  test("the reader can close a connection in an endless flood", async () => {
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("yes");
     await shell.log.locator(".lines").first().waitFor();
-    // The page measures and closes by itself: the browser tells the test of every message, which makes the test slow.
+    // The page measures and closes itself: the browser reports every message to the test, which makes the test slow.
     const { frames, longest, closedAfter } = await page.evaluate(closeInFlood);
-    // Far from what the page does at leisure (50 frames a second), but a test may run on a busy machine.
+    // The page usually draws 50 frames a second, but the test may run on a busy machine.
     assert.ok(frames >= 5 && longest < 1000, `${frames} frames in a second, the longest ${longest} ms`);
     assert.ok(closedAfter < 4000, `closed after ${closedAfter} ms`);
   });
 
-  test("a server that goes away says so, and one that is gone is missed", async () => {
+  test("the page shows that the server shuts down, and that it no longer answers", async () => {
     const other = await startServer();
     const page = await openPage(other.url, { expected: /WebSocket connection to|net::ERR_CONNECTION_REFUSED/ });
-    const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+    const [echo, shell] = [part(page, "echo"), part(page, "shell")];
     await echo.button("Open").click();
     await echo.says(/Open /);
     await other.stop();
@@ -255,10 +255,10 @@ describe("the demo", () => {
     await shell.says("The server does not answer.");
   });
 
-  test("the page works below any path that a proxy puts it under", async () => {
+  test("the page works below any path of a proxy", async () => {
     const proxy = await startProxy(server.url, "/tools/wspipe/");
     const page = await openPage(proxy.url);
-    const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+    const [echo, shell] = [part(page, "echo"), part(page, "shell")];
     await echo.button("Open").click();
     await echo.says(/Open .*\/tools\/wspipe\/echo/);
     await echo.send("through");
@@ -272,7 +272,7 @@ describe("the demo", () => {
   test("the page has the reader's language", async () => {
     for (const [locale, open, lang] of [["zh-CN", "连接", "zh-Hans"], ["zh-TW", "连接", "zh-Hans"], ["fr-FR", "Open", "en"]]) {
       const page = await openPage(server.url, { locale });
-      await half(page, "echo").button(open).waitFor();
+      await part(page, "echo").button(open).waitFor();
       assert.equal(await page.locator("html").getAttribute("lang"), lang);
       await context.close();
     }
@@ -282,18 +282,18 @@ describe("the demo", () => {
       const names = (text) => text.match(/\{\w+\}/g)?.sort().join() ?? "";
       return Object.values(WORDS).map((all) => Object.entries(all).map(([key, text]) => `${key} ${names(text)}`));
     });
-    assert.deepEqual(words[0], words[1], "both languages have the same words, with the same values in them");
+    assert.deepEqual(words[0], words[1], "both languages have the same texts, with the same values in them");
   });
 
-  test("nothing stands in the way of a screen reader, and all sizes and colours are kept for a look", async () => {
+  test("the page is accessible and fits in every language, colour scheme and size", async () => {
     for (const locale of ["en", "zh"]) {
       for (const colorScheme of ["light", "dark"]) {
         for (const [size, viewport] of Object.entries({ desktop: DESKTOP, phone: PHONE })) {
           const page = await openPage(server.url, { locale, colorScheme, viewport });
           const name = `${locale}-${colorScheme}-${size}`;
-          for (const id of ["echo", "shell"]) await half(page, id).section.waitFor();
+          for (const id of ["echo", "shell"]) await part(page, id).section.waitFor();
           await screenshot(page, `${name}-start`);
-          await useBothHalves(page);
+          await useBothParts(page);
           await page.screenshot({ path: `${SCREENSHOTS}${name}.png`, fullPage: true });
           assert.deepEqual(await accessibilityFaults(page), [], name);
           const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -306,10 +306,10 @@ describe("the demo", () => {
 });
 
 describe("other ways to serve", () => {
-  test("a command takes the place of the shell, at the page's own address", async () => {
+  test("a command replaces the shell, at the page's own address", async () => {
     const server = await startServer("--", "cat");
     const page = await openPage(`${server.url}?color=blue`);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.section.getByRole("heading", { name: "Command cat" }).waitFor();
     assert.equal(await page.locator("#echo").isVisible(), false);
     await page.keyboard.type("meow");
@@ -320,10 +320,10 @@ describe("other ways to serve", () => {
     assert.equal(await server.stop(), 0);
   });
 
-  test("a command with --binary: its bytes are shown as they come", async () => {
+  test("a command with --binary: its bytes are shown as they arrive", async () => {
     const server = await startServer("--binary", "--", "sh");
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("printf 'half '; sleep 0.2; printf '\\303'; sleep 0.2; printf '\\251\\nnext\\n'");
     await shell.printed(/^half é\nnext$/);
     await shell.send("seq 3000");
@@ -331,23 +331,23 @@ describe("other ways to serve", () => {
     assert.equal(await server.stop(), 0);
   });
 
-  test("--stderr=json: what the command complains of looks different", async () => {
+  test("--stderr=json: lines from stderr look different", async () => {
     const server = await startServer("--stderr=json", "--", "sh");
     const page = await openPage(server.url);
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.send("echo 'a \"line\"'; echo oh >&2; echo another");
     await shell.log.locator(".error-line", { hasText: /^oh$/ }).waitFor();
-    // The order of the two streams is not known.
+    // The order of the two streams is unspecified.
     await shell.printed(/^a "line"\nanother$/);
     await screenshot(page, "stderr");
     assert.deepEqual(await accessibilityFaults(page), []);
     assert.equal(await server.stop(), 0);
   });
 
-  test("--echo: only the echo half", async () => {
+  test("--echo: the page has only the echo", async () => {
     const server = await startServer("--echo");
     const page = await openPage(server.url);
-    const echo = half(page, "echo");
+    const echo = part(page, "echo");
     await echo.button("Open").click();
     await echo.says(/Open /);
     await echo.send("alone");
@@ -357,10 +357,10 @@ describe("other ways to serve", () => {
     assert.equal(await server.stop(), 0);
   });
 
-  test("a handshake that is refused: the page says whose log knows why", async () => {
+  test("a refused handshake: the page points to the server's log", async () => {
     const server = await startServer("--", "/nonexistent/command");
     const page = await openPage(server.url, { expected: /WebSocket connection to/ });
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.button("Open").click();
     await shell.says("The server refused the connection.");
     await shell.says("the server’s log says why");
@@ -379,34 +379,34 @@ describe("a connection that is lost", () => {
     assert.equal(await server.stop(), 0);
   });
 
-  /** The shell half of a page whose connections can be cut, with a server started with `args`. */
+  /** The shell part of a page whose connections can be cut, with a server started with `args`. */
   async function openThroughCutter(args, options = {}) {
     server = await startServer(...args);
     cutter = await startCutter(server.url);
     const page = await openPage(cutter.url, { expected: LOSSES, ...options });
-    const shell = half(page, "shell");
+    const shell = part(page, "shell");
     await shell.section.locator("[data-part=open]").click();
     await shell.section.locator("[data-state=opened]").waitFor();
     return { page, shell };
   }
 
-  /** The process number of the shell behind the page. */
-  async function processOf(shell) {
+  /** The PID of the shell behind the page. */
+  async function pidOf(shell) {
     await shell.send("echo pid=$$=");
     await shell.shows(/pid=\d+=/);
     return Number(/^pid=(\d+)=/m.exec((await shell.section.locator(".lines").allTextContents()).join("\n"))[1]);
   }
 
-  async function awaitEnd(page, pid) {
+  async function awaitExit(page, pid) {
     for (let tries = 0; tries < 100 && existsSync(`/proc/${pid}`); tries += 1) await page.waitForTimeout(100);
-    assert.equal(existsSync(`/proc/${pid}`), false, "the command has ended");
+    assert.equal(existsSync(`/proc/${pid}`), false, "the command has exited");
   }
 
-  test("it comes back by itself, and nothing is missing or there twice", async () => {
+  test("it resumes by itself, with nothing missing and nothing twice", async () => {
     const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"]);
     await shell.send("n=0; while [ $n -lt 400 ]; do n=$((n+1)); echo $n; sleep 0.01; done");
     await shell.printed(/^1\n[^]*\n50\b/);
-    // What is under way now is lost, in both directions.
+    // What is in flight now is lost, in both directions.
     cutter.swallow();
     await shell.send("echo one more");
     await page.waitForTimeout(300);
@@ -416,21 +416,21 @@ describe("a connection that is lost", () => {
     await shell.says("Not sent: the connection is lost. Wait until it is back.");
     assert.equal(await shell.field.inputValue(), "echo not now");
     await screenshot(page, "lost");
-    cutter.mend();
+    cutter.restore();
     await shell.says("Open Resumed where it broke off");
     await shell.printed(new RegExp(`^${numbersTo(400)}\none more$`));
 
-    // And once more, without anything under way.
+    // And once more, with nothing in flight.
     cutter.cut();
     await shell.says("Connection lost");
-    cutter.mend();
+    cutter.restore();
     await shell.says("Resumed");
     await shell.field.press("Enter");
     await shell.printed(new RegExp(`^${numbersTo(400)}\none more\nnot now$`));
     await screenshot(page, "resumed");
   });
 
-  test("it says so in Chinese, on a phone, and to a screen reader", async () => {
+  test("the page shows a loss in Chinese, on a phone, and accessibly", async () => {
     const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"], { locale: "zh", viewport: PHONE, colorScheme: "dark" });
     await shell.send("echo 你好");
     await shell.printed(/^你好$/);
@@ -438,11 +438,11 @@ describe("a connection that is lost", () => {
     await shell.says("连接中断 正在恢复… 服务器会将 sh 保留 30 秒。");
     await screenshot(page, "lost-zh-dark-phone");
     assert.deepEqual(await accessibilityFaults(page), []);
-    cutter.mend();
+    cutter.restore();
     await shell.says("已从中断处恢复");
   });
 
-  test("it comes back with bytes, too", async () => {
+  test("it resumes with bytes, too", async () => {
     const { page, shell } = await openThroughCutter(["--resume=30s", "--binary", "--", "sh"]);
     await shell.send("printf 'first\\nhal'; sleep 0.5; printf 'f\\n'");
     await shell.printed(/^first\nhal$/);
@@ -451,34 +451,34 @@ describe("a connection that is lost", () => {
     await shell.send("echo typed");
     cutter.cut();
     await shell.says("Connection lost");
-    cutter.mend();
+    cutter.restore();
     await shell.says("Resumed");
     await shell.printed(/^first\nhal\n?f\ntyped$/);
   });
 
-  test("the command ends meanwhile, and the page is told how", async () => {
+  test("the command exits meanwhile, and the page shows its status", async () => {
     const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"]);
     await shell.send("echo begun; sleep 0.3; echo last; exit 3");
     await shell.shows("begun");
     cutter.cut();
     await shell.says("Connection lost");
     await page.waitForTimeout(600);
-    cutter.mend();
+    cutter.restore();
     await shell.says("sh ended with exit status 3 (code 4003, exit 3)");
     await shell.printed(/^begun\nlast$/);
   });
 
-  test("it does not come back in time", async () => {
+  test("it is not resumed in time", async () => {
     const { shell } = await openThroughCutter(["--resume=1s", "--", "sh"]);
     cutter.cut();
     await shell.shows(/Closed · The connection broke off and did not come back in time \(code 1006\)/);
     await shell.says("The server does not answer.");
-    cutter.mend();
+    cutter.restore();
     await shell.button("Reconnect").click();
     await shell.says(/Open ws:/);
   });
 
-  test("it does not come back when more was printed than is kept", async () => {
+  test("it is not resumed when more was printed than the replay buffer holds", async () => {
     const { page, shell } = await openThroughCutter(["--resume=30s", "--", "sh"]);
     const flag = `/tmp/wspipe-browser-test-${process.pid}`;
     await shell.send(`echo begun; sleep 0.3; seq 300000; touch ${flag}`);
@@ -487,18 +487,18 @@ describe("a connection that is lost", () => {
     await shell.says("Connection lost");
     for (let tries = 0; tries < 100 && !existsSync(flag); tries += 1) await page.waitForTimeout(100);
     rmSync(flag);
-    cutter.mend();
+    cutter.restore();
     await shell.says("The session could not be resumed without loss (code 4410, output lost)");
     assert.equal(await shell.log.getByText("Resumed where").count(), 0);
     await screenshot(page, "output-lost");
   });
 
-  test("it does not come back to another run of the command", async () => {
+  test("it is not resumed with another run of the command", async () => {
     const { shell } = await openThroughCutter(["--resume=30s", "--", "cat"]);
-    // Nothing has been received, but the page says that it comes back, so the other server starts nothing for it.
+    // The page has received nothing, but offers wspipe.resume, so the other server starts no command for it.
     const other = await startServer("--resume=30s", "--", "sh", "-c", "echo another; exec cat");
     cutter.cut();
-    cutter.mend(other.url);
+    cutter.restore(other.url);
     await shell.says("The session could not be resumed without loss (code 4410, output lost)");
     assert.equal(await shell.log.getByText("another").count(), 0);
     assert.equal(await other.stop(), 0);
@@ -506,36 +506,36 @@ describe("a connection that is lost", () => {
 
   test("Close ends the session for good, and so does leaving the page", async () => {
     const { page, shell } = await openThroughCutter(["--resume=1h", "--", "sh"]);
-    const closed = await processOf(shell);
+    const closed = await pidOf(shell);
     await shell.button("Close").click();
     await shell.says(/Closed .*code 1000/);
-    await awaitEnd(page, closed);
+    await awaitExit(page, closed);
     await page.reload();
     await shell.button("Open").click();
     await shell.says(/Open /);
-    const left = await processOf(shell);
+    const left = await pidOf(shell);
     await page.reload();
-    await awaitEnd(page, left);
+    await awaitExit(page, left);
 
     await shell.button("Open").click();
     await shell.says(/Open /);
     cutter.cut();
     await shell.says("Connection lost");
     await shell.button("Close").click();
-    await shell.says("Closed Given up while the connection was lost.");
+    await shell.says("Closed No longer resuming.");
   });
 
-  test("without --resume it is over", async () => {
+  test("without --resume a loss is the end", async () => {
     const { shell } = await openThroughCutter(["--", "cat"]);
     cutter.cut();
-    cutter.mend();
+    cutter.restore();
     await shell.says("The connection broke off (code 1006)");
   });
 });
 
-/** Something to look at in both halves, in whatever language. */
-async function useBothHalves(page) {
-  const [echo, shell] = [half(page, "echo"), half(page, "shell")];
+/** Fills both parts with something to look at, in any language. */
+async function useBothParts(page) {
+  const [echo, shell] = [part(page, "echo"), part(page, "shell")];
   await echo.section.locator("[data-part=open]").click();
   await echo.section.locator("[data-state=opened]").waitFor();
   await echo.send("Hello, wspipe");
@@ -549,7 +549,7 @@ async function useBothHalves(page) {
   await shell.section.locator("[data-state=failed]").waitFor();
 }
 
-/** In the page: how many frames it draws in a second, the longest wait for one, and how long the shell takes to close. */
+/** Runs in the page: the frames that it draws in a second, the longest one, and how long the shell takes to close. */
 async function closeInFlood() {
   const start = performance.now();
   let [frames, longest, last] = [0, 0, start];

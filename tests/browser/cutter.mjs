@@ -1,9 +1,9 @@
-// A network that fails: it carries bytes between the page and a server until it is told not to.
+// A network that can fail: it forwards bytes between the page and a server until it is cut.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
-/** Carry connections to the server at `url`: { url, swallow(), cut(), mend(url), stop() }. */
+/** Forwards connections to the server at `url`: { url, swallow(), cut(), restore(url), stop() }. */
 export async function startCutter(url) {
   let target = new URL(url);
   let swallows = false;
@@ -36,14 +36,14 @@ export async function startCutter(url) {
   await once(network, "listening");
   return {
     url: `http://127.0.0.1:${network.address().port}/`,
-    /** From now on bytes are taken and lost, which neither side notices. */
+    /** From now on accepts bytes and discards them, which neither side notices. */
     swallow() {
       swallows = true;
     },
-    /** Break every connection, and let none be made. */
+    /** Resets every connection, and refuses new ones. */
     cut,
-    /** Let connections be made again, to the server at `url`, or to the same as before. */
-    mend(url = target) {
+    /** Accepts connections again, to the server at `url` or the same as before. */
+    restore(url = target) {
       [target, swallows, isCut] = [new URL(url), false, false];
     },
     async stop() {

@@ -1,10 +1,10 @@
-// A proxy that serves another server below a path of its own, as a person's nginx might.
+// A proxy that serves another server below a path of its own, as nginx might.
 
 import { once } from "node:events";
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
 
-/** Serve what is at `url` below `/base/`: { url, stop() }. */
+/** Serves `url` below `/base/`: { url, stop() }. */
 export async function startProxy(url, base) {
   const target = new URL(url);
   const pathBelow = (path) => (path.startsWith(base) ? `/${path.slice(base.length)}` : null);
@@ -25,7 +25,7 @@ export async function startProxy(url, base) {
     incoming.pipe(outgoing);
   });
 
-  // The head of an upgrade goes on as it came, but for its path; after it, bytes are bytes.
+  // The head of an upgrade is forwarded with its path changed, the bytes after it unchanged.
   proxy.on("upgrade", (incoming, client, head) => {
     const server = connect(target.port, target.hostname, () => {
       const lines = [`GET ${pathBelow(incoming.url) ?? incoming.url} HTTP/1.1`];

@@ -1,4 +1,4 @@
-// Starts the wspipe under test, says where it listens, and sees that it is gone at the end.
+// Starts the wspipe under test, finds its address, and makes sure that it is gone at the end.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -11,12 +11,12 @@ const STOP_MS = 15_000;
 
 const running = new Set();
 
-/** End every server that a test left running, at once. */
+/** Kills every server that a test left running. */
 export function killServers() {
   for (const child of running) child.kill("SIGKILL");
 }
 
-/** Start wspipe with `args` on a free port: { url, stop() }. */
+/** Starts wspipe with `args` on a free port: { url, stop() }. */
 export async function startServer(...args) {
   const child = spawn(BINARY, ["--port=0", ...args], { stdio: ["ignore", "ignore", "pipe"] });
   const exited = once(child, "exit").finally(() => running.delete(child));
@@ -24,7 +24,7 @@ export async function startServer(...args) {
   const log = [];
   const url = await new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("exit", () => reject(new Error(`wspipe ended at its start:\n${log.join("\n")}`)));
+    child.once("exit", () => reject(new Error(`wspipe exited at start:\n${log.join("\n")}`)));
     setTimeout(() => reject(new Error(`wspipe did not say where it listens:\n${log.join("\n")}`)), START_MS).unref();
     createInterface({ input: child.stderr }).on("line", (line) => {
       log.push(line);
@@ -39,14 +39,14 @@ export async function startServer(...args) {
   return {
     url,
     log,
-    /** End the server as `kill` does and wait for its exit status; one that hangs is an error. */
+    /** Sends `signal` and waits for the exit status; a server that does not exit is an error. */
     async stop(signal = "SIGTERM") {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
       child.kill(signal);
       const late = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
       const [status] = await exited;
       clearTimeout(late);
-      if (status === null && signal !== "SIGKILL") throw new Error(`wspipe did not end within ${STOP_MS} ms of ${signal}`);
+      if (status === null && signal !== "SIGKILL") throw new Error(`wspipe did not exit within ${STOP_MS} ms of ${signal}`);
       return status;
     },
   };

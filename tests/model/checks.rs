@@ -1,4 +1,5 @@
-//! What has to be so: after each turn, whenever the server is at rest, and at the end.
+//! The invariants: checked after each turn, whenever the server is at rest, and at the end of a
+//! run.
 
 use std::time::Duration;
 
@@ -10,98 +11,104 @@ use wspipe::limits::{
 };
 
 use crate::client::State;
-use crate::command::{Command, Term};
-use crate::patience::{Patience, Sight, Stage};
+use crate::command::{Command, Termination};
 use crate::run::Run;
 use crate::text::{REPLAY_LEN_MAX, text_len_max};
+use crate::timeouts::{Snapshot, Stage, TimeoutModel};
 use crate::wire::Wire;
 use crate::world::World;
 
-/// Who is there, and what was so before the turn.
+/// What exists, and what the checks remember from turn to turn.
 #[derive(Default)]
-pub struct Watch {
-    /// The connections and commands of which the server still has something.
+pub struct Tracker {
+    /// Connections and commands that the server has not released.
     wires: Vec<usize>,
     commands: Vec<usize>,
-    /// How many there were of each when that was last looked at.
+    /// The number of each that existed at the last look.
     wires_seen: usize,
     commands_seen: usize,
-    /// For each connection, how much waited for it when that first was as much as the high-water
-    /// mark, and how much had left by then.
+    /// For each connection that has reached the high-water mark: the bytes queued then, and the
+    /// bytes written by then.
     full: Vec<Option<(usize, u64)>>,
-    /// For each that was accepted, how long it is borne with.
-    patience: Vec<Option<Patience>>,
+    /// For each accepted connection, its time-outs.
+    timeouts: Vec<Option<TimeoutModel>>,
 }
 
 impl Run {
-    /// Before a turn.
-    pub fn begin_watch(&mut self) {
+    /// Before a turn: resets the counters for each turn.
+    pub fn begin_tracking(&mut self) {
         let world = &mut *self.world.borrow_mut();
-        let watch = &mut self.watch;
-        watch.wires.extend(watch.wires_seen..world.wires.len());
-        watch.full.resize(world.wires.len(), None);
-        watch.patience.resize(world.wires.len(), None);
-        watch.wires_seen = world.wires.len();
-        for &wire in &watch.wires {
+        let tracker = &mut self.tracker;
+        tracker.wires.extend(tracker.wires_seen..world.wires.len());
+        tracker.full.resize(world.wires.len(), None);
+        tracker.timeouts.resize(world.wires.len(), None);
+        tracker.wires_seen = world.wires.len();
+        for &wire in &tracker.wires {
             let wire = &mut world.wires[wire];
             (wire.read_in_turn, wire.written_in_turn) = (0, 0);
         }
-        for &command in &watch.commands {
+        for &command in &tracker.commands {
             let command = &mut world.commands[command];
             (command.read_in_turn, command.taken_in_turn) = (0, 0);
         }
     }
 
-    /// After a turn.
+    /// After a turn: checks everything that must always hold.
     pub fn check_turn(&mut self) {
         let commands = self.world.borrow().commands.len();
-        self.watch
+        self.tracker
             .commands
-            .extend(self.watch.commands_seen..commands);
-        self.watch.commands_seen = commands;
+            .extend(self.tracker.commands_seen..commands);
+        self.tracker.commands_seen = commands;
         self.check_shares();
         self.check_bounds();
-        self.check_terms();
+        self.check_terminations();
         self.check_heads();
-        self.check_patience();
+        self.check_timeouts();
         if self.is_at_rest() && self.next != Next::Stop {
             self.check_rest();
         }
         let world = self.world.borrow();
-        let watch = &mut self.watch;
-        watch
+        let tracker = &mut self.tracker;
+        tracker
             .wires
             .retain(|wire| world.wires[*wire].dropped_at.is_none());
-        watch.commands.retain(|index| {
+        tracker.commands.retain(|index| {
             let command = &world.commands[*index];
             command.alive || command.stdout_open || command.stderr_open
         });
     }
 
-    /// In one turn nobody got more than a share: a source that is always ready does not lock the
-    /// others out. Who is read has its budget for each of its edges, and once more from the ready
-    /// queue.
+    /// No source gets more than its share of a turn, so one that is always ready does not starve
+    /// the others. A client may be read up to its budget for each of its edges, and once more from
+    /// the ready queue.
     fn check_shares(&self) {
         let world = self.world.borrow();
         let (accepted, spawned) = (world.accepted, world.spawned);
-        assert!(accepted <= ACCEPTS_PER_TURN, "{accepted} accepted");
-        assert!(spawned <= SPAWNS_PER_TURN, "{spawned} spawned");
-        for wire in &self.watch.wires {
+        assert!(
+            accepted <= ACCEPTS_PER_TURN,
+            "{accepted} connections accepted in one turn"
+        );
+        assert!(
+            spawned <= SPAWNS_PER_TURN,
+            "{spawned} commands started in one turn"
+        );
+        for wire in &self.tracker.wires {
             let read = world.wires[*wire].read_in_turn;
             // Long messages count for a quarter.
             let most = 4 * (4 * READ_BUDGET + SCRATCH_LEN);
-            assert!(read <= most, "{read} bytes read of a client");
+            assert!(read <= most, "{read} bytes read from a client in one turn");
         }
-        for command in &self.watch.commands {
+        for command in &self.tracker.commands {
             let read = world.commands[*command].read_in_turn;
             let most = 4 * (READ_BUDGET + SCRATCH_LEN);
-            assert!(read <= most, "{read} bytes read of a command");
+            assert!(read <= most, "{read} bytes read from a command in one turn");
         }
     }
 
     // -- Memory ----------------------------------------------------------------------------------
 
-    /// Nothing grows beyond its bound.
+    /// No buffer, queue or count exceeds its bound.
     fn check_bounds(&mut self) {
         let world = self.world.borrow();
         let config = &self.shape.config;
@@ -112,7 +119,8 @@ impl Run {
         );
         assert!(census.kept_max <= REPLAY_LEN_MAX, "{census:?}");
         let text_len = text_len_max(self.shape.scale);
-        // One read of a pipe, behind what was held of the read before; each line makes a frame.
+        // One read of a pipe, plus what was held back of the previous one. Each line becomes a
+        // frame.
         let floods = world.commands.iter().any(|command| command.floods);
         let pipe_len = if floods { SCRATCH_LEN } else { world.pipe_len };
         let held = text_len.min(FRAGMENT_LEN + 2);
@@ -120,90 +128,97 @@ impl Run {
             true => 8 * pipe_len.min(JSON_READ_LEN) + 2 * held,
             false => 2 * (pipe_len.min(SCRATCH_LEN) + held),
         };
-        // One read of a socket: a message under way ends with it, and others are whole in it.
+        // One read of a socket: it completes one message and contains others whole.
         let messages = 2 * SCRATCH_LEN.min(21_000 * self.shape.scale) + text_len;
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             let wire = &world.wires[index];
             let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
             let Some(queued) = queued else { continue };
             self.check_unfinished(wire, &world);
-            let catch_up = match wire.caught_up || !self.has_channel(wire) {
+            let catch_up = match wire.caught_up || !self.may_get_backlog(wire) {
                 true => 0,
-                // And the head of the 101.
+                // Plus the head of the 101.
                 false => REPLAY_LEN_MAX + 1000,
             };
             let bound = config.clients.high_water + catch_up + batch.max(messages);
-            assert!(queued <= bound, "{queued} bytes are queued, not {bound}");
-            let full = &mut self.watch.full[index];
+            assert!(
+                queued <= bound,
+                "{queued} bytes are queued, the bound is {bound}"
+            );
+            let full = &mut self.tracker.full[index];
             if queued < config.clients.high_water || catch_up > 0 {
                 *full = None;
             } else if config.command.shared.is_some() && wire.joined.is_some() {
-                // Whoever is full gets no more, but for its Close.
+                // A client at the mark gets nothing more but its Close.
                 let current = (queued, wire.written);
                 let (before, _) = *full
                     .filter(|(_, written)| *written == wire.written)
                     .get_or_insert(current);
                 *full = Some((before, wire.written));
-                assert!(queued <= before + 200, "{queued} bytes wait, not {before}");
+                assert!(
+                    queued <= before + 200,
+                    "the queue grew from {before} to {queued} bytes"
+                );
             }
         }
-        for &index in &self.watch.commands {
+        for &index in &self.tracker.commands {
             let id = world.commands[index].id;
             let queued = id.and_then(|id| self.server.queued_for_command(id));
-            // What came right behind the requests of newcomers is taken whether there is room or not.
+            // What follows the requests of new clients directly is accepted even if there is no
+            // room.
             let early = match config.command.shared {
-                Some(_) => self.watch.wires.len() * (config.clients.head_len_max + 1),
+                Some(_) => self.tracker.wires.len() * (config.clients.head_len_max + 1),
                 None => 0,
             };
             let bound = config.clients.high_water + messages + early;
             assert!(
                 queued.is_none_or(|queued| queued <= bound),
-                "{queued:?} wait"
+                "{queued:?} bytes are queued, the bound is {bound}"
             );
         }
     }
 
-    /// Of what a client has begun to send no more is kept than has come of it, and no more than its
-    /// receiver needs to have at once.
+    /// Of an unfinished message the server keeps no more than has arrived, and no more than its
+    /// receiver needs at once.
     fn check_unfinished(&self, wire: &Wire, world: &World) {
         let config = &self.shape.config;
         let kept = wire.id.and_then(|id| self.server.unfinished_of_client(id));
         let command = wire.joined.and_then(|joined| joined.command());
         let bound = match (wire.stage(), command) {
-            // What came behind the request waits with it.
+            // Bytes after the request are kept with it.
             (Stage::Opening, _) => config.clients.head_len_max + 1,
-            // A plain stream of its own takes what comes.
+            // A raw stream to the client's own command passes bytes on as they come.
             (_, Some(index))
-                if config.command.framing == Framing::Raw && !world.commands[index].has_channel =>
+                if config.command.framing == Framing::Raw && !world.commands[index].has_fan_out =>
             {
                 0
             }
-            (_, Some(_)) => wire.begun().min(config.clients.message_len_max),
-            (_, None) => wire.begun().min(FRAGMENT_LEN),
+            (_, Some(_)) => wire.unfinished_len().min(config.clients.message_len_max),
+            (_, None) => wire.unfinished_len().min(FRAGMENT_LEN),
         };
         let kept = kept.unwrap_or(0);
-        assert!(kept <= bound, "{kept} bytes are kept, not {bound}");
+        assert!(kept <= bound, "{kept} bytes are kept, the bound is {bound}");
     }
 
-    /// Whether what a wire is sent at once when it comes may be more than the high-water mark.
-    fn has_channel(&self, wire: &Wire) -> bool {
+    /// Whether the backlog sent on joining may exceed the high-water mark.
+    fn may_get_backlog(&self, wire: &Wire) -> bool {
         let is_shared = self.shape.config.command.shared.is_some();
         wire.joined.is_some() && (is_shared || wire.has_session)
     }
 
     // -- Time ------------------------------------------------------------------------------------
 
-    /// A command whose client has left is ended by the ladder, and one whose client was lost when
-    /// nobody has come back in time.
-    fn check_terms(&mut self) {
+    /// A command is terminated in time after its client has left, or after a lost client failed to
+    /// resume.
+    fn check_terminations(&mut self) {
         let world = &mut *self.world.borrow_mut();
         let config = &self.shape.config;
         let (now, kill_after) = (self.now, config.command.kill_after);
-        // Where much is due at once it takes more than one turn, of no time; and a deadline may have to
-        // wait for the next one.
+        // Much work that is due at once takes several turns of the same instant, and a timer may
+        // have to wait for the next turn.
         let waits = matches!(self.next, Next::Wait(Some(deadline)) if deadline <= now);
-        let is_overdue = waits || self.heard < now;
-        for &index in &self.watch.commands {
+        let is_overdue = waits || self.seen_until < now;
+        for &index in &self.tracker.commands {
             let command = &world.commands[index];
             let Some(client) = command.client.filter(|_| command.alive) else {
                 continue;
@@ -211,65 +226,74 @@ impl Run {
             let number = self.clients[client].connection.wire;
             let wire = &world.wires[number];
             let is_there = wire.joined.and_then(|joined| joined.command()) == Some(index);
-            let is_over = self.clients[client].is_over;
-            let ends = kill_after.map_or(Term::Any, |after| Term::Ends(now + after));
-            let linger = config.command.resume.filter(|_| command.has_channel);
-            let term = match (command.term, linger) {
-                (Term::Ends(at), _) => {
-                    assert!(at > now || is_overdue, "command {index} is still there");
+            let session_ended = self.clients[client].session_ended;
+            let ends = kill_after.map_or(Termination::NotDue, |after| Termination::By(now + after));
+            let resume = config.command.resume.filter(|_| command.has_fan_out);
+            let termination = match (command.termination, resume) {
+                (Termination::By(at), _) => {
+                    assert!(
+                        at > now || is_overdue,
+                        "command {index} was not terminated in time"
+                    );
                     continue;
                 }
-                (_, None) if wire.is_left() || wire.upstream_end || wire.reset => ends,
-                (_, Some(_)) if is_there && is_over && wire.has_closed() => ends,
-                (_, Some(_)) if is_there && wire.dropped_at.is_none() => Term::Any,
-                (Term::Waits(lost, until), _) if !is_there || lost == number => match until {
-                    until if until <= self.heard => ends,
-                    _ => command.term,
-                },
-                (_, Some(linger)) if is_there => Term::Waits(number, now + linger),
-                (term, _) => term,
+                (_, None) if wire.client_has_left() || wire.upstream_end || wire.reset => ends,
+                (_, Some(_)) if is_there && session_ended && wire.has_read_close() => ends,
+                (_, Some(_)) if is_there && wire.dropped_at.is_none() => Termination::NotDue,
+                (Termination::IfNotResumed(lost, until), _) if !is_there || lost == number => {
+                    match until {
+                        until if until <= self.seen_until => ends,
+                        _ => command.termination,
+                    }
+                }
+                (_, Some(resume)) if is_there => Termination::IfNotResumed(number, now + resume),
+                (termination, _) => termination,
             };
-            if world.shape.trace && command.term != term {
-                eprintln!("  command {index} of client {client}: {term:?}");
+            if world.shape.trace && command.termination != termination {
+                eprintln!("  command {index} of client {client}: {termination:?}");
             }
-            world.commands[index].term = term;
+            world.commands[index].termination = termination;
         }
     }
 
-    /// Whoever does not end its request head in time is told so.
+    /// A request head that is not complete in time is answered with 408.
     fn check_heads(&self) {
         let mut world = self.world.borrow_mut();
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             let wire = &mut world.wires[index];
-            let term = wire
+            let due = wire
                 .head
                 .map(|(_, since)| since + self.shape.config.clients.head_timeout);
-            wire.head_timed_out |= term.is_some_and(|term| term <= self.heard);
-            if term.is_some_and(|term| term <= self.heard_before) {
-                let is_told = wire.downstream_end || wire.write_was_blocked;
-                assert!(is_told, "the head of wire {index} is still awaited");
+            wire.head_timed_out |= due.is_some_and(|due| due <= self.seen_until);
+            if due.is_some_and(|due| due <= self.seen_until_before) {
+                let is_answered = wire.downstream_end || wire.write_was_blocked;
+                assert!(is_answered, "wire {index} sent no complete head in time");
             }
         }
     }
 
-    /// Whoever is not there any more, or does not go, is given up in time.
-    fn check_patience(&mut self) {
+    /// A client that is gone, or that does not close, is dropped in time.
+    fn check_timeouts(&mut self) {
         let world = self.world.borrow();
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             let wire = &world.wires[index];
-            let Some(seen) = self.sight(wire, &world) else {
+            let Some(seen) = self.snapshot(wire, &world) else {
                 continue;
             };
-            let patience = &mut self.watch.patience[index];
-            let patience = patience.get_or_insert_with(|| Patience::new(seen));
-            let over = patience.go_on(seen, &self.shape.config);
-            assert!(over.is_none(), "wire {index} outlasts {}", over.unwrap());
+            let timeouts = &mut self.tracker.timeouts[index];
+            let timeouts = timeouts.get_or_insert_with(|| TimeoutModel::new(seen));
+            let expired = timeouts.advance(seen, &self.shape.config);
+            assert!(
+                expired.is_none(),
+                "wire {index} exceeds {}",
+                expired.unwrap()
+            );
         }
     }
 
-    /// What is to be seen of a connection, if it is there. Of one that was reset that is seen as soon
-    /// as it is read or written to.
-    fn sight(&self, wire: &Wire, world: &World) -> Option<Sight> {
+    /// The state of a connection, if it exists. The server notices a reset as soon as it reads or
+    /// writes.
+    fn snapshot(&self, wire: &Wire, world: &World) -> Option<Snapshot> {
         let is_there = wire.dropped_at.is_none() && !wire.reset;
         let id = wire.id.filter(|_| is_there)?;
         let queued = self.server.queued_for_client(id)?;
@@ -279,13 +303,13 @@ impl Run {
             let queued = command.id.and_then(|id| self.server.queued_for_command(id));
             queued.map_or(0, |queued| queued + command.taken_in_turn)
         });
-        // There were no more at once than were left over and went in this turn.
+        // At no time in this turn was more queued than what is left plus what was written.
         let fullest = stdin_len.max(queued + wire.written_in_turn);
-        Some(Sight {
+        Some(Snapshot {
             now: self.now,
-            told: self.heard,
+            seen_until: self.seen_until,
             stage: match wire.stage() {
-                // Whoever still asks when the server ends is told nothing.
+                // A client without an answer when the server shuts down gets none.
                 Stage::Opening if world.shutting_down => Stage::Ending(1),
                 stage => stage,
             },
@@ -293,12 +317,12 @@ impl Run {
             written: wire.written,
             acked: wire.written - wire.downstream.len() as u64,
             queued,
-            is_owed: wire.heads_read() == wire.head_ends.len(),
+            awaits_answer: wire.heads_read() == wire.head_ends.len(),
             may_pause: fullest >= self.shape.config.clients.high_water,
         })
     }
 
-    /// How long it took until nothing happened any more.
+    /// Checks how long it took until nothing happened any more.
     pub fn check_time(&self, took: Duration) {
         let ClientLimits {
             http_idle_timeout,
@@ -308,42 +332,45 @@ impl Run {
             ..
         } = self.shape.config.clients;
         let drain_timeout = self.shape.config.server.drain_timeout;
-        let linger = self.shape.config.command.resume;
+        let resume = self.shape.config.command.resume;
         if self.world.borrow().shutting_down {
-            assert_eq!(self.next, Next::Stop, "it does not end");
-            assert!(took <= drain_timeout, "{took:?} to end");
+            assert_eq!(self.next, Next::Stop, "the server does not stop");
+            assert!(took <= drain_timeout, "the server took {took:?} to stop");
             return;
         }
-        // Whoever vanished is waited for longest: what it took before is perhaps seen only when its
-        // silence is looked after. Then comes the end of TCP, and its command waits for nobody, and
-        // then for the ladder.
+        // A client that vanished takes longest. What it took before may be noticed only when its
+        // silence is examined; then follow the close of TCP, the wait for a resume, and the
+        // escalation.
         let silence = http_idle_timeout.max(pong_timeout).max(write_timeout);
-        let command = linger.unwrap_or_default() + Duration::from_secs(2);
+        let command = resume.unwrap_or_default() + Duration::from_secs(2);
         let most = 2 * silence + 2 * close_timeout + command;
-        assert!(took <= most, "{took:?} until nothing was left");
+        assert!(
+            took <= most,
+            "{took:?} until nothing was left to do, the bound is {most:?}"
+        );
     }
 
     // -- At rest ---------------------------------------------------------------------------------
 
-    /// Where the server waits for something to happen, it has done all that it could: whatever is
-    /// left undone has somebody else to wait for.
+    /// When the server waits for an event, it has done all that it could: whatever is unfinished
+    /// waits for another party.
     fn check_rest(&self) {
         let world = self.world.borrow();
-        // Whoever is not read from, as his command does not read, may wait for ever.
+        // A client may wait without a timer when it is not read because its command does not read.
         let is_full = |id| {
             let queued = self.server.queued_for_command(id);
             queued.is_some_and(|queued| queued >= self.shape.config.clients.high_water)
         };
-        let mut commands = self.watch.commands.iter().map(|it| &world.commands[*it]);
+        let mut commands = self.tracker.commands.iter().map(|it| &world.commands[*it]);
         let is_paused = commands.any(|command| command.id.is_some_and(is_full));
         assert!(
             self.next != Next::Wait(None) || self.server.census().clients == 0 || is_paused,
-            "nobody will be woken"
+            "no timer is armed, so nothing would wake the server"
         );
-        for &index in &self.watch.wires {
+        for &index in &self.tracker.wires {
             self.check_wire_at_rest(index, &world);
         }
-        for &index in &self.watch.commands {
+        for &index in &self.tracker.commands {
             self.check_command_at_rest(index, &world);
         }
     }
@@ -356,8 +383,11 @@ impl Run {
         let Some(queued) = self.server.queued_for_client(id) else {
             return;
         };
-        assert!(queued == 0 || wire.room == 0, "{queued} bytes are not sent");
-        // Whoever has not been answered when the server ends is simply left.
+        assert!(
+            queued == 0 || wire.room == 0,
+            "{queued} bytes are not sent although there is room"
+        );
+        // A client without an answer when the server shuts down gets none.
         let is_answered = wire.written > 0 || wire.heads_read() == 0 || world.shutting_down;
         assert!(is_answered, "wire {index} is not answered");
         let command = wire.joined.and_then(|joined| joined.command());
@@ -369,15 +399,15 @@ impl Run {
         if wire.is_unread() {
             assert!(
                 queued >= high_water || stdin_full,
-                "wire {index} is not read"
+                "wire {index} is not read although there is room"
             );
         }
-        // Whoever is lost does not wait behind what a shared command has not read.
-        let is_own = command.is_some_and(|command| !command.has_channel);
+        // A lost client of a shared command is noticed even if the command does not read.
+        let is_own = command.is_some_and(|command| !command.has_fan_out);
         let has_left = wire.upstream_end && !wire.end_read && queued < high_water;
         assert!(
             !(wire.reset || has_left) || is_own && stdin_full,
-            "the loss of wire {index} is not seen"
+            "the loss of wire {index} was not noticed"
         );
     }
 
@@ -388,32 +418,35 @@ impl Run {
             return;
         };
         let is_stuck = queued > 0 && command.alive && command.stdin_room > 0;
-        assert!(!is_stuck, "{queued} bytes are not written");
+        assert!(
+            !is_stuck,
+            "{queued} bytes are not written although there is room"
+        );
         let ended = !command.alive && !command.grandchild;
         let is_unread = |bytes: bool, open: bool| open && (bytes || ended) && !command.floods;
-        // A shared command never waits for anybody, nor does the log.
-        let waits = |client| self.is_full(client, index, world);
-        let waits = command.client.is_some_and(waits);
-        let complains = is_unread(!command.stderr.is_empty(), command.stderr_open);
+        // Neither a shared command nor the log waits for a client.
+        let is_full = |client| self.is_full(client, index, world);
+        let client_full = command.client.is_some_and(is_full);
+        let stderr_unread = is_unread(!command.stderr.is_empty(), command.stderr_open);
         assert!(
-            !complains || waits && self.shape.has_tags(),
+            !stderr_unread || client_full && self.shape.has_tags(),
             "the stderr of command {index} is not read"
         );
-        // A client of a session may have been told already how its command ended, when what that
-        // left behind in the pipe was found to be nothing.
-        let has_output = match command.has_channel {
+        // A resumable session may have reported the exit already, when the pipe looked empty at
+        // that time.
+        let has_output = match command.has_fan_out {
             true => command.stdout_open && !command.stdout.is_empty() && !command.floods,
             false => is_unread(!command.stdout.is_empty(), command.stdout_open),
         };
         assert!(
-            !has_output || waits,
+            !has_output || client_full,
             "the stdout of command {index} is not read"
         );
     }
 
-    /// Whether as much waits for a client of this command as the high-water mark allows.
+    /// Whether the queue of a client of this command has reached the high-water mark.
     fn is_full(&self, client: usize, command: usize, world: &World) -> bool {
-        self.watch.wires.iter().any(|wire| {
+        self.tracker.wires.iter().any(|wire| {
             let wire = &world.wires[*wire];
             let own = wire.client == client
                 && wire.joined.and_then(|joined| joined.command()) == Some(command);
@@ -424,7 +457,7 @@ impl Run {
 
     // -- At the end ------------------------------------------------------------------------------
 
-    /// Everybody who is there has got everything, and so has everybody's command.
+    /// Each client that is connected has received everything, and so has its command.
     pub fn check_deliveries(&self) {
         let world = self.world.borrow();
         for (index, client) in self.clients.iter().enumerate() {
@@ -434,30 +467,34 @@ impl Run {
                 continue;
             }
             let Some((command, place)) = &client.follows else {
-                assert_eq!(client.echoed, client.sent, "messages of client {index}");
+                assert_eq!(
+                    client.echoed, client.sent,
+                    "messages received from client {index}"
+                );
                 continue;
             };
             let command = &world.commands[*command];
             assert!(
                 command.alive || command.grandchild,
-                "client {index} has not heard of the exit"
+                "client {index} was not sent the exit status"
             );
             if command.alive {
                 let came = command.intake.count(client.number);
-                assert_eq!(came, client.sent, "messages of client {index}");
+                assert_eq!(came, client.sent, "messages received from client {index}");
             }
             let delivered = command.stdout.is_empty() && command.output.is_at_end(place, false);
             let has_all =
-                |place| command.stderr.is_empty() && command.complaints.is_at_end(place, false);
-            let has_heard = client.complaints.as_ref().is_none_or(has_all);
+                |place| command.stderr.is_empty() && command.stderr_output.is_at_end(place, false);
+            let has_stderr = client.stderr_place.as_ref().is_none_or(has_all);
             assert!(
-                delivered && has_heard,
-                "client {index} has not got everything"
+                delivered && has_stderr,
+                "client {index} has not received everything"
             );
         }
     }
 
-    /// Whatever a client sent before it said goodbye reached its command, unless that did not read on.
+    /// Everything that a client sent before its Close reached its command, unless that stopped
+    /// reading.
     pub fn check_last_messages(&self) {
         let world = self.world.borrow();
         for (index, client) in self.clients.iter().enumerate() {
@@ -469,18 +506,22 @@ impl Run {
             let command = &world.commands[*command];
             if connection.left_first && is_answered && (command.alive || command.has_read_all) {
                 let came = command.intake.count(client.number);
-                assert_eq!(came, client.sent, "messages of client {index}, which left");
+                assert_eq!(
+                    came, client.sent,
+                    "messages received from client {index}, which left"
+                );
             }
         }
     }
 
     pub fn check_nothing_is_left(&self) {
-        // `--kill-after=never` waits for the command, and signals nothing that it leaves behind.
+        // `--kill-after=never` waits for the command, and signals nothing that the command leaves
+        // behind.
         let spares_grandchildren = self.shape.config.command.kill_after.is_none();
         let world = self.world.borrow();
         let is_left =
             |command: &&Command| command.alive || command.grandchild && !spares_grandchildren;
-        // Where the server was asked to end, whoever was left at last has been sent SIGKILL.
+        // A server that shuts down sends SIGKILL to every group that is left.
         let left = world.commands.iter().find(is_left);
         assert!(left.is_none(), "process {} is left", left.unwrap().pid);
         if world.shutting_down {

@@ -1,5 +1,5 @@
-//! The clients of the model: each sends numbered texts, knows what has to come back, and checks
-//! whatever comes. One with a session comes back when its connection was lost.
+//! The clients: each sends numbered texts, knows what must come back, and checks all that arrives.
+//! A client with a session reconnects when its connection was lost.
 
 use wspipe::config::{ClientLimits, CommandSettings};
 use wspipe::event_loop::instant::Instant;
@@ -13,44 +13,44 @@ use crate::world::World;
 
 pub struct Client {
     pub number: usize,
-    /// Whether it asks for the command; if not, for the echo.
+    /// Whether it asks for the command or for the echo.
     pub asks_for_command: bool,
-    /// Whether it has a session that outlives its connection.
+    /// Whether it has a resumable session.
     pub has_session: bool,
     pub connection: Connection,
-    /// The command, and where in its output the client is.
+    /// The command, and the client's place in its output.
     pub follows: Option<(usize, Place)>,
-    /// Where it is in what the command complains of, if that comes too.
-    pub complaints: Option<Place>,
-    /// How many messages it has sent, to this command.
+    /// Its place in the command's stderr, if that is sent too.
+    pub stderr_place: Option<Place>,
+    /// The number of messages that it has sent to this command.
     pub sent: u32,
-    /// How many came back from the echo.
+    /// The number of messages that the echo returned.
     pub echoed: u32,
-    /// How many messages of its session it has received.
+    /// The number of messages of its session that it has received.
     received: u64,
     /// When the connection of its session was lost.
     pub lost_at: Option<Instant>,
-    /// Its session is at its end.
-    pub is_over: bool,
+    /// Whether its session has ended.
+    pub session_ended: bool,
 }
 
 /// One connection, as the client sees it.
 pub struct Connection {
     pub wire: usize,
-    /// Bytes that came and are not understood yet.
+    /// Bytes received but not parsed.
     pub bytes: Vec<u8>,
     pub state: State,
-    /// A fragmented message under way.
+    /// The beginning of a fragmented message.
     partial: Option<Vec<u8>>,
-    /// Pings that came and are not answered yet.
+    /// Pings to be answered.
     pub pings: usize,
-    /// It is for a session that was there before.
-    comes_back: bool,
-    /// The client has left, in whatever way.
+    /// Whether it resumes an existing session.
+    resumes: bool,
+    /// Whether the client has left, in any way.
     pub left: bool,
-    /// It left before the server closed.
+    /// Whether it left before the server closed.
     pub left_first: bool,
-    /// It is not there any more, and reads nothing.
+    /// Whether the client no longer exists, and reads nothing.
     pub vanished: bool,
 }
 
@@ -59,36 +59,37 @@ pub enum State {
     /// The opening handshake is under way.
     Opening,
     Refused,
-    /// Of a session that goes on the first message is awaited, which says what arrived.
+    /// The session was resumed: its first message, which says how many messages had arrived, is
+    /// due.
     Resuming,
     Open,
-    /// The server's Close has come.
+    /// The server's Close, with its code and reason.
     Closed(u16, String),
 }
 
 impl Connection {
-    fn new(wire: usize, comes_back: bool) -> Self {
+    fn new(wire: usize, resumes: bool) -> Self {
         Self {
             wire,
             bytes: Vec::new(),
             state: State::Opening,
             partial: None,
             pings: 0,
-            comes_back,
+            resumes,
             left: false,
             left_first: false,
             vanished: false,
         }
     }
 
-    /// Whether nothing has come to an end yet.
+    /// Whether neither side has ended the connection.
     pub fn stays(&self) -> bool {
         !self.left && !matches!(self.state, State::Refused | State::Closed(..))
     }
 }
 
 impl Client {
-    /// A client whose first connection this is.
+    /// A client with its first connection.
     pub fn new(number: usize, asks_for_command: bool, has_session: bool, wire: usize) -> Self {
         Self {
             number,
@@ -96,12 +97,12 @@ impl Client {
             has_session,
             connection: Connection::new(wire, false),
             follows: None,
-            complaints: None,
+            stderr_place: None,
             sent: 0,
             echoed: 0,
             received: 0,
             lost_at: None,
-            is_over: false,
+            session_ended: false,
         }
     }
 
@@ -113,7 +114,7 @@ impl Client {
             "/echo"
         };
         let (number, received) = (self.number, self.received);
-        // Whoever comes back does not want another session in place of its own.
+        // A client that reconnects wants its own session, not a new one.
         let resume = if self.lost_at.is_some() {
             ", wspipe.resume"
         } else {
@@ -132,50 +133,50 @@ impl Client {
         )
     }
 
-    /// Whether its connection is lost and it may come back now. While the server may still be
-    /// busy with the request of the one before, the two would be in a race.
-    pub fn may_come_back(&self, world: &World) -> bool {
+    /// Whether its connection is lost and it may reconnect now. It may not while the server may
+    /// still be busy with the earlier request: the two would race.
+    pub fn may_reconnect(&self, world: &World) -> bool {
         let wire = &world.wires[self.connection.wire];
         let is_known = self.connection.state != State::Opening || wire.dropped_at.is_some();
         self.has_session
-            && !self.is_over
+            && !self.session_ended
             && self.lost_at.is_some()
             && self.connection.left
             && is_known
     }
 
-    /// It comes back, on another connection.
-    pub fn come_back(&mut self, wire: usize) {
+    /// It continues on another connection.
+    pub fn reconnect(&mut self, wire: usize) {
         self.connection = Connection::new(wire, true);
     }
 
-    /// Whether its session has to be there: nothing has ended it, and it is waited for.
-    fn is_awaited(&self, joined: Joined, world: &World) -> bool {
+    /// Whether its session must exist: nothing has ended it, and the resume time has not passed.
+    fn session_must_exist(&self, joined: Joined, world: &World) -> bool {
         let config = &world.shape.config;
         let Some(command) = joined.found.map(|index| &world.commands[index]) else {
             return false;
         };
-        let Some((linger, lost_at)) = config.command.resume.zip(self.lost_at) else {
+        let Some((resume, lost_at)) = config.command.resume.zip(self.lost_at) else {
             return false;
         };
         let is_limited =
             config.clients.session_timeout.is_some() || config.clients.idle_timeout.is_some();
-        // A session ends with output that cannot be made into messages; and a command that was never
-        // watched was ended at once.
+        // Output that cannot be made into messages ends a session. A command that could not be
+        // registered was terminated at once.
         let is_cut = !command.alive && command.output.is_cut();
         let failed = command.output.too_long || is_cut || command.id.is_none();
-        let in_time = joined.at - lost_at < linger;
-        in_time && !self.is_over && !is_limited && !failed && !world.shutting_down
+        let in_time = joined.at - lost_at < resume;
+        in_time && !self.session_ended && !is_limited && !failed && !world.shutting_down
     }
 
-    // -- What comes ------------------------------------------------------------------------------
+    // -- Receiving -------------------------------------------------------------------------------
 
-    /// Takes in what has come, and checks it.
-    pub fn understand(&mut self, world: &World) {
+    /// Parses and checks what has arrived.
+    pub fn parse(&mut self, world: &World) {
         let bytes = std::mem::take(&mut self.connection.bytes);
         let mut left = &bytes[..];
         if self.connection.state == State::Opening {
-            self.understand_head(&mut left, world);
+            self.parse_responses(&mut left, world);
         }
         if !matches!(self.connection.state, State::Opening | State::Refused) {
             while let Some((fin, opcode, payload)) = next_frame(&mut left) {
@@ -187,8 +188,8 @@ impl Client {
         self.connection.bytes.drain(..understood);
     }
 
-    /// The answers to its requests: a page that it may have asked for first, and the 101.
-    fn understand_head(&mut self, left: &mut &[u8], world: &World) {
+    /// The responses: to a page that it may have asked for first, and the 101.
+    fn parse_responses(&mut self, left: &mut &[u8], world: &World) {
         while let Some(end) = left.windows(4).position(|it| it == b"\r\n\r\n") {
             let head = std::str::from_utf8(&left[..end]).expect("ASCII");
             let status = head.strip_prefix("HTTP/1.1 ").map(|rest| &rest[..3]);
@@ -205,18 +206,22 @@ impl Client {
                 Some("101") => {
                     let named = head.contains("\r\nSec-WebSocket-Protocol: wspipe.session.");
                     assert_eq!(named, self.has_session, "{head}");
-                    assert!(!wire.head_timed_out, "its head came too late");
+                    assert!(
+                        !wire.head_timed_out,
+                        "a request head that was too late was accepted"
+                    );
                     self.open(wire, world);
                 }
-                // What the server lacks, or a limit.
+                // A resource is exhausted or a limit is reached.
                 Some("503" | "429") => {
-                    let joined = wire.joined.filter(|_| self.connection.comes_back);
-                    let awaited = joined.is_some_and(|joined| self.is_awaited(joined, world));
-                    assert!(!awaited, "a client that came back was refused");
+                    let joined = wire.joined.filter(|_| self.connection.resumes);
+                    let awaited =
+                        joined.is_some_and(|joined| self.session_must_exist(joined, world));
+                    assert!(!awaited, "a client that resumes was refused");
                     self.connection.state = State::Refused;
                 }
                 Some("408") => {
-                    assert!(wire.head_timed_out, "its head came in time");
+                    assert!(wire.head_timed_out, "408 although the head was in time");
                     self.connection.state = State::Refused;
                 }
                 _ => panic!("{head}"),
@@ -226,7 +231,7 @@ impl Client {
         }
     }
 
-    /// The opening handshake is accepted.
+    /// The opening handshake is complete.
     fn open(&mut self, wire: &Wire, world: &World) {
         self.connection.state = State::Open;
         if !self.asks_for_command {
@@ -234,50 +239,56 @@ impl Client {
         }
         let joined = wire.joined.expect("the request was decided");
         let is_shared = world.shape.config.command.shared.is_some();
-        if self.connection.comes_back {
+        if self.connection.resumes {
             if joined.started.is_none() {
                 self.connection.state = State::Resuming;
                 return;
             }
-            // It has missed nothing of a session that is gone, and begins another.
-            assert_eq!(self.received, 0, "another command in place of the old one");
+            // Only a client that missed nothing may get a new session in place of a lost one.
+            assert_eq!(
+                self.received, 0,
+                "a new command silently replaced the old one"
+            );
             assert!(
-                !self.is_awaited(joined, world),
+                !self.session_must_exist(joined, world),
                 "its session was not resumed"
             );
             self.sent = 0;
         }
-        let index = joined.command().expect("there is a command");
+        let index = joined.command().expect("the client has a command");
         let output = &world.commands[index].output;
         let place = match joined.started {
             Some(_) => output.start(),
             None => {
-                assert!(is_shared, "it is another's command");
+                assert!(is_shared, "the command serves another client");
                 let replay = world.shape.config.command.replay;
                 output.joined(joined.messages, joined.output_len, replay)
             }
         };
         self.follows = Some((index, place));
-        let complaints = &world.commands[index].complaints;
-        self.complaints = world.shape.has_tags().then(|| complaints.start());
+        let stderr = &world.commands[index].stderr_output;
+        self.stderr_place = world.shape.has_tags().then(|| stderr.start());
     }
 
     fn take_frame(&mut self, fin: bool, opcode: u8, payload: &[u8], world: &World) {
         let is_closed = matches!(self.connection.state, State::Closed(..));
         match opcode {
             0..=2 => {
-                assert!(!is_closed, "nothing follows a Close");
+                assert!(!is_closed, "a message after a Close");
                 assert_eq!(opcode == 0, self.connection.partial.is_some());
                 let config = &world.shape.config;
                 let is_output = self.asks_for_command && self.connection.state == State::Open;
                 let binary = is_output && config.command.framing == Framing::Raw;
                 assert!(
                     opcode == 0 || (opcode == 2) == binary,
-                    "the kind of a message"
+                    "the message has the wrong kind"
                 );
                 let is_whole = fin && opcode != 0;
                 let splits = is_output && world.shape.splits();
-                assert!(is_whole || !splits, "each piece is a message there");
+                assert!(
+                    is_whole || !splits,
+                    "a fragment where each piece is a message"
+                );
                 if is_whole {
                     return self.take_message(payload, world);
                 }
@@ -289,14 +300,17 @@ impl Client {
                 }
             }
             8 => {
-                assert!(!is_closed, "one Close is enough");
+                assert!(!is_closed, "a second Close");
                 let (code, reason) = payload.split_at(payload.len().min(2));
                 let code = code.try_into().map_or(1005, u16::from_be_bytes);
                 let reason = std::str::from_utf8(reason).expect("UTF-8");
-                world.say(format_args!("client {} hears {code} {reason}", self.number));
+                world.trace(format_args!(
+                    "client {} receives a Close: {code} {reason}",
+                    self.number
+                ));
                 if !self.connection.left_first {
                     self.check_close(code, reason, world);
-                    self.is_over = true;
+                    self.session_ended = true;
                 }
                 self.connection.state = State::Closed(code, reason.to_owned());
             }
@@ -308,54 +322,65 @@ impl Client {
 
     fn take_message(&mut self, message: &[u8], world: &World) {
         if self.connection.state == State::Resuming {
-            return self.take_welcome(message, world);
+            return self.take_resume_message(message, world);
         }
         if !self.asks_for_command {
             let expected = text(self.number, self.echoed, world.shape.scale);
             assert!(
                 message == expected,
-                "echo {} of {}",
+                "echo {} to client {} differs",
                 self.echoed,
                 self.number
             );
             self.echoed += 1;
             return;
         }
-        let (index, place) = self.follows.as_mut().expect("there is a command");
+        let (index, place) = self.follows.as_mut().expect("the client has a command");
         let command = &world.commands[*index];
         self.received += 1;
-        let Some(complaints) = &mut self.complaints else {
+        let Some(stderr_place) = &mut self.stderr_place else {
             return command.output.advance(place, message, !command.alive);
         };
-        let (is_complaint, has_more, data) = untagged(message);
+        let (is_stderr, has_more, data) = untagged(message);
         let is_full = data.len() == FRAGMENT_LEN;
         let may_end = !command.alive || world.shape.config.command.flush.is_some();
         let right = has_more == is_full || !has_more && may_end;
-        assert!(right, "a piece of {} bytes, more: {has_more}", data.len());
-        match is_complaint {
+        assert!(
+            right,
+            "a piece of {} bytes with more={has_more}",
+            data.len()
+        );
+        match is_stderr {
             true => command
-                .complaints
-                .advance(complaints, &data, !command.alive),
+                .stderr_output
+                .advance(stderr_place, &data, !command.alive),
             false => command.output.advance(place, &data, !command.alive),
         }
     }
 
-    /// The first message of a session that goes on.
-    fn take_welcome(&mut self, message: &[u8], world: &World) {
+    /// The first message of a resumed session.
+    fn take_resume_message(&mut self, message: &[u8], world: &World) {
         let shown = String::from_utf8_lossy(message);
         let number = shown.strip_prefix("{\"received\":");
         let number = number.and_then(|rest| rest.strip_suffix('}'));
         let arrived: u64 = number.and_then(|it| it.parse().ok()).expect(&shown);
         let joined = world.wires[self.connection.wire].joined.expect("decided");
-        let index = joined.found.expect("there is a command");
+        let index = joined.found.expect("the client has a command");
         let command = &world.commands[index];
-        // What came when the command had ended may not count.
+        // What arrived after the command exited may be left uncounted.
         let least = if command.alive { joined.arrived_min } else { 0 };
         let right = (least..=joined.arrived).contains(&arrived);
-        assert!(right, "{arrived} arrived, not {}", joined.arrived);
+        assert!(
+            right,
+            "the server counts {arrived} messages, not {}",
+            joined.arrived
+        );
         let came = u64::from(command.intake.count(self.number));
-        assert!(came <= arrived, "{came} came, and {arrived} arrived");
-        // It may not have lived to see that it was let in before.
+        assert!(
+            came <= arrived,
+            "the command read {came} messages, the server counts {arrived}"
+        );
+        // The earlier connection may have been lost before its 101 arrived.
         let follows = self.follows.take();
         let follows = follows.filter(|(followed, _)| *followed == index);
         let (_, place) = self
@@ -363,15 +388,15 @@ impl Client {
             .insert(follows.unwrap_or_else(|| (index, command.output.start())));
         let output = &command.output;
         let kept = output.is_kept(place, joined.messages, joined.output_len);
-        assert_ne!(kept, Some(false), "more than the history can hold");
+        assert_ne!(kept, Some(false), "resumed from before the replay buffer");
         self.sent = arrived as u32;
         self.lost_at = None;
         self.connection.state = State::Open;
     }
 
-    // -- The end ---------------------------------------------------------------------------------
+    // -- Closing ---------------------------------------------------------------------------------
 
-    /// The server closes, and gives a reason that has to be true.
+    /// The server closes, and its reason must be true.
     fn check_close(&self, code: u16, reason: &str, world: &World) {
         let CommandSettings { shared, .. } = &world.shape.config.command;
         let ClientLimits {
@@ -385,7 +410,10 @@ impl Client {
             return;
         }
         if code == 1008 && reason.starts_with("too slow") {
-            assert!(shared.is_some() && wire.ever_blocked, "it took everything");
+            assert!(
+                shared.is_some() && wire.ever_blocked,
+                "closed as too slow, but it took everything"
+            );
             return;
         }
         if code == 1008 {
@@ -394,46 +422,53 @@ impl Client {
         }
         if code == 4410 {
             assert_eq!(self.connection.state, State::Resuming, "{reason}");
-            return self.check_lost(world);
+            return self.check_loss(world);
         }
-        let (index, place) = self.follows.as_ref().expect("only a command has an end");
+        let (index, place) = self
+            .follows
+            .as_ref()
+            .expect("this close code is for clients of a command");
         let command = &world.commands[*index];
         let exit = command.exit;
         match code {
             1009 => assert!(command.output.too_long, "{reason}"),
             1011 => assert!(exit.is_some() && command.output.is_cut(), "{reason}"),
             _ => {
-                let expected = match exit.expect("it has ended") {
+                let expected = match exit.expect("the command has exited") {
                     Exit::Status(0) => (1000, "exit 0".to_owned()),
                     Exit::Status(status) => (4000 + u16::from(status), format!("exit {status}")),
                     Exit::Signal(signal) => (4256 + u16::from(signal), format!("signal {signal}")),
                 };
                 assert_eq!((code, reason), (expected.0, &*expected.1));
-                // Nobody but a client that has left has its command ended.
-                assert!(!command.was_signalled, "the command was ended by a signal");
-                // All that it printed was delivered before.
+                // Only a command whose client has left is terminated.
+                assert!(
+                    !command.was_signalled,
+                    "the server terminated a command that was in use"
+                );
+                // All output was delivered before.
                 assert!(command.stdout.is_empty() && command.output.is_at_end(place, true));
-                let has_all =
-                    |place| command.stderr.is_empty() && command.complaints.is_at_end(place, true);
-                let has_heard = self.complaints.as_ref().is_none_or(has_all);
-                assert!(has_heard, "what it complained of");
+                let has_all = |place| {
+                    command.stderr.is_empty() && command.stderr_output.is_at_end(place, true)
+                };
+                let has_stderr = self.stderr_place.as_ref().is_none_or(has_all);
+                assert!(has_stderr, "the rest of stderr was not sent");
             }
         }
     }
 
-    /// The server says that output is lost.
-    fn check_lost(&self, world: &World) {
+    /// The server says that output is lost: it must be.
+    fn check_loss(&self, world: &World) {
         let joined = world.wires[self.connection.wire].joined.expect("decided");
-        if !self.is_awaited(joined, world) {
+        if !self.session_must_exist(joined, world) {
             return;
         }
-        let index = joined.found.expect("it is awaited");
+        let index = joined.found.expect("the session exists");
         let output = &world.commands[index].output;
         let place = match &self.follows {
             Some((followed, place)) if *followed == index => place.clone(),
             _ => output.start(),
         };
         let kept = output.is_kept(&place, joined.messages, joined.output_len);
-        assert_ne!(kept, Some(true), "what it missed is there");
+        assert_ne!(kept, Some(true), "the replay buffer has what it missed");
     }
 }

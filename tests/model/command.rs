@@ -1,5 +1,5 @@
-//! The commands of the model: they copy their stdin to their stdout as `cat` does, or read it alone,
-//! or print what nobody asked for; they stall, complain, leave a grandchild, ignore signals and exit.
+//! The commands: some copy stdin to stdout as `cat` does, some only read, some print on their own.
+//! They stall, write to stderr, leave a grandchild, ignore signals and exit.
 
 use std::collections::VecDeque;
 
@@ -13,28 +13,28 @@ use crate::random::Random;
 use crate::text::{Intake, Output, Rules, write_framed, write_text};
 use crate::world::World;
 
-/// The speaker of what a command says itself.
+/// The speaker of texts that commands print on their own.
 const COMMAND: usize = 999_999;
 
-/// One command that was started.
+/// A command that was started.
 pub struct Command {
     pub pid: Pid,
     pub id: Option<ProcessId>,
     pub kind: Kind,
-    /// The client that it was started for; `None`: it is everybody's.
+    /// The client that it was started for; `None` for a shared command.
     pub client: Option<usize>,
-    /// It is shared, or waits for its client if that is lost.
-    pub has_channel: bool,
+    /// It is shared or resumable, so that clients come and go.
+    pub has_fan_out: bool,
     pub started_at: Instant,
     pub ended_at: Option<Instant>,
     pub exit: Option<Exit>,
     pub alive: bool,
-    /// A grandchild in the same process group, which holds stdout.
+    /// A grandchild in its process group holds its stdout.
     pub grandchild: bool,
     pub ignores: bool,
-    /// A signal of the server's ended it.
+    /// A signal of the server terminated it.
     pub was_signalled: bool,
-    /// The server was told that nothing of its process group is left.
+    /// The server knows that its process group is empty.
     pub found_gone: bool,
 
     pub stdin: VecDeque<u8>,
@@ -46,31 +46,31 @@ pub struct Command {
     pub stdout_open: bool,
     pub stderr: VecDeque<u8>,
     pub stderr_room: usize,
-    /// It has a stderr of its own, and the server reads that.
+    /// The server reads its stderr through a pipe of its own.
     pub stderr_open: bool,
 
-    /// What it took from its stdin, and whether it came to the end.
+    /// What it read from stdin, and whether it reached EOF.
     pub intake: Intake,
     pub has_read_all: bool,
-    /// What the server has read of its stdout, and of its stderr.
+    /// What the server has read of its stdout and of its stderr.
     pub output: Output,
-    pub complaints: Output,
-    /// How many texts it said itself, and what of the last one is to be printed.
-    said: u32,
+    pub stderr_output: Output,
+    /// The number of texts it printed on its own, and the rest of the last one.
+    printed: u32,
     unprinted: VecDeque<u8>,
 
-    /// It takes in whatever comes, at once.
-    pub devours: bool,
-    /// It, or somebody who has left its group and holds the pipe, prints faster than anyone reads.
+    /// It reads everything at once.
+    pub drains_stdin: bool,
+    /// The command, or a process outside its group that holds the pipe, prints without end.
     pub floods: bool,
-    /// Bytes that the server has read of its outputs in this turn, and written to its stdin.
+    /// Bytes that the server has read of its output in this turn, and written to its stdin.
     pub read_in_turn: usize,
     pub taken_in_turn: usize,
-    /// Since when, or until when, the server must have ended it.
-    pub term: Term,
+    /// By when the server must have terminated it.
+    pub termination: Termination,
 }
 
-/// What a command does when it is not asked to do anything else.
+/// What a command does when nothing else was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Copies,
@@ -78,19 +78,19 @@ pub enum Kind {
     Prints,
 }
 
-/// Until when a command has to be there no more.
+/// Whether and when a command has to be terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Term {
-    /// It is wanted.
-    Any,
-    /// Its client, which had this connection, was lost, and may come back until then.
-    Waits(usize, Instant),
-    /// The ladder is under way, whose last rung is then.
-    Ends(Instant),
+pub enum Termination {
+    /// It is in use.
+    NotDue,
+    /// The client lost this connection, and may resume until then.
+    IfNotResumed(usize, Instant),
+    /// The escalation is under way; its last step comes then.
+    By(Instant),
 }
 
 impl Command {
-    pub fn new(pid: Pid, index: usize, has_channel: bool, world: &World) -> Self {
+    pub fn new(pid: Pid, index: usize, has_fan_out: bool, world: &World) -> Self {
         let shape = &world.shape;
         let pipe_len = world.pipe_len;
         Self {
@@ -102,7 +102,7 @@ impl Command {
                 _ => Kind::Copies,
             },
             client: None,
-            has_channel,
+            has_fan_out,
             started_at: world.now,
             ended_at: None,
             exit: None,
@@ -124,17 +124,17 @@ impl Command {
             intake: Intake::new(shape.config.command.framing, shape.scale),
             has_read_all: false,
             output: Output::new(shape.rules()),
-            complaints: Output::new(Rules {
+            stderr_output: Output::new(Rules {
                 framing: Framing::Lines,
                 ..shape.rules()
             }),
-            said: 0,
+            printed: 0,
             unprinted: VecDeque::new(),
-            devours: false,
+            drains_stdin: false,
             floods: false,
             read_in_turn: 0,
             taken_in_turn: 0,
-            term: Term::Any,
+            termination: Termination::NotDue,
         }
     }
 }
@@ -143,15 +143,15 @@ impl World {
     /// A command does something at random.
     pub fn act(&mut self, index: usize, random: &mut Random) {
         let scale = self.shape.scale;
-        let complaint = match self.shape.has_tags() {
-            true => &b"it \"complains\"\n"[..],
-            // What nobody understands is for the log alone.
-            false => b"it complains \xff\n",
+        let line = match self.shape.has_tags() {
+            true => &b"a \"warning\"\n"[..],
+            // Invalid UTF-8 can only go to the log.
+            false => b"a warning \xff\n",
         };
         let command = &mut self.commands[index];
         if !command.alive {
             if random.one_in(20) {
-                self.end_grandchild(index);
+                self.exit_grandchild(index);
             }
             return;
         }
@@ -160,11 +160,11 @@ impl World {
             1 => command.grandchild = true,
             2 => {
                 let exit = Exit::Status(random.below(256) as u8);
-                self.end_command(index, exit);
+                self.exit_command(index, exit);
             }
             3..8 if command.stderr_open && command.stderr_room > 0 => {
                 let n = 1 + random.below(command.stderr_room);
-                command.stderr.extend(complaint.iter().cycle().take(n));
+                command.stderr.extend(line.iter().cycle().take(n));
                 command.stderr_room -= n;
                 self.printed(index, n, Source::Stderr);
             }
@@ -175,16 +175,15 @@ impl World {
         }
     }
 
-    /// What an ended command has left behind ends.
-    pub fn end_grandchild(&mut self, index: usize) {
+    /// The grandchild of a command that has exited exits.
+    pub fn exit_grandchild(&mut self, index: usize) {
         let command = &mut self.commands[index];
         if !command.alive && std::mem::take(&mut command.grandchild) {
-            self.end_command(index, Exit::Status(0));
+            self.exit_command(index, Exit::Status(0));
         }
     }
 
-    /// A command goes on with what it has to do: it takes at most `len_max` bytes of its stdin, or
-    /// the end.
+    /// A command goes on with its work: it reads up to `len_max` bytes of stdin, or EOF.
     pub fn work(&mut self, index: usize, len_max: usize) {
         let command = &mut self.commands[index];
         if !command.alive {
@@ -207,12 +206,12 @@ impl World {
         }
         let unblocked = n > 0 && std::mem::take(&mut command.stdin_blocked);
         let ended = command.stdin_end && command.stdin.is_empty();
-        // A message reaches a command whole or not at all, but for the last one of a plain stream
-        // that is its client's own.
-        let may_be_cut = self.shape.config.command.framing == Framing::Raw && !command.has_channel;
+        // A message reaches a command whole or not at all. The exception is the last one of a raw
+        // stream to the client's own command.
+        let may_be_cut = self.shape.config.command.framing == Framing::Raw && !command.has_fan_out;
         assert!(
             !ended || command.intake.is_whole() || may_be_cut,
-            "stdin ended within a message"
+            "stdin is at EOF inside a message"
         );
         command.has_read_all |= ended;
         let exits = ended && command.unprinted.is_empty();
@@ -222,21 +221,21 @@ impl World {
         self.progress += u64::from(n > 0);
         self.printed(index, if copies { n } else { 0 }, Source::Stdout);
         if exits {
-            self.end_command(index, Exit::Status(0));
+            self.exit_command(index, Exit::Status(0));
         }
     }
 
-    /// A command prints as much of what it says itself as its pipe takes of `len_max` bytes. What it
-    /// has begun it ends.
+    /// A command prints a text of its own: up to `len_max` bytes, or what its pipe takes. A text
+    /// begun is finished before the next.
     fn print(&mut self, index: usize, len_max: usize) {
         let (framing, scale) = (self.shape.config.command.framing, self.shape.scale);
         let command = &mut self.commands[index];
         if command.unprinted.is_empty() {
             let (mut text, mut framed) = (Vec::new(), Vec::new());
-            write_text(COMMAND, command.said, scale, &mut text);
+            write_text(COMMAND, command.printed, scale, &mut text);
             write_framed(framing, &text, &mut framed);
             command.unprinted = framed.into();
-            command.said += 1;
+            command.printed += 1;
         }
         let n = command
             .unprinted
@@ -251,7 +250,7 @@ impl World {
         self.printed(index, n, Source::Stdout);
     }
 
-    /// Bytes came into a pipe that the server reads.
+    /// Adds the edge for bytes in a pipe that the server reads.
     fn printed(&mut self, index: usize, n: usize, source: fn(ProcessId) -> Source) {
         if let Some(id) = self.commands[index].id.filter(|_| n > 0) {
             self.edge(source(id), Readiness::READABLE);
@@ -259,8 +258,9 @@ impl World {
     }
 }
 
-/// Fills a buffer from a ring that has as much.
+/// Fills a buffer from a ring that has enough.
 pub fn take_exactly(from: &mut VecDeque<u8>, buffer: &mut [u8]) {
     use std::io::Read;
-    from.read_exact(buffer).expect("there is as much");
+    from.read_exact(buffer)
+        .expect("the ring has that many bytes");
 }

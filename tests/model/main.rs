@@ -1,35 +1,78 @@
-//! The whole server in a simulated world: its own dispatch, lives and timers, in virtual time,
-//! over sockets that take and bring any number of bytes, pipes of any size, and commands that
-//! print, stall, exit and ignore signals. Each seed is another schedule; a seed that fails is
-//! printed.
+//! A model test of the whole server: the real server code runs in a simulated world, in virtual
+//! time.
 //!
-//! `WSPIPE_MODEL_SEEDS=FIRST..LAST` runs other seeds than the default, on all processors, and
-//! `WSPIPE_MODEL_SECONDS=N` begins no further one after so long. `cargo test --profile proof --test
-//! model` is fast enough for a million. `WSPIPE_MODEL_TRACE=1` says what happens.
+//! The simulation covers everything below [`System`](wspipe::system::System): sockets that take and
+//! deliver any number of bytes, pipes of any capacity, commands that print, stall, exit and ignore
+//! signals, the kernel's readiness edges, and the clock. The server's dispatch, state machines and
+//! timers are the real ones. A turn is one pass of the server's loop over a batch of edges, as with
+//! epoll.
 //!
-//! - [`world`], with [`system`] and [`wire`]: what is outside the server, and how it sees it.
-//! - [`command`] and [`client`]: what is at the other ends of its pipes and sockets, and knows what
-//!   has to come; [`text`]: what those say to each other, and what becomes of it on its way.
-//! - [`schedule`], with [`acts`]: what a seed makes of all that, step by step.
-//! - [`run`]: how a turn of the server goes, and how a run comes to its end.
-//! - [`checks`]: what has to be so after each turn, at rest, and at the end; [`patience`]: how long
-//!   the server may bear with a connection.
-//! - [`stories`]: single stories, by name.
+//! ```text
+//!   clients                      the server                      commands
+//!  client.rs  <--- wire.rs --->  Server<Sim>  <--- pipes --->   command.rs
+//!                                system.rs: what it calls
+//!            world.rs: all of that, and the edges for the next turn
+//! ```
+//!
+//! In a random schedule, a seed decides the configuration and then each step: a client connects,
+//! sends, reads, leaves or reconnects; a command works, prints or exits; a system call fails; time
+//! passes; the server takes a turn. At the end all clients leave or the server is asked to stop,
+//! and the run goes on until nothing is left to do.
+//!
+//! The checks ([`checks`]) must hold in every schedule:
+//!
+//! - after each turn: no source got more than its budget, no buffer exceeds its bound, every
+//!   time-out and every termination came in time ([`timeouts`]);
+//! - whenever the server waits: it has done all that it could, and a timer is armed if it must
+//!   wake;
+//! - at the end: each client received every message, each command every input, exit statuses are
+//!   right, and no process, descriptor or entry is left.
+//!
+//! Clients and commands send numbered texts ([`text`]), so that any byte that is lost, repeated or
+//! out of place shows.
+//!
+//! # Reproducing a failure
+//!
+//! A failed run prints its seed. The same seed always gives the same run:
+//!
+//! ```sh
+//! WSPIPE_MODEL_SEEDS=1234..1235 WSPIPE_MODEL_TRACE=1 cargo test --test model random
+//! ```
+//!
+//! - `WSPIPE_MODEL_SEEDS=FIRST..LAST`: the seeds to run, on all processors (default `0..200`; LAST
+//!   is excluded).
+//! - `WSPIPE_MODEL_SECONDS=N`: start no further seed after N seconds.
+//! - `WSPIPE_MODEL_TRACE=1`: print the configuration, each turn, each edge and each event.
+//!
+//! `cargo test --profile proof --test model` is fast enough for a million seeds.
+//!
+//! # Adding a behaviour
+//!
+//! - A new option: let [`schedule`] choose it (`Shape::of`), then extend the checks that it
+//!   changes.
+//! - A new thing that clients do: [`client_actions`], as a step of [`schedule`]; what they expect
+//!   of the server: [`client`].
+//! - A new thing that commands do: `World::act` in [`command`].
+//! - A new system call: [`system`], with its state in [`world`] or [`wire`].
+//! - A new time-out: [`timeouts`].
+//! - A case that random schedules rarely reach: a test of its own in [`scenarios`].
+//!
+//! [`run`] holds one turn and the end of a run.
 
-// Nothing in a test is public; in here it is so to whom it may concern.
+// The modules share their items with each other; a test crate exports none.
 #![allow(unreachable_pub)]
 
-mod acts;
 mod checks;
 mod client;
+mod client_actions;
 mod command;
-mod patience;
 mod random;
 mod run;
+mod scenarios;
 mod schedule;
-mod stories;
 mod system;
 mod text;
+mod timeouts;
 mod wire;
 mod world;
 

@@ -1,4 +1,4 @@
-//! What a seed decides.
+//! The random numbers of a seed.
 
 pub struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! A server and everybody around it: how a turn of it goes, and how all of it comes to its end.
+//! A server and its surroundings: how one turn goes, and how a run is brought to its end.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use wspipe::log::Log;
 use wspipe::server::Server;
 use wspipe::server::{Command, Commands};
 
-use crate::checks::Watch;
+use crate::checks::Tracker;
 use crate::client::Client;
 use crate::random::Random;
 use crate::schedule::Shape;
@@ -30,14 +30,15 @@ pub struct Run {
     pub random: Random,
     /// When the last turn was.
     turned_at: Instant,
-    /// Up to when the server was told what happened.
-    pub heard: Instant,
-    /// The same in the turn before, which has come to its deadlines, or left them over for the last.
-    pub heard_before: Instant,
+    /// Every event up to then has been delivered to the server.
+    pub seen_until: Instant,
+    /// The same one turn earlier. That turn fired the timers due by then, or left some for the
+    /// next.
+    pub seen_until_before: Instant,
     pub now: Instant,
     pub next: Next,
     pub shape: Rc<Shape>,
-    pub watch: Watch,
+    pub tracker: Tracker,
 }
 
 impl Run {
@@ -81,12 +82,12 @@ impl Run {
             clients: Vec::new(),
             random,
             turned_at: Instant::EPOCH,
-            heard: Instant::EPOCH,
-            heard_before: Instant::EPOCH,
+            seen_until: Instant::EPOCH,
+            seen_until_before: Instant::EPOCH,
             now,
             next: Next::Wait(None),
             shape,
-            watch: Watch::default(),
+            tracker: Tracker::default(),
         }
     }
 
@@ -95,36 +96,36 @@ impl Run {
         self.world.borrow_mut().now = self.now;
     }
 
-    pub fn say(&self, what: std::fmt::Arguments<'_>) {
+    pub fn trace(&self, what: std::fmt::Arguments<'_>) {
         if self.shape.trace {
             eprintln!("{what}");
         }
     }
 
-    /// One turn: the edges so far, in any order, are the batch.
+    /// Takes one turn. The edges since the last turn are the batch, in random order.
     pub fn turn(&mut self) {
         let mut edges = std::mem::take(&mut self.world.borrow_mut().edges);
-        self.say(format_args!("turn at {:?}", self.now - Instant::EPOCH));
-        self.begin_watch();
+        self.trace(format_args!("turn at {:?}", self.now - Instant::EPOCH));
+        self.begin_tracking();
         self.world.borrow_mut().begin_turn(self.now);
         self.server.begin_turn(self.now);
         while !edges.is_empty() {
             let (source, readiness) = edges.swap_remove(self.random.below(edges.len()));
-            self.say(format_args!("  edge {source:?} {readiness:?}"));
+            self.trace(format_args!("  edge {source:?} {readiness:?}"));
             self.server.on_ready(source.into(), readiness);
         }
-        self.heard_before = self.heard;
-        // What happened since the last turn may be told in the next one only.
-        self.heard = match self.random.one_in(2) {
+        self.seen_until_before = self.seen_until;
+        // An event since the last turn may be delivered as late as in the next one.
+        self.seen_until = match self.random.one_in(2) {
             true => self.now,
             false => self.turned_at,
         };
         self.turned_at = self.now;
-        self.next = self.server.end_turn(self.heard);
+        self.next = self.server.end_turn(self.seen_until);
         self.check_turn();
     }
 
-    /// Whether the server has nothing to do before something happens or its deadline comes.
+    /// Whether the server has nothing to do until an event happens or a timer is due.
     pub fn is_at_rest(&self) -> bool {
         let waits = match self.next {
             Next::Poll => false,
@@ -134,7 +135,7 @@ impl Run {
         waits && self.world.borrow().edges.is_empty()
     }
 
-    /// Lets the server do all that it can without anything new happening.
+    /// Takes turns until the server is at rest, without any new event.
     pub fn settle(&mut self) {
         for _ in 0..10_000 {
             self.turn();
@@ -142,11 +143,11 @@ impl Run {
                 return;
             }
         }
-        panic!("the server never comes to rest");
+        panic!("the server has work without end");
     }
 
-    /// Everybody takes what there is for them, and goes on with what they have begun.
-    fn everybody_acts(&mut self) {
+    /// All clients and commands take what is there for them, and continue what they have begun.
+    fn act_all(&mut self) {
         for index in 0..self.clients.len() {
             self.deliver(index, usize::MAX);
             self.receive(index, usize::MAX);
@@ -154,20 +155,19 @@ impl Run {
         let mut world = self.world.borrow_mut();
         for index in 0..world.commands.len() {
             world.work(index, usize::MAX);
-            // Where nobody signals them, those that were left behind end by themselves.
+            // With `--kill-after=never` no signal ends a grandchild, so it exits by itself.
             if self.shape.config.command.kill_after.is_none() {
-                world.end_grandchild(index);
+                world.exit_grandchild(index);
             }
         }
     }
 
-    /// The same until nobody has anything more to do, although every deadline came that comes within
-    /// `patience`.
-    fn drain(&mut self, patience: Duration) {
-        let until = self.now + patience;
+    /// Repeats that until nothing is left to do, firing each timer that is due within `horizon`.
+    fn drain(&mut self, horizon: Duration) {
+        let until = self.now + horizon;
         for _ in 0..10_000 {
             let before = self.world.borrow().progress;
-            self.everybody_acts();
+            self.act_all();
             self.settle();
             if self.world.borrow().progress > before {
                 continue;
@@ -177,65 +177,66 @@ impl Run {
                 _ => return,
             }
         }
-        panic!("there is no end of what they have to do");
+        panic!("the run never runs out of work");
     }
 
-    /// Whoever stays gets everything; whoever has left leaves nothing behind.
+    /// Checks that clients that stay receive everything, and that clients that left leave nothing
+    /// behind.
     pub fn finish(&mut self) {
-        /// Longer than any prompt waits.
-        const PATIENCE: Duration = Duration::from_secs(4);
+        /// Longer than any prompt is held back.
+        const HORIZON: Duration = Duration::from_secs(4);
         if !self.world.borrow().shutting_down {
             for index in 0..self.clients.len() {
                 if self.random.one_in(2) {
-                    self.come_back(index);
+                    self.reconnect(index);
                 }
             }
-            self.drain(PATIENCE);
+            self.drain(HORIZON);
             self.check_deliveries();
             for index in 0..self.clients.len() {
                 self.leave(index);
             }
-            // A Close may stand behind messages that a slow command has still to read.
-            self.drain(PATIENCE);
+            // A Close may wait behind messages that a slow command has not read yet.
+            self.drain(HORIZON);
             self.check_last_messages();
             if self.shape.config.command.shared.is_some() {
-                // It goes on without clients.
+                // A shared command runs on without clients.
                 self.await_restart();
                 self.world.borrow_mut().shut_down();
             }
         }
-        self.wait_for_the_end();
+        self.run_to_the_end();
         self.check_nothing_is_left();
     }
 
-    /// A shared command that has ended comes back, whatever happened.
+    /// Checks that a shared command that exited is restarted, whatever failed in between.
     fn await_restart(&mut self) {
         {
             let world = &mut *self.world.borrow_mut();
             world.failing_forks = 0;
-            world.failing_watches = 0;
-            // One that could not be watched was never started, as far as the server knows.
+            world.failing_registrations = 0;
+            // A command whose pipes could not be registered counts as never started.
             let has_started = world.commands.iter().any(|command| command.id.is_some());
             if !self.shape.config.command.restart || !has_started {
                 return;
             }
         }
-        // What a grandchild holds is ended by the ladder first.
+        // If a grandchild holds its pipes, the escalation has to terminate that first.
         self.drain(RESTART_DELAY_MAX + Duration::from_secs(2));
         let world = self.world.borrow();
         let runs = world.commands.last().is_some_and(|last| last.alive);
-        assert!(runs, "the shared command does not come back");
+        assert!(runs, "the shared command was not restarted");
     }
 
-    /// A while of nothing but the server's own deadlines.
-    fn wait_for_the_end(&mut self) {
+    /// Fires the server's timers until it stops or has none, and checks how long that took.
+    fn run_to_the_end(&mut self) {
         let start = self.now;
         for _ in 0..1000 {
             self.settle();
             if self.next == Next::Stop {
                 break;
             }
-            self.everybody_acts();
+            self.act_all();
             let Next::Wait(deadline) = self.next else {
                 continue;
             };

@@ -1,4 +1,4 @@
-//! What kind of schedule a seed makes, and what happens in each step of it.
+//! What a seed decides: the configuration of a run, and what happens in each step.
 
 use std::time::Duration;
 
@@ -13,21 +13,20 @@ use crate::random::Random;
 use crate::run::Run;
 use crate::text::Rules;
 
-/// How many commands there may be where there is a limit.
+/// The highest number of commands, in runs that limit it.
 const LIMITED_PROCESSES: usize = 4;
 
-/// What kind of schedule a seed makes.
+/// The parameters of a run.
 pub struct Shape {
-    /// The padding of texts is so many times as long: with 200, those under way at once are more
-    /// than one budget of a turn.
+    /// Multiplies the padding of texts. With 200, the texts under way exceed one turn's budget.
     pub scale: usize,
     pub steps: usize,
-    /// What clients send may arrive in pieces.
+    /// Whether what clients send may arrive in pieces.
     pub dribbles: bool,
-    /// Asked to end at this step.
+    /// The step in which the server is asked to shut down.
     shutdown_at: Option<usize>,
     pub config: Config,
-    /// Says what happens.
+    /// Whether to print what happens.
     pub trace: bool,
 }
 
@@ -42,7 +41,7 @@ impl Shape {
         };
         let millis = |ms| Some(Duration::from_millis(ms));
         let flush = [None, None, millis(0), millis(50), millis(3000)][random.below(5)];
-        // Behind a prompt the rest of a line counts anew.
+        // After a prompt the length of the line is counted from zero.
         let limits_lines = flush.is_none() && scale == 1 && random.one_in(8);
         let config = Config {
             mode: Mode::Demo,
@@ -81,7 +80,7 @@ impl Shape {
             },
             _ => config,
         };
-        // Of a command of one client alone, what it complains of may go to the client too.
+        // The stderr of a command that serves one client can go to the client too.
         let is_own = config.command.shared.is_none() && config.command.resume.is_none();
         let has_records = matches!(framing, Framing::Lines | Framing::Null);
         let config = match is_own && has_records && random.one_in(3) {
@@ -94,7 +93,7 @@ impl Shape {
             },
             false => config,
         };
-        // Half of the schedules meet limits.
+        // Half of the runs have limits.
         let config = match random.below(2) {
             0 => config,
             _ => Config {
@@ -123,7 +122,7 @@ impl Shape {
         }
     }
 
-    /// One without anything at random.
+    /// The parameters of a scenario: nothing is random.
     pub fn plain(config: Config) -> Shape {
         Shape {
             scale: 1,
@@ -144,15 +143,15 @@ impl Shape {
         }
     }
 
-    /// Whether each piece of a long message is one of its own: so that no line that does not end
-    /// keeps a newcomer waiting, or the other stream.
+    /// Whether each piece of a long message is a message. An unfinished line then delays neither a
+    /// client that joins nor the other stream.
     pub fn splits(&self) -> bool {
         self.has_tags()
             || self.config.command.shared.is_some()
                 && self.config.command.framing != Framing::Length
     }
 
-    /// Whether each message says whether it is from stdout or stderr.
+    /// Whether each message names its stream, stdout or stderr.
     pub fn has_tags(&self) -> bool {
         self.config.command.stderr == Stderr::Json
     }
@@ -171,7 +170,7 @@ impl Shape {
 }
 
 impl Run {
-    /// The schedule of a seed, from its beginning to its end.
+    /// Runs the schedule of a seed from beginning to end.
     pub fn of_seed(seed: u64) {
         let mut random = Random::from_seed(seed);
         let shape = Shape::of(&mut random);
@@ -198,7 +197,7 @@ impl Run {
             }
             8..11 if clients > 0 => {
                 let index = self.random.below(clients);
-                self.come_back(index);
+                self.reconnect(index);
             }
             11..34 if clients > 0 => {
                 let index = self.random.below(clients);
@@ -216,7 +215,7 @@ impl Run {
             70..95 => {
                 let commands = self.world.borrow().commands.len();
                 if commands > 0 {
-                    // The newest have more to do.
+                    // Prefer new commands, which have more to do.
                     let back = self.random.below(commands).min(self.random.below(commands));
                     let index = commands - 1 - back;
                     self.world.borrow_mut().act(index, &mut self.random);
@@ -225,7 +224,7 @@ impl Run {
             95 => self.fail(),
             96..98 => self.pass_time(),
             98 => self.be_spurious(),
-            // The second signal ends the server at once.
+            // The second signal stops the server at once.
             _ if self.world.borrow().shutting_down && self.random.one_in(4) => {
                 self.world.borrow_mut().shut_down();
             }
@@ -236,17 +235,17 @@ impl Run {
         }
     }
 
-    /// Something will fail.
+    /// Lets a system call fail soon.
     fn fail(&mut self) {
         let mut world = self.world.borrow_mut();
         match self.random.below(4) {
             0 => world.failing_accepts = 1 + self.random.below(20) as u32,
-            1 => world.failing_watches = 1,
+            1 => world.failing_registrations = 1,
             _ => world.failing_forks = 1,
         }
     }
 
-    /// Time passes: until the server's next deadline, or as long as it takes; now and then beyond
+    /// Lets time pass: until the server's next timer, or a random time that now and then exceeds
     /// every time-out.
     fn pass_time(&mut self) {
         match self.next {
@@ -261,8 +260,7 @@ impl Run {
         }
     }
 
-    /// An edge that tells nothing new, one of which nothing comes, or one for a stream that is no
-    /// more.
+    /// Adds an edge that says nothing new, that is followed by nothing, or whose source is closed.
     fn be_spurious(&mut self) {
         let mut world = self.world.borrow_mut();
         let (wires, commands) = (world.wires.len(), world.commands.len());

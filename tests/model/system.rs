@@ -1,5 +1,4 @@
-//! What the server holds of the world, and asks of it: sockets, pipes, and the [`System`] that it runs
-//! on.
+//! What the server sees of the world: its sockets, its pipes, and the [`System`] that it calls.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +16,7 @@ use wspipe::system::{Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnE
 use crate::command::Command;
 use crate::world::World;
 
-/// The port of the client with the first connection.
+/// The client's port on the first connection; further ones count up.
 const FIRST_PORT: u16 = 1024;
 
 #[derive(Clone)]
@@ -25,7 +24,7 @@ pub struct Sim(pub Rc<RefCell<World>>);
 
 pub struct SimSocket(Rc<RefCell<World>>, usize);
 pub struct SimStdin(Rc<RefCell<World>>, usize);
-/// The output of a command, or what it complains of.
+/// The stdout or stderr of a command.
 pub struct SimOutput(Rc<RefCell<World>>, usize, Pipe);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,17 +33,17 @@ enum Pipe {
     Stderr,
 }
 
-/// A read of what is there: as much as fits, the end, or nothing for now.
+/// Reads as read(2) does: what fits, EOF (0 bytes), or `WouldBlock`.
 fn take(from: &mut VecDeque<u8>, ended: bool, buffer: &mut [u8]) -> io::Result<usize> {
     if from.is_empty() && !ended {
         return Err(ErrorKind::WouldBlock.into());
     }
     let n = from.read(buffer)?;
-    // What stands behind the wrap-around of the ring.
+    // The ring may wrap around.
     Ok(n + from.read(&mut buffer[n..])?)
 }
 
-/// A write of as much as there is room for.
+/// Writes as much as there is room for.
 fn put(to: &mut VecDeque<u8>, room: &mut usize, bytes: &[u8]) -> io::Result<usize> {
     let n = bytes.len().min(*room);
     if n == 0 {
@@ -76,9 +75,9 @@ impl Write for SimSocket {
         if wire.reset {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        assert!(!wire.downstream_end, "nothing is written behind our FIN");
+        assert!(!wire.downstream_end, "the server writes after its FIN");
         world.progress += 1;
-        if wire.deaf {
+        if wire.resets_on_data {
             wire.reset = true;
             wire.written += bytes.len() as u64;
             world.report(self.1);
@@ -86,7 +85,7 @@ impl Write for SimSocket {
         }
         let written = put(&mut wire.downstream, &mut wire.room, bytes);
         let blocked = written.as_ref().map_or(true, |n| *n < bytes.len());
-        // The answer to the first request: the second is awaited from now on.
+        // With the first response the head time-out of the second request begins.
         if let (0, Some((1, since))) = (wire.written, &mut wire.head) {
             *since = world.now;
         }
@@ -97,7 +96,7 @@ impl Write for SimSocket {
         written
     }
 
-    /// As the kernel does it: all pieces as one.
+    /// Writes all pieces as one, as the kernel does.
     fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let bytes: Vec<u8> = pieces
             .iter()
@@ -131,10 +130,12 @@ impl Drop for SimSocket {
     fn drop(&mut self) {
         let world = &mut *self.0.borrow_mut();
         let client = world.wires[self.1].client;
-        world.say(format_args!("  client {client} is dropped"));
+        world.trace(format_args!(
+            "  the server closes the socket of client {client}"
+        ));
         let wire = &mut world.wires[self.1];
         wire.dropped_at = Some(world.now);
-        wire.dropped_idle = wire.downstream.is_empty() && wire.under_way.is_empty();
+        wire.dropped_idle = wire.downstream.is_empty() && wire.in_flight.is_empty();
         wire.downstream_end = true;
         world.progress += 1;
     }
@@ -148,7 +149,7 @@ impl Write for SimStdin {
             return Err(ErrorKind::BrokenPipe.into());
         }
         world.progress += 1;
-        if command.devours {
+        if command.drains_stdin {
             command.taken_in_turn += bytes.len();
             return Ok(bytes.len());
         }
@@ -194,7 +195,7 @@ impl Read for SimOutput {
         command.read_in_turn += n;
         let output = match self.2 {
             Pipe::Stdout => &mut command.output,
-            Pipe::Stderr => &mut command.complaints,
+            Pipe::Stderr => &mut command.stderr_output,
         };
         match n {
             0 => output.finish(),
@@ -239,7 +240,7 @@ impl System for Sim {
     fn stop_listening(&mut self) {
         let world = &mut *self.0.borrow_mut();
         world.listening = false;
-        // Whoever waits there is reset.
+        // Connections in the backlog are reset.
         for wire in world.backlog.drain(..) {
             world.wires[wire].dropped_at = Some(world.now);
             world.wires[wire].downstream_end = true;
@@ -248,9 +249,9 @@ impl System for Sim {
 
     fn watch_client(&mut self, socket: &mut SimSocket, id: ClientId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
-        world.watch()?;
+        world.register()?;
         world.wires[socket.1].id = Some(id);
-        // As epoll does at a registration: what is ready already is an edge.
+        // epoll reports what is ready at registration as an edge.
         let readiness = world.wires[socket.1].readiness();
         world.edge(Source::Client(id), readiness);
         Ok(())
@@ -258,7 +259,7 @@ impl System for Sim {
 
     fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
-        world.watch()?;
+        world.register()?;
         world.commands[child.stdin.1].id = Some(id);
         world.edge(Source::Stdin(id), Readiness::WRITABLE);
         Ok(())
@@ -273,27 +274,27 @@ impl System for Sim {
         world.check_restart();
         if world.failing_forks > 0 {
             world.failing_forks -= 1;
-            // What fails for a client is tried again for the next.
-            world.start_failed_at = Some(world.now).filter(|_| world.asking.is_none());
+            // A start that failed for a client is tried again for the next client, without a delay.
+            world.start_failed_at = Some(world.now).filter(|_| world.deciding.is_none());
             return Err(SpawnError::Exhausted(ErrorKind::WouldBlock.into()));
         }
         world.start_failed_at = None;
         world.spawned += 1;
         world.progress += 1;
         let index = world.commands.len();
-        let pid = world.free_pid();
+        let pid = world.next_pid();
         let has_stderr = matches!(spawn.settings.stderr, Stderr::Log | Stderr::Json);
         let is_shared = world.shape.config.command.shared.is_some();
-        let asking = world.asking.map(|wire| &world.wires[wire]);
-        let has_channel = is_shared || asking.is_some_and(|wire| wire.has_session);
-        let client = asking.map(|wire| wire.client).filter(|_| !is_shared);
-        let mut command = Command::new(pid, index, has_channel, world);
+        let deciding = world.deciding.map(|wire| &world.wires[wire]);
+        let has_fan_out = is_shared || deciding.is_some_and(|wire| wire.has_session);
+        let client = deciding.map(|wire| wire.client).filter(|_| !is_shared);
+        let mut command = Command::new(pid, index, has_fan_out, world);
         command.client = client;
         command.stderr_open = has_stderr;
         world.commands.push(command);
-        if let Some(wire) = world.asking {
+        if let Some(wire) = world.deciding {
             let joined = world.wires[wire].joined.as_mut();
-            joined.expect("it was noted").started = Some(index);
+            joined.expect("note_request was called").started = Some(index);
         }
         let world = || self.0.clone();
         Ok(Child {
@@ -306,22 +307,22 @@ impl System for Sim {
 
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
         let mut world = self.0.borrow_mut();
-        let index = world.leader(leader);
+        let index = world.newest_with_pid(leader);
         let group = world.group(index);
         let command = &mut world.commands[index];
         assert!(
             !command.found_gone,
-            "a group found gone is never signalled again"
+            "the server signals a group that it found gone"
         );
         if world.shape.trace {
-            eprintln!("  command {index} is sent {signal:?}");
+            eprintln!("  command {index} receives {signal:?}");
         }
         let command = &mut world.commands[index];
         command.found_gone = group == Group::Gone;
         if !command.ignores || signal == Signal::Kill {
             command.grandchild = false;
             command.was_signalled |= command.alive;
-            world.end_command(index, Exit::Signal(9));
+            world.exit_command(index, Exit::Signal(9));
         }
         group
     }
@@ -329,17 +330,17 @@ impl System for Sim {
     fn probe_group(&mut self, leader: Pid) -> Group {
         let mut world = self.0.borrow_mut();
         world.probed += 1;
-        let index = world.leader(leader);
+        let index = world.newest_with_pid(leader);
         let group = world.group(index);
         world.commands[index].found_gone = group == Group::Gone;
         group
     }
 
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
-        let exits = &mut self.0.borrow_mut().exits;
+        let zombies = &mut self.0.borrow_mut().zombies;
         let wanted = |(pid, _): &(Pid, Exit)| which.is_none_or(|which| which == *pid);
-        let index = exits.iter().position(wanted)?;
-        exits.remove(index)
+        let index = zombies.iter().position(wanted)?;
+        zombies.remove(index)
     }
 
     fn group_of(&mut self, pid: Pid) -> Option<Pid> {
@@ -349,10 +350,11 @@ impl System for Sim {
     }
 
     fn next_signal(&mut self) -> Option<SignalEvent> {
-        self.0.borrow_mut().notices.pop_front()
+        self.0.borrow_mut().signals.pop_front()
     }
 
-    /// Asked whenever a request for the command is decided: what it meets is noted.
+    /// The server asks for the UID whenever it decides a request for the command, so this is the
+    /// place to record what the request finds.
     fn peer_uid(&mut self, peer: SocketAddr, _local: SocketAddr) -> io::Result<Option<u32>> {
         let mut world = self.0.borrow_mut();
         let wire = usize::from(peer.port() - FIRST_PORT);

@@ -1,22 +1,23 @@
-//! What the clients and the commands of the model say: numbered texts, known by who says them and by
-//! their number, so that whoever hears one can tell what it has to be.
+//! What clients and commands send: texts that carry their speaker and their number, so that a
+//! receiver knows what must come next. [`Intake`] checks a command's stdin, [`Output`] cuts its
+//! output into the messages that clients must receive.
 
 use wspipe::framing::Framing;
 use wspipe::limits::FRAGMENT_LEN;
 
-/// What `--replay-buffer` is in every run.
+/// `--replay-buffer` in every run, in bytes.
 pub const REPLAY_LEN_MAX: usize = 1024 * 1024;
 
-/// What a message takes there beside its frames.
-const KEPT_BESIDE: usize = 4;
+/// What a message takes in the replay buffer in addition to its frames.
+const KEPT_OVERHEAD: usize = 4;
 
-/// The most of its padding that a text has, where the scale is 1.
+/// The longest padding of a text at scale 1.
 const PADDING_MAX: usize = 700;
 
-/// Appends a text: who says it, its number, and as much padding as the number says.
+/// Appends a text: its speaker, its number, and the padding that the number gives.
 pub fn write_text(speaker: usize, number: u32, scale: usize, out: &mut Vec<u8>) {
     use std::io::Write;
-    write!(out, "{speaker}:{number}:").expect("a Vec takes all");
+    write!(out, "{speaker}:{number}:").expect("writing to a Vec cannot fail");
     let padding = (number as usize * 37) % PADDING_MAX * scale;
     out.resize(out.len() + padding, b'a' + (number % 26) as u8);
 }
@@ -27,14 +28,14 @@ pub fn text(speaker: usize, number: u32, scale: usize) -> Vec<u8> {
     text
 }
 
-/// The longest text, and what a framing puts around it.
+/// The longest text with its framing.
 pub fn text_len_max(scale: usize) -> usize {
     PADDING_MAX * scale + 30
 }
 
-/// What stands in a message that says where it is from: whether from stderr, whether it is a piece
-/// with more to come, and what was printed. Of all that has to be escaped there are only quotation
-/// marks.
+/// The contents of a message that names its stream: whether that is stderr, whether it is a piece
+/// with more to come, and the bytes printed. Of the characters that JSON escapes, texts contain
+/// only quotation marks.
 pub fn untagged(message: &[u8]) -> (bool, bool, Vec<u8>) {
     let message = std::str::from_utf8(message).expect("UTF-8");
     let stdout = message.strip_prefix(r#"{"stream":"stdout","data":""#);
@@ -46,7 +47,7 @@ pub fn untagged(message: &[u8]) -> (bool, bool, Vec<u8>) {
     (stderr.is_some(), begun.is_some(), data)
 }
 
-/// Appends a text as it stands in a pipe.
+/// Appends a text as it is in a pipe.
 pub fn write_framed(framing: Framing, text: &[u8], out: &mut Vec<u8>) {
     if framing == Framing::Length {
         out.push(1);
@@ -60,15 +61,15 @@ pub fn write_framed(framing: Framing, text: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-// -- Into a command -------------------------------------------------------------------------------
+// -- A command's stdin ----------------------------------------------------------------------------
 
-/// What a command has taken from its stdin: whole texts, those of each speaker in their order.
+/// What a command has read from stdin: whole texts, those of each speaker in order.
 pub struct Intake {
     framing: Framing,
     scale: usize,
-    /// The beginning of a text whose end has not come.
+    /// The beginning of an incomplete text.
     rest: Vec<u8>,
-    /// How many texts of each speaker came.
+    /// The number of texts of each speaker.
     counts: Vec<(usize, u32)>,
 }
 
@@ -82,7 +83,7 @@ impl Intake {
         }
     }
 
-    /// Takes what was read.
+    /// Takes and checks bytes that the command read.
     pub fn take(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         let rest = std::mem::take(&mut self.rest);
@@ -99,7 +100,10 @@ impl Intake {
                 break;
             }
             let count = self.count_mut(speaker);
-            assert_eq!(number, *count, "the next message of {speaker}");
+            assert_eq!(
+                number, *count,
+                "the number of the next message from {speaker}"
+            );
             *count += 1;
             left = &left[n..];
         }
@@ -108,7 +112,7 @@ impl Intake {
         self.rest.drain(..taken);
     }
 
-    /// Who speaks next, and which of its texts, as soon as that can be seen.
+    /// The speaker and number of the next text, as soon as they are complete.
     fn next(&self, bytes: &[u8]) -> Option<(usize, u32)> {
         let head_len = match self.framing {
             Framing::Length => 5,
@@ -133,60 +137,59 @@ impl Intake {
         &mut self.counts[index].1
     }
 
-    /// How many texts of a speaker came.
+    /// The number of texts of a speaker.
     pub fn count(&self, speaker: usize) -> u32 {
         let own = self.counts.iter().find(|(it, _)| *it == speaker);
         own.map_or(0, |(_, count)| *count)
     }
 
-    /// Whether it stands between two texts.
+    /// Whether no text is incomplete.
     pub fn is_whole(&self) -> bool {
         self.rest.is_empty()
     }
 }
 
-// -- Out of a command -----------------------------------------------------------------------------
+// -- A command's output ---------------------------------------------------------------------------
 
 /// How the output of a command becomes messages.
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub framing: Framing,
-    /// Whether each piece of a long message is one of its own.
+    /// Whether each piece of a long message is a message.
     pub pieces: bool,
-    /// Whether the beginning of a text may be a message of its own (`--flush`), which only the
-    /// server's clock decides.
+    /// Whether the beginning of a text may become a message (`--flush`). When depends on the
+    /// server's clock alone.
     pub prompts: bool,
-    /// The longest line.
+    /// The longest line allowed.
     pub line_len_max: usize,
 }
 
-/// What a command printed and the server has read, cut into the messages that it has to become.
+/// What a command printed and the server has read, cut into the messages that it must become.
 pub struct Output {
     rules: Rules,
-    /// The payloads, one behind the other.
+    /// All payloads in sequence.
     payload: Vec<u8>,
-    /// Where in it each message ends.
+    /// Where each message ends in it.
     ends: Vec<usize>,
-    /// With `length`: the beginning of a head, and how much of the payload behind the last one is
-    /// to come.
+    /// With `length`: the beginning of a head, and the bytes of the current payload that are
+    /// missing.
     head: Vec<u8>,
     missing: usize,
-    /// A line was longer than allowed: nothing counts from there on.
+    /// A line was too long: everything from there on is ignored.
     pub too_long: bool,
 }
 
-/// Where in an [`Output`] a client is.
+/// A client's place in an [`Output`].
 #[derive(Clone)]
 pub enum Place {
-    /// Before the message of this number.
+    /// Before the message with this number.
     Message(usize),
-    /// Before one of these bytes of the payload: where prompts may have been sent, the messages
-    /// are known only by what they say.
+    /// Before one of these bytes of the payload: where prompts may have been sent, only the
+    /// contents of a message show its place.
     Bytes(Vec<usize>),
 }
 
-/// The bytes that a record keeps waiting before a piece of it goes out: a piece, and what could be
-/// its end.
+/// The longest part of a record that is held back: a piece, and what may be its delimiter.
 const HELD_MAX: usize = FRAGMENT_LEN + 2;
 
 impl Output {
@@ -201,7 +204,7 @@ impl Output {
         }
     }
 
-    /// Takes what the server has read at once.
+    /// Takes bytes that the server got from one read.
     pub fn take(&mut self, bytes: &[u8]) {
         match self.rules.framing {
             Framing::Lines => self.take_records(b'\n', bytes),
@@ -214,7 +217,7 @@ impl Output {
         }
     }
 
-    /// The server has read the end: what is left is a message too.
+    /// The server has read EOF: what is left is a message too.
     pub fn finish(&mut self) {
         if self.has_last() {
             self.ends.push(self.payload.len());
@@ -273,28 +276,28 @@ impl Output {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// What came behind the end of the last message.
+    /// The payload after the last message.
     fn rest(&self) -> &[u8] {
         &self.payload[self.last_end()..]
     }
 
-    /// How many messages are whole.
+    /// The number of complete messages.
     pub fn messages(&self) -> usize {
         self.ends.len()
     }
 
-    /// How many bytes of payload came.
+    /// The number of bytes of payload.
     pub fn len(&self) -> usize {
         self.payload.len()
     }
 
-    /// Whether it ended inside a message, where that is a fault.
+    /// Whether it ended inside a message, in a framing where that is an error.
     pub fn is_cut(&self) -> bool {
         let inside = !self.head.is_empty() || self.missing > 0;
         self.rules.framing == Framing::Length && inside
     }
 
-    /// A message: of those that are whole, or, where the output is at its end, what is left.
+    /// A complete message, or at EOF (`ended`) the rest.
     fn message(&self, number: usize, ended: bool) -> Option<&[u8]> {
         let start = match number {
             0 => 0,
@@ -308,7 +311,7 @@ impl Output {
         Some(&self.payload[start..end])
     }
 
-    /// Whether what is left at the end is a message too.
+    /// Whether the rest at EOF is a message.
     fn has_last(&self) -> bool {
         matches!(self.rules.framing, Framing::Lines | Framing::Null)
             && !self.rest().is_empty()
@@ -317,7 +320,7 @@ impl Output {
 
     // -- Places ----------------------------------------------------------------------------------
 
-    /// Where a client is that gets everything.
+    /// The place of a client that gets everything.
     pub fn start(&self) -> Place {
         match self.rules.prompts {
             true => Place::Bytes(vec![0]),
@@ -325,37 +328,40 @@ impl Output {
         }
     }
 
-    /// Where a client is that joins when there are so many `messages`, and so many bytes of payload,
-    /// and gets the last few of them.
+    /// The place of a client that joins after `messages` messages and `len` bytes of payload, and
+    /// gets the last `replay` messages.
     pub fn joined(&self, messages: usize, len: usize, replay: usize) -> Place {
         let first = self.kept_from(messages, len, replay);
         if !self.rules.prompts {
             return Place::Message(first);
         }
-        // Prompts and pieces are messages: as many go back as far as that, into the line before it,
-        // or less; or into the one before that, for less of the line under way may be out than is
-        // counted there. What waits for its end is not sent yet.
+        // Prompts and pieces count as messages. So the replay begins at `first`, within the line
+        // before it, or within the line before that: less of the current line may be out than is
+        // counted here. What waits for its delimiter is not sent yet.
         let first = first.saturating_sub(2);
         let start_of = |message: usize| message.checked_sub(1).map_or(0, |it| self.ends[it]);
         Place::Bytes((start_of(first)..=len).collect())
     }
 
-    /// The first of the messages that are kept where there are so many, and so many bytes of payload,
-    /// if at most `kept_max` are. One that is under way is the last of them, or lost as a whole.
+    /// The first of the messages in a replay buffer of up to `kept_max` messages, after `messages`
+    /// messages and `len` bytes of payload. An unfinished message is the last of them, or is
+    /// dropped as a whole.
     fn kept_from(&self, messages: usize, len: usize, kept_max: usize) -> usize {
         let fragments = self.fragments_out(messages, len);
         let mut first = messages;
         let (mut count, mut bytes) = (0, 0);
         if fragments > 0 {
             count = 1;
-            bytes = fragments * frame_len(FRAGMENT_LEN) + KEPT_BESIDE;
+            bytes = fragments * frame_len(FRAGMENT_LEN) + KEPT_OVERHEAD;
             if count > kept_max || bytes > REPLAY_LEN_MAX {
                 return messages + 1;
             }
         }
         while first > 0 && messages - first + count < kept_max {
-            let message = self.message(first - 1, false).expect("it is whole");
-            bytes += frames_len(message.len()) + KEPT_BESIDE;
+            let message = self
+                .message(first - 1, false)
+                .expect("the message is complete");
+            bytes += frames_len(message.len()) + KEPT_OVERHEAD;
             if bytes > REPLAY_LEN_MAX {
                 break;
             }
@@ -364,7 +370,7 @@ impl Output {
         first
     }
 
-    /// How many fragments are out of the message that is under way behind so many.
+    /// The number of fragments that were sent of the unfinished message after `messages` messages.
     fn fragments_out(&self, messages: usize, len: usize) -> usize {
         let start = messages.checked_sub(1).map_or(0, |it| self.ends[it]);
         let begun = len - start;
@@ -374,8 +380,8 @@ impl Output {
         }
     }
 
-    /// Whether what comes from a place on is kept, where there are so many messages and so many
-    /// bytes of payload; `None`: it may be or not.
+    /// Whether everything from a place on is in the replay buffer, after `messages` messages and
+    /// `len` bytes of payload. `None` if it may or may not be.
     pub fn is_kept(&self, place: &Place, messages: usize, len: usize) -> Option<bool> {
         match place {
             Place::Message(number) => Some(*number >= self.kept_from(messages, len, usize::MAX)),
@@ -383,7 +389,7 @@ impl Output {
                 let oldest = places.iter().min().expect("a place");
                 let missed = len - *oldest;
                 match missed {
-                    // Some of them are prompts, of a byte perhaps, each with a head.
+                    // Some of them are prompts, of one byte perhaps, each with a frame head.
                     _ if missed < REPLAY_LEN_MAX / 4 => Some(true),
                     _ if missed > REPLAY_LEN_MAX + HELD_MAX => Some(false),
                     _ => None,
@@ -392,8 +398,8 @@ impl Output {
         }
     }
 
-    /// Where a client is after this message, which has to be the next. `ended`: the command is not
-    /// there any more, so that the last one needs no end.
+    /// The client's place after this message, which must be the next. With `ended` the command is
+    /// gone, so that the last message needs no delimiter.
     #[track_caller]
     pub fn advance(&self, place: &mut Place, message: &[u8], ended: bool) {
         let shown = || String::from_utf8_lossy(&message[..message.len().min(100)]);
@@ -408,16 +414,21 @@ impl Output {
                 places.retain_mut(|at| {
                     let start = std::mem::replace(at, *at + message.len());
                     let fits = self.payload.get(start..*at) == Some(message);
-                    // A message does not go on behind the end of a line.
+                    // A message does not continue past the end of a line.
                     let line = self.ends.partition_point(|end| *end <= start);
                     fits && self.ends.get(line).is_none_or(|end| *at <= *end)
                 });
-                assert!(!places.is_empty(), "nowhere comes {:?}", shown());
+                assert!(
+                    !places.is_empty(),
+                    "the output has no {:?} at any possible place",
+                    shown()
+                );
             }
         }
     }
 
-    /// Whether a client that is there has got everything that is a message; `ended` as above.
+    /// Whether the client has received all that is a message; `ended` as for
+    /// [`advance`](Self::advance).
     pub fn is_at_end(&self, place: &Place, ended: bool) -> bool {
         match place {
             Place::Message(number) => {
@@ -425,20 +436,20 @@ impl Output {
             }
             Place::Bytes(places) => places.iter().any(|at| match ended {
                 true => *at == self.len(),
-                // The beginning of a line may wait for its end.
+                // The beginning of a line may wait for its delimiter.
                 false => *at >= self.last_end(),
             }),
         }
     }
 }
 
-/// How long the frames are of a message of so many bytes, each but the last of a full fragment.
+/// The length of the frames of a message whose fragments are all full but the last.
 fn frames_len(len: usize) -> usize {
     let full = len.saturating_sub(1) / FRAGMENT_LEN;
     full * frame_len(FRAGMENT_LEN) + frame_len(len - full * FRAGMENT_LEN)
 }
 
-/// How long the frame is of so many bytes.
+/// The length of a frame with this length of payload.
 fn frame_len(len: usize) -> usize {
     len + match len {
         0..126 => 2,
@@ -480,7 +491,7 @@ pub fn frame(fin: bool, opcode: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Takes a frame of the server's off what has come, if it is whole.
+/// Removes one frame of the server from the bytes received, if it is complete.
 pub fn next_frame<'a>(left: &mut &'a [u8]) -> Option<(bool, u8, &'a [u8])> {
     let bytes = *left;
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);

@@ -6,23 +6,23 @@ use wspipe::event_loop::instant::Instant;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::source::ClientId;
 
-use crate::patience::Stage;
 use crate::text::next_frame;
+use crate::timeouts::Stage;
 
 /// One TCP connection, seen from both ends.
 #[derive(Default)]
 pub struct Wire {
     pub id: Option<ClientId>,
-    /// Client to server: sent and on its way, then arrived and not read.
-    pub under_way: VecDeque<u8>,
+    /// Client to server: bytes in flight, and bytes that have arrived but were not read.
+    pub in_flight: VecDeque<u8>,
     pub upstream: VecDeque<u8>,
-    /// What is sent arrives in pieces, and nothing behind so many bytes ever does.
+    /// What is sent arrives in pieces, and bytes from `stalls_at` on never arrive.
     pub dribbles: bool,
     pub stalls_at: Option<u64>,
-    /// The client has closed its half, and the server has read that.
+    /// Whether the client has shut down its sending side, and whether the server has read that.
     pub upstream_end: bool,
     pub end_read: bool,
-    /// How many bytes were sent, arrived, and were read.
+    /// Counts of bytes sent, arrived and read.
     pub sent: u64,
     delivered: u64,
     pub read: u64,
@@ -30,54 +30,54 @@ pub struct Wire {
     pub head_ends: Vec<u64>,
     pub message_ends: Vec<u64>,
     pub close_end: Option<u64>,
-    /// The request head of which a part was read last: its number, and since when its rest has been
-    /// awaited; and whether that ever took too long.
+    /// The unfinished request head that was read last: its number, and when the wait for the rest
+    /// began; and whether that ever took too long.
     pub head: Option<(usize, Instant)>,
     pub head_timed_out: bool,
     pub reset: bool,
-    /// The client is not there any more: what it is sent brings a reset.
-    pub deaf: bool,
-    /// Server to client: in the kernel, then read by the client.
+    /// The client has closed its socket: bytes sent to it cause a reset.
+    pub resets_on_data: bool,
+    /// Server to client: bytes that the kernel holds and the client has not read.
     pub downstream: VecDeque<u8>,
     pub downstream_end: bool,
     pub room: usize,
     pub written: u64,
-    /// Of what was written, the beginning of what is not understood yet; and what that has told.
-    unseen: Vec<u8>,
+    /// The unparsed end of what was written, and what the parsed bytes showed.
+    unparsed: Vec<u8>,
     pub opened: bool,
     pub closed: bool,
-    /// How much of it before its request was decided.
+    /// The bytes written before its request was decided.
     pub written_before: u64,
     pub write_was_blocked: bool,
-    /// Whether the client ever had no room for what was sent, and whether what it was sent at once
-    /// when it came has left.
+    /// Whether a write ever lacked room, and whether the backlog sent on joining is out.
     pub ever_blocked: bool,
     pub caught_up: bool,
-    /// When the server dropped its end, and whether everything had arrived by then, both ways.
+    /// When the server closed its socket, and whether nothing was in flight then, in either
+    /// direction.
     pub dropped_at: Option<Instant>,
     pub dropped_idle: bool,
-    /// Bytes that the server has read in this turn, and written.
+    /// Bytes that the server has read and written in this turn.
     pub read_in_turn: usize,
     pub written_in_turn: usize,
-    /// Whose connection it is, and whether the client has a session that outlives it.
+    /// The client it belongs to, and whether that has a resumable session.
     pub client: usize,
     pub has_session: bool,
-    /// What stood behind it when its request for a command was decided.
+    /// What its request for the command found.
     pub joined: Option<Joined>,
-    /// How many of its messages had arrived when the same client came back on another connection.
+    /// The number of its messages that had arrived when its client reconnected.
     pub arrived: Option<u64>,
 }
 
-/// What a client met that asked for the command.
+/// What a request for the command found.
 #[derive(Clone, Copy, Debug)]
 pub struct Joined {
     pub at: Instant,
-    /// The command that was there, as far as the outside knows.
+    /// The command that existed, as far as can be seen from outside.
     pub found: Option<usize>,
-    /// How much of its output the server had read: messages, and bytes of payload.
+    /// What the server had read of its output: messages, and bytes of payload.
     pub messages: usize,
     pub output_len: usize,
-    /// How many messages had come for it from the same client before, at most and at least.
+    /// The number of messages that the same client had sent it before, at most and at least.
     pub arrived: u64,
     pub arrived_min: u64,
     /// The command that was started for the request.
@@ -103,39 +103,39 @@ impl Wire {
 
     /// The client sends bytes.
     pub fn send(&mut self, bytes: &[u8]) {
-        self.under_way.extend(bytes);
+        self.in_flight.extend(bytes);
         self.sent += bytes.len() as u64;
         if !self.dribbles {
             self.deliver(usize::MAX);
         }
     }
 
-    /// Of what is under way so many bytes arrive, if there are as many.
+    /// Up to `len` of the bytes in flight arrive.
     pub fn deliver(&mut self, len: usize) {
         let left = self.stalls_at.map_or(u64::MAX, |at| at - self.delivered);
-        let n = (len.min(self.under_way.len()) as u64).min(left) as usize;
-        self.upstream.extend(self.under_way.drain(..n));
+        let n = (len.min(self.in_flight.len()) as u64).min(left) as usize;
+        self.upstream.extend(self.in_flight.drain(..n));
         self.delivered += n as u64;
     }
 
-    /// The client closes its half, behind all that it sent.
+    /// The client shuts down its sending side, after all that it sent.
     pub fn end(&mut self) {
         self.deliver(usize::MAX);
-        self.under_way.clear();
+        self.in_flight.clear();
         self.upstream_end = true;
     }
 
-    /// What was sent last ends a request head.
+    /// The bytes sent last end a request head.
     pub fn mark_head(&mut self) {
         self.head_ends.push(self.sent);
     }
 
-    /// What was sent last ends a message.
+    /// The bytes sent last end a message.
     pub fn mark_message(&mut self) {
         self.message_ends.push(self.sent);
     }
 
-    /// The client sends a Close, or what is as good as one.
+    /// The client sends a Close, or bytes that count as one.
     pub fn close(&mut self, frame: &[u8]) {
         self.send(frame);
         self.close_end.get_or_insert(self.sent);
@@ -156,16 +156,16 @@ impl Wire {
         self.head = is_begun.then_some((number, since));
     }
 
-    /// The server has written bytes: looks whether the handshake is over, or the connection.
+    /// The server has written bytes: looks for the end of the handshake and for a Close.
     pub fn note_written(&mut self, bytes: &[u8]) {
         self.written += bytes.len() as u64;
         self.written_in_turn += bytes.len();
-        self.unseen.extend_from_slice(bytes);
-        let mut left = &self.unseen[..];
+        self.unparsed.extend_from_slice(bytes);
+        let mut left = &self.unparsed[..];
         while !self.opened
             && let Some(end) = left.windows(4).position(|it| it == b"\r\n\r\n")
         {
-            // The body of a page stands before the next head.
+            // The body of a page comes before the next head.
             let head = left.strip_prefix(b"ok\n").unwrap_or(left);
             self.opened = head.starts_with(b"HTTP/1.1 101 ");
             self.closed |= !self.opened && !head.starts_with(b"HTTP/1.1 200 ");
@@ -176,14 +176,14 @@ impl Wire {
         {
             self.closed |= opcode == 8;
         }
-        let seen = self.unseen.len() - left.len();
-        self.unseen.drain(..seen);
+        let seen = self.unparsed.len() - left.len();
+        self.unparsed.drain(..seen);
     }
 
-    /// How far it has come. To whoever was not in time with its request that was said.
+    /// Its phase. A 408 counts as sent when the head time-out has expired.
     pub fn stage(&self) -> Stage {
         let by_server = self.closed || self.downstream_end || self.head_timed_out;
-        let by_client = self.opened && self.has_closed();
+        let by_client = self.opened && self.has_read_close();
         match usize::from(by_server) + usize::from(by_client) {
             0 if self.opened => Stage::Open,
             0 => Stage::Opening,
@@ -191,18 +191,19 @@ impl Wire {
         }
     }
 
-    /// How many whole request heads the server has read.
+    /// The number of complete request heads that the server has read.
     pub fn heads_read(&self) -> usize {
         self.head_ends.partition_point(|end| *end <= self.read)
     }
 
-    /// How many whole messages the server has read.
+    /// The number of complete messages that the server has read.
     pub fn arrived(&self) -> u64 {
         self.message_ends.partition_point(|end| *end <= self.read) as u64
     }
 
-    /// How many bytes the server has read behind the last whole message, or behind the request.
-    pub fn begun(&self) -> usize {
+    /// The number of bytes that the server has read after the last complete message, or after the
+    /// request.
+    pub fn unfinished_len(&self) -> usize {
         let last = match self.message_ends.get(..self.arrived() as usize) {
             Some([.., last]) => Some(last),
             _ => self.head_ends.last(),
@@ -210,17 +211,17 @@ impl Wire {
         last.map_or(0, |end| self.read.saturating_sub(*end)) as usize
     }
 
-    /// Whether the server has been told that the client leaves.
-    pub fn is_left(&self) -> bool {
-        self.has_closed() || self.end_read || self.dropped_at.is_some()
+    /// Whether the server can know that the client leaves.
+    pub fn client_has_left(&self) -> bool {
+        self.has_read_close() || self.end_read || self.dropped_at.is_some()
     }
 
     /// Whether the server has read the client's Close.
-    pub fn has_closed(&self) -> bool {
+    pub fn has_read_close(&self) -> bool {
         self.close_end.is_some_and(|end| end <= self.read)
     }
 
-    /// What epoll says of it, whatever the occasion.
+    /// The level that epoll reports with any edge.
     pub fn readiness(&self) -> Readiness {
         let mut readiness = Readiness::NONE;
         if !self.upstream.is_empty() {
@@ -235,7 +236,7 @@ impl Wire {
         readiness
     }
 
-    /// Whether a server that looks has something to read, or the end.
+    /// Whether a read would return bytes, or EOF for the first time.
     pub fn is_unread(&self) -> bool {
         !self.upstream.is_empty() || self.upstream_end && !self.end_read
     }

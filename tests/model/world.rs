@@ -1,4 +1,5 @@
-//! Everything outside the server, and what happens there, with the edges that epoll would report.
+//! Everything outside the server: [`World`]. What happens there becomes the edges that epoll would
+//! report.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,31 +23,31 @@ pub struct World {
     pub wires: Vec<Wire>,
     pub commands: Vec<Command>,
     pub backlog: VecDeque<usize>,
-    pub exits: VecDeque<(Pid, Exit)>,
-    pub notices: VecDeque<SignalEvent>,
+    pub zombies: VecDeque<(Pid, Exit)>,
+    pub signals: VecDeque<SignalEvent>,
     pub edges: Vec<(Source, Readiness)>,
     pub listening: bool,
-    /// Forks that will fail for want of processes.
+    /// The number of forks that will fail with EAGAIN.
     pub failing_forks: u32,
-    /// Accepts that will fail for want of descriptors.
+    /// The number of accepts that will fail with EMFILE.
     pub failing_accepts: u32,
-    /// Registrations that will fail for want of memory.
-    pub failing_watches: u32,
-    /// What a pipe holds.
+    /// The number of epoll registrations that will fail with ENOMEM.
+    pub failing_registrations: u32,
+    /// The capacity of a pipe, in bytes.
     pub pipe_len: usize,
-    /// The server was asked to end, and is ending.
+    /// Whether the server was asked to shut down.
     pub shutting_down: bool,
-    /// Connections accepted, commands started, and groups asked for, in this turn.
+    /// Connections accepted, commands started and process groups probed in this turn.
     pub accepted: usize,
     pub spawned: usize,
     pub probed: usize,
-    /// Whose request is decided.
-    pub asking: Option<usize>,
-    /// How long the shared command waited for its last start, at the least.
+    /// The connection whose request is being decided.
+    pub deciding: Option<usize>,
+    /// The shortest time that the shared command had to wait for its last start.
     restart_delay: Duration,
     /// When its last start failed, if it did.
     pub start_failed_at: Option<Instant>,
-    /// Grows with everything that somebody does.
+    /// Counts everything that happens.
     pub progress: u64,
 }
 
@@ -58,55 +59,55 @@ impl World {
             wires: Vec::new(),
             commands: Vec::new(),
             backlog: VecDeque::new(),
-            exits: VecDeque::new(),
-            notices: VecDeque::new(),
+            zombies: VecDeque::new(),
+            signals: VecDeque::new(),
             edges: Vec::new(),
             listening: true,
             failing_forks: 0,
             failing_accepts: 0,
-            failing_watches: 0,
+            failing_registrations: 0,
             pipe_len,
             shutting_down: false,
             accepted: 0,
             spawned: 0,
             probed: 0,
-            asking: None,
+            deciding: None,
             restart_delay: Duration::ZERO,
             start_failed_at: None,
             progress: 0,
         }
     }
 
-    pub fn say(&self, what: std::fmt::Arguments<'_>) {
+    pub fn trace(&self, what: std::fmt::Arguments<'_>) {
         if self.shape.trace {
             eprintln!("{what}");
         }
     }
 
-    /// A turn begins, in which nothing has been done yet.
+    /// Resets what is counted for each turn.
     pub fn begin_turn(&mut self, now: Instant) {
         self.now = now;
-        self.asking = None;
+        self.deciding = None;
         (self.accepted, self.spawned, self.probed) = (0, 0, 0);
     }
 
-    /// A registration, which may fail.
-    pub fn watch(&mut self) -> io::Result<()> {
-        if self.failing_watches > 0 {
-            self.failing_watches -= 1;
+    /// Registers a source with epoll, which may fail.
+    pub fn register(&mut self) -> io::Result<()> {
+        if self.failing_registrations > 0 {
+            self.failing_registrations -= 1;
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
         Ok(())
     }
 
-    /// A connection is made.
+    /// A client connects.
     pub fn connect(&mut self, wire: Wire) {
         self.backlog.push_back(self.wires.len());
         self.wires.push(wire);
         self.edge(Source::Listener(0), Readiness::READABLE);
     }
 
-    /// A request for the command is about to be decided.
+    /// Records what a request for the command finds, just before the server decides it.
     pub fn note_request(&mut self, wire: usize) {
         let client = self.wires[wire].client;
         let command = match self.shape.config.command.shared {
@@ -119,11 +120,12 @@ impl World {
         for other in self.wires[..wire].iter_mut() {
             let same = |joined: Joined| joined.command() == command;
             if other.client == client && other.joined.is_some_and(same) {
-                // What comes there from now on comes too late.
+                // The server ignores what arrives on the old connection from now on.
                 let count = other.arrived();
                 let count = *other.arrived.get_or_insert(count);
                 arrived += count;
-                // One that was reset before its handshake was answered may never have been open.
+                // A connection that was reset before its handshake was answered may never have
+                // opened.
                 let was_answered = other.written > other.written_before;
                 arrived_min += if was_answered { count } else { 0 };
             }
@@ -139,8 +141,10 @@ impl World {
         });
         self.wires[wire].written_before = self.wires[wire].written;
         let joined = self.wires[wire].joined;
-        self.say(format_args!("  client {client} asks: {joined:?}"));
-        self.asking = Some(wire);
+        self.trace(format_args!(
+            "  client {client} requests the command: {joined:?}"
+        ));
+        self.deciding = Some(wire);
     }
 
     /// The last command that was started for a client.
@@ -149,15 +153,16 @@ impl World {
         self.commands.iter().rposition(own)
     }
 
-    /// A shared command is started, or started again: not earlier than it may.
+    /// Checks that a shared command is not started again before its delay has passed.
     pub fn check_restart(&mut self) {
         if !self.shape.config.command.restart {
             return;
         }
         let last = self.commands.last();
-        // One that was never watched was ended at once, and is not known.
+        // A command that could not be registered was terminated at once: the server does not know
+        // it.
         let is_known = last.is_some_and(|last| last.id.is_some());
-        if self.asking.is_some() && !is_known {
+        if self.deciding.is_some() && !is_known {
             return;
         }
         let (ended_at, lasted) = match (self.start_failed_at, last) {
@@ -165,12 +170,13 @@ impl World {
             (None, None) => return,
             (None, Some(last)) => {
                 if last.output.too_long {
-                    // It was over with that, and ends while the next one waits for its start.
+                    // That line finished the command, which exits while its successor already
+                    // waits.
                     self.restart_delay = RESTART_DELAY_MIN;
                     return;
                 }
-                let at = last.ended_at.expect("there is only one at a time");
-                // How long it lasted is known to the server when all its output is read.
+                let at = last.ended_at.expect("only one runs at a time");
+                // The server knows how long it ran only when all its output has been read.
                 let since_start = self.now - last.started_at;
                 (at, since_start > RESTART_DELAY_MIN + RESTART_DELAY_MAX)
             }
@@ -180,19 +186,22 @@ impl World {
             false => (self.restart_delay * 2).clamp(RESTART_DELAY_MIN, RESTART_DELAY_MAX),
         };
         let (waited, due) = (self.now - ended_at, self.restart_delay);
-        assert!(waited >= due, "started again after {waited:?}, not {due:?}");
+        assert!(
+            waited >= due,
+            "restarted after {waited:?}, but its delay is {due:?}"
+        );
     }
 
-    /// A number for a new process: mostly one that was never used, now and then one of which
-    /// nothing is left.
-    pub fn free_pid(&self) -> Pid {
+    /// The PID of a new process: usually unused before, sometimes that of a process group that is
+    /// gone.
+    pub fn next_pid(&self) -> Pid {
         let fresh = 1000 + self.commands.len() as Pid;
         if fresh % 3 != 0 {
             return fresh;
         }
-        let is_last = |index: &usize| self.leader(self.commands[*index].pid) == *index;
+        let is_last = |index: &usize| self.newest_with_pid(self.commands[*index].pid) == *index;
         let free = |index: &usize| self.group(*index) == Group::Gone && is_last(index);
-        // Of whoever is gone and the server does not know it yet, if there is one.
+        // Prefer a group that the server does not know to be gone.
         let gone: Vec<_> = (0..self.commands.len()).rev().filter(free).collect();
         let unknown = gone.iter().find(|index| !self.commands[**index].found_gone);
         match unknown.or(gone.first()) {
@@ -201,16 +210,16 @@ impl World {
         }
     }
 
-    /// The newest command of that number.
-    pub fn leader(&self, pid: Pid) -> usize {
+    /// The newest command with that PID.
+    pub fn newest_with_pid(&self, pid: Pid) -> usize {
         let index = self.commands.iter().rposition(|it| it.pid == pid);
-        index.expect("only commands are signalled")
+        index.expect("signals go to started commands only")
     }
 
     pub fn group(&self, index: usize) -> Group {
         let command = &self.commands[index];
-        // The leader counts until it is reaped.
-        let waits = self.exits.iter().any(|(pid, _)| *pid == command.pid);
+        // A process counts as alive until it is reaped.
+        let waits = self.zombies.iter().any(|(pid, _)| *pid == command.pid);
         if command.alive || command.grandchild || waits {
             Group::Alive
         } else {
@@ -222,7 +231,7 @@ impl World {
         self.edges.push((source, readiness));
     }
 
-    /// Reports that something of a connection has changed, if the server watches it.
+    /// Adds an edge with the state of a connection, if the server watches it.
     pub fn report(&mut self, wire: usize) {
         let wire = &self.wires[wire];
         let readiness = wire.readiness();
@@ -231,9 +240,9 @@ impl World {
         }
     }
 
-    /// A command exits, if it has not; or its grandchild does.
-    pub fn end_command(&mut self, index: usize, exit: Exit) {
-        self.say(format_args!("  command {index} ends: {exit:?}"));
+    /// A command exits, or, if it has already, its grandchild does.
+    pub fn exit_command(&mut self, index: usize, exit: Exit) {
+        self.trace(format_args!("  command {index} exits: {exit:?}"));
         let command = &mut self.commands[index];
         self.progress += 1;
         if std::mem::replace(&mut command.alive, false) {
@@ -241,11 +250,11 @@ impl World {
             command.ended_at = Some(self.now);
             let (pid, id) = (command.pid, command.id);
             let ended = !command.grandchild && !command.floods;
-            self.exits.push_back((pid, exit));
-            // SIGCHLD coalesces: who ends while one waits is not named.
-            let waits = |notice: &SignalEvent| matches!(notice, SignalEvent::ChildEnded(_));
-            if !self.notices.iter().any(waits) {
-                self.notices.push_back(SignalEvent::ChildEnded(pid));
+            self.zombies.push_back((pid, exit));
+            // SIGCHLD coalesces: a child that exits while one is pending is not named.
+            let waits = |event: &SignalEvent| matches!(event, SignalEvent::ChildEnded(_));
+            if !self.signals.iter().any(waits) {
+                self.signals.push_back(SignalEvent::ChildEnded(pid));
             }
             self.edge(Source::Signals, Readiness::READABLE);
             if let Some(id) = id {
@@ -264,10 +273,10 @@ impl World {
         self.edge(Source::Stderr(id), Readiness::HUNG_UP);
     }
 
-    /// A signal asks the server to end, the second time at once.
+    /// A signal asks the server to shut down. The second one makes it stop at once.
     pub fn shut_down(&mut self) {
         self.shutting_down = true;
-        self.notices.push_back(SignalEvent::Shutdown("SIGTERM"));
+        self.signals.push_back(SignalEvent::Shutdown("SIGTERM"));
         self.edge(Source::Signals, Readiness::READABLE);
     }
 }

@@ -1,19 +1,19 @@
-//! The frame decoder with the connection state machine, against a reference that has all of the
-//! stream before it and knows nothing of pieces.
+//! The frame decoder and the connection state machine, fed in pieces, against a reference that
+//! parses the whole stream at once.
 
 use wspipe::ws::close::CloseCode;
 use wspipe::ws::connection::{CloseState, Connection, Event};
 use wspipe::ws::frame::Kind;
 
-/// What a peer's bytes have led to.
+/// What the peer's bytes have led to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
-    /// The whole messages; whether each is text.
+    /// The complete messages, and whether each is text.
     messages: Vec<(bool, Vec<u8>)>,
-    /// What was handed on of the message under way.
-    begun: Vec<u8>,
+    /// The part of an unfinished message that was delivered.
+    unfinished: Vec<u8>,
     pongs: usize,
-    /// What was sent back, the last Close excepted.
+    /// What was sent back, except for the final Close.
     replies: Vec<u8>,
     end: Option<End>,
 }
@@ -21,13 +21,13 @@ struct Outcome {
 /// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// The peer's Close, with its code.
+    /// The peer closed, with this code.
     Closed(Option<u16>),
-    /// It broke a rule: our code.
+    /// The peer violated the protocol; our close code.
     Failed(u16),
 }
 
-/// Knobs: the pieces; the longest message; whether our Close went first. Stream: frames.
+/// Knobs: the pieces; the longest message; whether our Close was sent first. Stream: frames.
 pub fn check(data: &[u8]) {
     let [knob, max_knob, closing, stream @ ..] = data else {
         return;
@@ -42,7 +42,8 @@ pub fn check(data: &[u8]) {
     for piece in super::pieces(stream, *knob) {
         run.feed(piece);
         seen += piece.len();
-        // After each piece of a short stream: nothing may be found late. In a long one at its end.
+        // In a short stream compare after each piece, so that nothing is found late. In a long one
+        // compare at the end.
         if stream.len() < 200 || seen == stream.len() {
             let expected = reference(&stream[..seen], max, closing);
             assert_eq!(run.outcome, expected, "after {seen} bytes");
@@ -50,7 +51,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// A connection that is fed, and what came of it.
+/// A connection under test and its outcome.
 struct Run {
     connection: Connection,
     max: u64,
@@ -84,9 +85,9 @@ impl Run {
                 }
                 Ok(Some(Event::Pong)) => self.outcome.pongs += 1,
                 Ok(Some(Event::Data { kind, bytes, last })) => {
-                    self.outcome.begun.extend_from_slice(bytes);
+                    self.outcome.unfinished.extend_from_slice(bytes);
                     if last {
-                        let message = std::mem::take(&mut self.outcome.begun);
+                        let message = std::mem::take(&mut self.outcome.unfinished);
                         (self.outcome.messages).push((kind == Kind::Text, message));
                     }
                 }
@@ -94,26 +95,27 @@ impl Run {
                     let code = code.map(CloseCode::get);
                     replies = without_close(replies, code, was_open);
                     self.outcome.end = Some(End::Closed(code));
-                    self.outcome.begun.clear();
+                    self.outcome.unfinished.clear();
                 }
                 Err(violation) => {
                     let code = violation.close_code().get();
                     let mut close = Vec::new();
                     self.connection.fail(violation, &mut close);
-                    assert_eq!(!close.is_empty(), was_open, "one Close is sent");
+                    assert_eq!(!close.is_empty(), was_open, "exactly one Close is sent");
                     assert!(!was_open || close[0] == 0x88 && close[2..4] == code.to_be_bytes());
                     assert_eq!(self.connection.state(), CloseState::Closed);
                     self.outcome.end = Some(End::Failed(code));
-                    self.outcome.begun.clear();
+                    self.outcome.unfinished.clear();
                 }
             }
             self.outcome.replies.extend(replies);
         }
-        assert!(input.is_empty(), "all input is taken");
+        assert!(input.is_empty(), "input is left over");
     }
 }
 
-/// The replies before the Close that answers the peer's, which must be there iff none was sent.
+/// The replies without the Close that answers the peer's. That Close must be there unless we had
+/// closed before.
 fn without_close(mut replies: Vec<u8>, code: Option<u16>, was_open: bool) -> Vec<u8> {
     if was_open {
         let payload = code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
@@ -124,7 +126,7 @@ fn without_close(mut replies: Vec<u8>, code: Option<u16>, was_open: bool) -> Vec
     replies
 }
 
-/// What all of `stream` must have led to.
+/// What the whole `stream` must have led to.
 fn reference(stream: &[u8], max: u64, closing: bool) -> Outcome {
     let mut outcome = Outcome::default();
     let mut message: Option<(bool, Vec<u8>)> = None;
@@ -132,14 +134,14 @@ fn reference(stream: &[u8], max: u64, closing: bool) -> Outcome {
     let mut rest = stream;
     while outcome.end.is_none() {
         let frame = match parse(rest) {
-            Parsed::More => break,
-            Parsed::Wrong => {
+            Parsed::Incomplete => break,
+            Parsed::Invalid => {
                 outcome.end = Some(End::Failed(1002));
                 break;
             }
             Parsed::Frame(frame) => frame,
         };
-        rest = frame.behind;
+        rest = frame.rest;
         if frame.opcode >= 8 {
             if frame.whole {
                 control(&frame, &mut outcome);
@@ -182,12 +184,12 @@ fn reference(stream: &[u8], max: u64, closing: bool) -> Outcome {
         }
     }
     if let (None, Some((_, bytes)), false) = (&outcome.end, message, closing) {
-        outcome.begun = bytes;
+        outcome.unfinished = bytes;
     }
     outcome
 }
 
-/// Sections 5.5 and 7.4.
+/// A control frame, as RFC 6455 sections 5.5 and 7.4 define it.
 fn control(frame: &Frame<'_>, outcome: &mut Outcome) {
     let payload = &frame.payload;
     match frame.opcode {
@@ -216,36 +218,37 @@ fn control(frame: &Frame<'_>, outcome: &mut Outcome) {
 struct Frame<'a> {
     fin: bool,
     opcode: u8,
-    /// As announced.
+    /// The length in its header.
     len: u64,
-    /// As far as it is there, unmasked.
+    /// The payload received so far, unmasked.
     payload: Vec<u8>,
     whole: bool,
-    behind: &'a [u8],
+    rest: &'a [u8],
 }
 
 enum Parsed<'a> {
-    More,
-    Wrong,
+    Incomplete,
+    Invalid,
     Frame(Frame<'a>),
 }
 
-/// Section 5.2, byte by byte: what is wrong is so from the first byte that shows it.
+/// Parses a frame header byte by byte (RFC 6455 section 5.2). An error is found at the first byte
+/// that shows it.
 fn parse(bytes: &[u8]) -> Parsed<'_> {
     let Some(&first) = bytes.first() else {
-        return Parsed::More;
+        return Parsed::Incomplete;
     };
     let (fin, opcode) = (first >= 0x80, first % 16);
     let known = matches!(opcode, 0..=2 | 8..=10);
     if first / 16 % 8 != 0 || !known || opcode >= 8 && !fin {
-        return Parsed::Wrong;
+        return Parsed::Invalid;
     }
     let Some(&second) = bytes.get(1) else {
-        return Parsed::More;
+        return Parsed::Incomplete;
     };
     let short = second % 128;
     if opcode >= 8 && short > 125 {
-        return Parsed::Wrong;
+        return Parsed::Invalid;
     }
     let (len_bytes, shortest) = match short {
         126 => (2, 126),
@@ -253,7 +256,7 @@ fn parse(bytes: &[u8]) -> Parsed<'_> {
         _ => (0, 0),
     };
     let Some(long) = bytes.get(2..2 + len_bytes) else {
-        return Parsed::More;
+        return Parsed::Incomplete;
     };
     let len = match len_bytes {
         0 => u64::from(short),
@@ -261,14 +264,14 @@ fn parse(bytes: &[u8]) -> Parsed<'_> {
     };
     let masked = second >= 0x80;
     if len < shortest || len >= 1 << 63 || !masked {
-        return Parsed::Wrong;
+        return Parsed::Invalid;
     }
     let Some(key) = bytes.get(2 + len_bytes..6 + len_bytes) else {
-        return Parsed::More;
+        return Parsed::Incomplete;
     };
     let rest = &bytes[6 + len_bytes..];
-    let there = len.min(rest.len() as u64) as usize;
-    let (payload, behind) = rest.split_at(there);
+    let available = len.min(rest.len() as u64) as usize;
+    let (payload, rest) = rest.split_at(available);
     Parsed::Frame(Frame {
         fin,
         opcode,
@@ -276,7 +279,7 @@ fn parse(bytes: &[u8]) -> Parsed<'_> {
         payload: (payload.iter().zip(key.iter().cycle()))
             .map(|(byte, key)| byte ^ key)
             .collect(),
-        whole: there as u64 == len,
-        behind,
+        whole: available as u64 == len,
+        rest,
     })
 }

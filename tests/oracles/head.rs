@@ -1,5 +1,6 @@
-//! The request head and the opening handshake: nothing passes that a strict and simple reading of
-//! RFC 9112 and of RFC 6455 section 4.2.1 does not let pass, however the bytes were cut.
+//! The request head and the opening handshake, against a strict and simple reading of RFC 9112 and
+//! RFC 6455 section 4.2.1. The parser must accept nothing that this reading rejects, however the
+//! bytes are cut.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -9,15 +10,19 @@ use wspipe::http::refusal::Refusal;
 
 const HEADERS_MAX: usize = 8;
 
-/// Knob: the pieces. Stream: a request head, and what comes behind it.
+/// Knob: the pieces. Stream: a request head and the bytes after it.
 pub fn check(data: &[u8]) {
     let Some((&knob, stream)) = data.split_first() else {
         return;
     };
     let found = scan(stream, knob);
     let whole = scan(stream, 1);
-    assert_eq!(found.is_ok(), whole.is_ok(), "it matters how it is cut");
-    // Also what was not searched for its end first must do no harm.
+    assert_eq!(
+        found.is_ok(),
+        whole.is_ok(),
+        "the result depends on the pieces"
+    );
+    // The parser must also survive bytes whose end was not searched for first.
     let _ = Request::parse(stream, HEADERS_MAX).map_err(|refusal| check_refusal(&refusal));
     let head_len = match (found, whole) {
         (Ok(Some(len)), Ok(other)) => {
@@ -51,7 +56,7 @@ fn scan(stream: &[u8], knob: u8) -> Result<Option<usize>, Refusal> {
     Ok(None)
 }
 
-/// The head ends with its first empty line, and every CR and LF in it is a part of a line's end.
+/// The head ends with its first empty line, and each CR and LF in it belongs to a line end.
 fn check_end(head: &[u8]) {
     let lines = head.strip_prefix(b"\r\n").unwrap_or(head);
     let first = lines.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -66,7 +71,7 @@ fn check_end(head: &[u8]) {
     }
 }
 
-/// What was let pass, taken apart once more.
+/// Parses an accepted request again, in a second way.
 fn check_request(head: &[u8], request: &Request<'_>) {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let lines = &head[..head.len() - 4];
@@ -113,7 +118,7 @@ fn check_request(head: &[u8], request: &Request<'_>) {
     }
 }
 
-/// RFC 9112 sections 3.2 and 6.3: one host, and one opinion of where the body ends.
+/// RFC 9112 sections 3.2 and 6.3: one Host, and only one way to find the end of the body.
 fn check_framing(fields: &[(&[u8], &[u8])], request: &Request<'_>) {
     let all = |name: &str| -> Vec<&[u8]> {
         let named = |field: &&(&[u8], &[u8])| field.0.eq_ignore_ascii_case(name.as_bytes());
@@ -122,21 +127,27 @@ fn check_framing(fields: &[(&[u8], &[u8])], request: &Request<'_>) {
     let hosts = all("Host").len();
     assert!(hosts == 1 || hosts == 0 && request.version == Version::Http10);
     let (lengths, codings) = (all("Content-Length"), all("Transfer-Encoding"));
-    assert!(lengths.len() <= 1, "two lengths");
-    assert!(lengths.is_empty() || codings.is_empty(), "two framings");
+    assert!(lengths.len() <= 1, "two Content-Length fields");
+    assert!(
+        lengths.is_empty() || codings.is_empty(),
+        "Content-Length and Transfer-Encoding"
+    );
     let digits = |length: &&[u8]| !length.is_empty() && length.iter().all(u8::is_ascii_digit);
-    assert!(lengths.iter().all(digits), "a length that is no number");
+    assert!(
+        lengths.iter().all(digits),
+        "a Content-Length that is not a number"
+    );
     assert!(codings.is_empty() || request.version == Version::Http11);
     let some = lengths
         .iter()
         .any(|length| length.iter().any(|&it| it != b'0'));
     assert_eq!(request.has_body, some || !codings.is_empty());
     if request.has_body {
-        assert!(!request.keep_alive(), "what follows a body is no request");
+        assert!(!request.keep_alive(), "keep-alive after a body");
     }
 }
 
-/// A handshake is good if, and only if, it has all that section 4.2.1 asks for.
+/// A handshake is valid exactly when it has all that RFC 6455 section 4.2.1 requires.
 fn check_handshake(request: &Request<'_>) {
     let all = |name: &str| -> Vec<&[u8]> {
         let named = |field: &(&str, &[u8])| field.0.eq_ignore_ascii_case(name);
@@ -163,7 +174,7 @@ fn check_handshake(request: &Request<'_>) {
         && has_good_grammar(request);
     match handshake::check(request) {
         Ok(key) => {
-            assert!(good, "a handshake that lacks something is accepted");
+            assert!(good, "an invalid handshake is accepted");
             let mut out = Vec::new();
             handshake::write_accept(&mut out, &key, None);
             let response = str::from_utf8(&out).expect("ASCII");
@@ -171,13 +182,14 @@ fn check_handshake(request: &Request<'_>) {
             assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
         }
         Err(refusal) => {
-            assert!(!good, "a good handshake is refused: {}", refusal.reason);
+            assert!(!good, "a valid handshake is refused: {}", refusal.reason);
             check_refusal(&refusal);
         }
     }
 }
 
-/// Sections 4.1 and 4.3, by recursive descent over each field's values as one.
+/// The grammar of RFC 6455 sections 4.1 and 4.3, by recursive descent over the joined values of
+/// each field.
 fn has_good_grammar(request: &Request<'_>) -> bool {
     let descent = |name: &str| {
         let named = |field: &(&str, &[u8])| field.0.eq_ignore_ascii_case(name);
@@ -198,7 +210,7 @@ fn has_good_grammar(request: &Request<'_>) -> bool {
         && list("Sec-WebSocket-Extensions", Descent::extension)
 }
 
-/// What is left of a text, of which each function takes one part off the front, if it is there.
+/// The rest of a text. Each function removes one element from its front, if it is there.
 struct Descent(VecDeque<u8>);
 
 impl Descent {
@@ -214,7 +226,7 @@ impl Descent {
         while self.eat(b' ') || self.eat(b'\t') {}
     }
 
-    /// `1#member`, as its members' bytes.
+    /// `1#member`, as the bytes of its members.
     fn list(&mut self, member: fn(&mut Descent) -> bool) -> Option<Vec<Vec<u8>>> {
         let mut members = Vec::new();
         loop {
@@ -286,11 +298,11 @@ impl Descent {
     }
 }
 
-/// Nothing that a peer supplied makes a second response, a second line or a terminal's command.
+/// Nothing that a peer sent can make a second response, a second line or a terminal escape.
 fn check_refusal(refusal: &Refusal) {
     let mut out = Vec::new();
     refusal.write(&mut out);
-    let response = str::from_utf8(&out).expect("a refusal in UTF-8");
+    let response = str::from_utf8(&out).expect("a refusal is UTF-8");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 ") && !head.starts_with("HTTP/1.1 101"));
     let len = format!("\r\nContent-Length: {}", body.len());

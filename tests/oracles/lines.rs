@@ -1,5 +1,5 @@
-//! The splitter of each framing: whatever the pieces and the fragments, its messages are those of
-//! the whole output, and joined as the framing says they are its bytes again.
+//! The splitter of each framing, fed in pieces: its messages must be those of the whole output, and
+//! framing them again must give the same bytes.
 
 use wspipe::framing::json::Json;
 use wspipe::framing::length::Length;
@@ -8,9 +8,9 @@ use wspipe::framing::{Crlf, Framing};
 use wspipe::framing::{Fault, Piece, Splitter, Stream, write_message};
 use wspipe::ws::frame::Kind;
 
-/// How the output is to be understood.
+/// The options of a record framing.
 #[derive(Clone, Copy)]
-struct How {
+struct RecordOptions {
     delimiter: u8,
     crlf: Crlf,
     fragment_len: usize,
@@ -18,28 +18,32 @@ struct How {
     json: bool,
 }
 
-/// Knobs: the pieces, the fragment length, the framing and its options. Stream: what a command
-/// prints.
+/// Knobs: the pieces, the fragment length, the framing and its options. Stream: the output of a
+/// command.
 pub fn check(data: &[u8]) {
-    let [knob, fragment_knob, how, output @ ..] = data else {
+    let [knob, fragment_knob, options_knob, output @ ..] = data else {
         return;
     };
     let pieces = super::pieces(output, *knob);
     let fragment_len = 8 + usize::from(*fragment_knob);
-    let lines = How {
+    let lines = RecordOptions {
         delimiter: b'\n',
         crlf: Crlf::Strip,
         fragment_len,
-        record_len_max: if how & 0x20 == 0 { usize::MAX } else { 24 },
-        json: how & 0x10 != 0,
+        record_len_max: if options_knob & 0x20 == 0 {
+            usize::MAX
+        } else {
+            24
+        },
+        json: options_knob & 0x10 != 0,
     };
     let keep = Crlf::Keep;
-    match how % 5 {
+    match options_knob % 5 {
         0 => check_records(output, &pieces, lines),
         1 => check_records(
             output,
             &pieces,
-            How {
+            RecordOptions {
                 crlf: keep,
                 ..lines
             },
@@ -47,7 +51,7 @@ pub fn check(data: &[u8]) {
         2 => check_records(
             output,
             &pieces,
-            How {
+            RecordOptions {
                 delimiter: 0,
                 crlf: keep,
                 ..lines
@@ -56,11 +60,11 @@ pub fn check(data: &[u8]) {
         3 => check_length(output, &pieces, fragment_len),
         _ => check_raw(&pieces),
     }
-    let delimiter = if how % 2 == 0 { b'\n' } else { 0 };
+    let delimiter = if options_knob % 2 == 0 { b'\n' } else { 0 };
     check_prompts(
         output,
         &pieces,
-        How {
+        RecordOptions {
             delimiter,
             crlf: keep,
             ..lines
@@ -68,52 +72,60 @@ pub fn check(data: &[u8]) {
     );
 }
 
-// -- Lines, and what stands between NULs ---------------------------------------------------------
+// -- Records that end with LF or NUL
+// ---------------------------------------------------------------
 
-fn records(how: How) -> Records {
+fn records(options: RecordOptions) -> Records {
     Records::with(
-        how.delimiter,
-        how.crlf,
-        how.fragment_len,
-        how.record_len_max,
+        options.delimiter,
+        options.crlf,
+        options.fragment_len,
+        options.record_len_max,
     )
 }
 
-fn check_records(output: &[u8], pieces: &[&[u8]], how: How) {
-    let mut splitter = match how.json {
-        true => Splitter::Json(Json::with(Stream::Stderr, records(how))),
-        false => Splitter::Records(records(how)),
+fn check_records(output: &[u8], pieces: &[&[u8]], options: RecordOptions) {
+    let mut splitter = match options.json {
+        true => Splitter::Json(Json::with(Stream::Stderr, records(options))),
+        false => Splitter::Records(records(options)),
     };
-    let mut messages = Messages::new(how.json, how.fragment_len);
+    let mut messages = Messages::new(options.json, options.fragment_len);
     let end = run(&mut splitter, pieces, &mut messages);
-    let (expected, expected_end) = record_reference(output, how);
+    let (expected, expected_end) = record_reference(output, options);
     let texts = messages.texts();
     assert_eq!(texts, expected);
     assert_eq!(end, expected_end);
-    assert!(end.is_err() || messages.begun.is_none(), "no end came");
-    if let (Ok(()), Ok(text), Crlf::Keep) = (end, std::str::from_utf8(output), how.crlf) {
-        let delimiter = char::from(how.delimiter).to_string();
+    assert!(
+        end.is_err() || messages.unfinished.is_none(),
+        "a message is unfinished"
+    );
+    if let (Ok(()), Ok(text), Crlf::Keep) = (end, std::str::from_utf8(output), options.crlf) {
+        let delimiter = char::from(options.delimiter).to_string();
         let end = if text.ends_with(&delimiter) {
             &delimiter
         } else {
             ""
         };
-        assert_eq!(texts.join(&delimiter) + end, text, "not the bytes again");
+        assert_eq!(
+            texts.join(&delimiter) + end,
+            text,
+            "framing the messages again gives other bytes"
+        );
     }
 }
 
-/// The records of all that was printed, the last one with or without its end, as far as none is
-/// too long.
-fn record_reference(output: &[u8], how: How) -> (Vec<String>, Result<(), Fault>) {
-    let mut records: Vec<&[u8]> = output.split(|&byte| byte == how.delimiter).collect();
+/// The records of the whole output, up to the first that is too long. The last one may lack its
+/// delimiter.
+fn record_reference(output: &[u8], options: RecordOptions) -> (Vec<String>, Result<(), Fault>) {
+    let mut records: Vec<&[u8]> = output.split(|&byte| byte == options.delimiter).collect();
     let unfinished = records.pop().filter(|record| !record.is_empty());
-    let ended = records.into_iter().map(|record| match how.crlf {
+    let ended = records.into_iter().map(|record| match options.crlf {
         Crlf::Strip => record.strip_suffix(b"\r").unwrap_or(record),
         Crlf::Keep => record,
     });
     let mut texts = Vec::new();
     for record in ended.chain(unfinished) {
-        if record.len() > how.record_len_max {
+        if record.len() > options.record_len_max {
             return (texts, Err(Fault::TooLong));
         }
         texts.push(String::from_utf8_lossy(record).into_owned());
@@ -121,18 +133,18 @@ fn record_reference(output: &[u8], how: How) -> (Vec<String>, Result<(), Fault>)
     (texts, Ok(()))
 }
 
-/// With prompts sent at every pause the messages end elsewhere, but no byte is lost, doubled or
-/// moved.
-fn check_prompts(output: &[u8], pieces: &[&[u8]], how: How) {
-    let how = How {
+/// With a prompt flushed at every pause the messages end elsewhere, but no byte is lost, repeated
+/// or moved.
+fn check_prompts(output: &[u8], pieces: &[&[u8]], options: RecordOptions) {
+    let options = RecordOptions {
         record_len_max: usize::MAX,
-        ..how
+        ..options
     };
-    let mut splitter = match how.json {
-        true => Splitter::Json(Json::with(Stream::Stdout, records(how))),
-        false => Splitter::Records(records(how)),
+    let mut splitter = match options.json {
+        true => Splitter::Json(Json::with(Stream::Stdout, records(options))),
+        false => Splitter::Records(records(options)),
     };
-    let mut messages = Messages::new(how.json, how.fragment_len);
+    let mut messages = Messages::new(options.json, options.fragment_len);
     for piece in pieces {
         let mut sink = |piece: Piece<'_>| messages.add(piece);
         assert_eq!(splitter.push(piece, &mut sink), Ok(()));
@@ -140,17 +152,17 @@ fn check_prompts(output: &[u8], pieces: &[&[u8]], how: How) {
         let before = messages.count;
         splitter.flush(&mut |piece| messages.add(piece));
         assert_eq!(has_prompt, messages.count > before);
-        assert!(!splitter.has_prompt(), "a prompt is left");
+        assert!(!splitter.has_prompt(), "a prompt is left after a flush");
     }
     assert_eq!(splitter.finish(&mut |piece| messages.add(piece)), Ok(()));
-    let records = output.split(|&byte| byte == how.delimiter);
+    let records = output.split(|&byte| byte == options.delimiter);
     let expected: String = records
         .map(|record| String::from_utf8_lossy(record))
         .collect();
     assert_eq!(messages.texts().concat(), expected);
 }
 
-// -- Messages with their kind and length before them ---------------------------------------------
+// -- Messages with their kind and length first ----------------------------------------------------
 
 fn check_length(output: &[u8], pieces: &[&[u8]], fragment_len: usize) {
     let mut splitter = Splitter::Length(Length::with(fragment_len));
@@ -160,18 +172,21 @@ fn check_length(output: &[u8], pieces: &[&[u8]], fragment_len: usize) {
     assert_eq!(messages.whole, expected);
     assert!(
         expected_ends.contains(&end),
-        "{end:?}, not {expected_ends:?}"
+        "the end is {end:?}, expected one of {expected_ends:?}"
     );
     let mut again = Vec::new();
     for (kind, message) in &messages.whole {
         write_message(Framing::Length, *kind, message, &mut again);
     }
-    assert!(output.starts_with(&again), "not the bytes again");
+    assert!(
+        output.starts_with(&again),
+        "framing the messages again gives other bytes"
+    );
     assert!(end.is_err() || again.len() == output.len());
 }
 
-/// The whole messages, and how the output may end: of a text that is never whole it may be seen
-/// or not that it is none.
+/// The complete messages, and how the output may end. Whether an unfinished text is not UTF-8 may
+/// be noticed or not.
 fn length_reference(mut rest: &[u8]) -> (Vec<Message>, Vec<Result<(), Fault>>) {
     let mut messages = Vec::new();
     let ends = loop {
@@ -201,7 +216,8 @@ fn length_reference(mut rest: &[u8]) -> (Vec<Message>, Vec<Result<(), Fault>>) {
     (messages, ends)
 }
 
-// -- What a read returns -------------------------------------------------------------------------
+// -- Raw reads
+// --------------------------------------------------------------------------------------
 
 fn check_raw(pieces: &[&[u8]]) {
     let mut messages = Messages::new(false, usize::MAX / 3);
@@ -210,23 +226,24 @@ fn check_raw(pieces: &[&[u8]]) {
     assert_eq!(messages.whole, expected.collect::<Vec<_>>());
 }
 
-// -- What all of them have in common -------------------------------------------------------------
+// -- Shared parts
+// -----------------------------------------------------------------------------------
 
 fn run(splitter: &mut Splitter, pieces: &[&[u8]], messages: &mut Messages) -> Result<(), Fault> {
     for piece in pieces {
         splitter.push(piece, &mut |piece| messages.add(piece))?;
     }
     splitter.finish(&mut |piece| messages.add(piece))?;
-    splitter.finish(&mut |_| panic!("a second end"))
+    splitter.finish(&mut |_| panic!("a piece after the end"))
 }
 
 type Message = (Kind, Vec<u8>);
 
-/// The messages that the pieces make.
+/// The messages that the pieces make up.
 struct Messages {
     whole: Vec<Message>,
-    begun: Option<Message>,
-    /// How many pieces there were.
+    unfinished: Option<Message>,
+    /// The number of pieces.
     count: usize,
     json: bool,
     fragment_len: usize,
@@ -236,7 +253,7 @@ impl Messages {
     fn new(json: bool, fragment_len: usize) -> Messages {
         Messages {
             whole: Vec::new(),
-            begun: None,
+            unfinished: None,
             count: 0,
             json,
             fragment_len,
@@ -246,9 +263,9 @@ impl Messages {
     fn add(&mut self, piece: Piece<'_>) {
         self.count += 1;
         if self.json {
-            assert!(piece.first && piece.last, "JSON in fragments");
+            assert!(piece.first && piece.last, "JSON is never fragmented");
             let (data, last) = read_json(std::str::from_utf8(piece.bytes).expect("UTF-8"));
-            let first = self.begun.is_none();
+            let first = self.unfinished.is_none();
             return self.add_piece(Piece {
                 kind: piece.kind,
                 bytes: data.as_bytes(),
@@ -263,16 +280,20 @@ impl Messages {
         if piece.kind == Kind::Text {
             std::str::from_utf8(piece.bytes).expect("a piece is UTF-8 by itself");
         }
-        // A byte that is no UTF-8 becomes three.
+        // An invalid byte becomes U+FFFD, which has three bytes.
         let len = piece.bytes.len();
-        assert!(len <= 3 * self.fragment_len, "{len} bytes");
-        assert_eq!(piece.first, self.begun.is_none(), "messages are mixed up");
-        let (kind, mut message) = self.begun.take().unwrap_or((piece.kind, Vec::new()));
-        assert_eq!(piece.kind, kind, "of two kinds");
+        assert!(len <= 3 * self.fragment_len, "a piece of {len} bytes");
+        assert_eq!(
+            piece.first,
+            self.unfinished.is_none(),
+            "a piece has the wrong first flag"
+        );
+        let (kind, mut message) = self.unfinished.take().unwrap_or((piece.kind, Vec::new()));
+        assert_eq!(piece.kind, kind, "the pieces of a message have two kinds");
         message.extend_from_slice(piece.bytes);
         match piece.last {
             true => self.whole.push((kind, message)),
-            false => self.begun = Some((kind, message)),
+            false => self.unfinished = Some((kind, message)),
         }
     }
 
@@ -285,7 +306,7 @@ impl Messages {
     }
 }
 
-/// What stands in an object that was written here, and whether the record ends with it.
+/// The data of a JSON message, and whether the record ends with it.
 fn read_json(message: &str) -> (String, bool) {
     let rest = message.strip_prefix(r#"{"stream":"std"#).expect("a stream");
     let (_, rest) = rest.split_once(r#"","data":""#).expect("data");
@@ -296,7 +317,7 @@ fn read_json(message: &str) -> (String, bool) {
         assert!(char >= ' ', "{message}");
         match char {
             '"' => break,
-            '\\' => text.push(match chars.next().expect("what is escaped") {
+            '\\' => text.push(match chars.next().expect("an escaped character") {
                 'n' => '\n',
                 'r' => '\r',
                 't' => '\t',

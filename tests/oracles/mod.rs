@@ -1,9 +1,9 @@
-//! What must hold of the pure layers for any bytes at all. Each oracle takes an input apart into
-//! a few knobs and a stream, feeds the stream in pieces, and compares what comes of it with a
-//! reference that is too simple to be wrong in the same way. `tests/properties.rs` feeds them
-//! random inputs, `tests/fuzz` those that a fuzzer finds.
+//! Oracles: what must hold of the pure layers for any input. Each one splits its input into a few
+//! knobs and a stream, feeds the stream in pieces to the code, and compares the result with a
+//! reference that is too simple to be wrong in the same way. `tests/properties.rs` feeds random
+//! inputs, `tests/fuzz` those that a fuzzer finds.
 
-// Each fuzz target uses one of them.
+// Each fuzz target uses only one of them.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod connection;
@@ -12,7 +12,7 @@ pub mod lines;
 pub mod request;
 pub mod utf8;
 
-/// The pieces in which a stream is fed, as a knob says: byte by byte, whole, or of mixed lengths.
+/// Cuts a stream into pieces, as a knob says: single bytes, the whole, or mixed lengths.
 pub fn pieces(stream: &[u8], knob: u8) -> Vec<&[u8]> {
     let mut state = u32::from(knob);
     let mut rest = stream;
@@ -25,9 +25,9 @@ pub fn pieces(stream: &[u8], knob: u8) -> Vec<&[u8]> {
             2..=127 => 1 + (state >> 24) as usize % 4,
             _ => 1 + (state >> 16) as usize % 300,
         };
-        let (piece, behind) = rest.split_at(len.min(rest.len()));
+        let (piece, remaining) = rest.split_at(len.min(rest.len()));
         pieces.push(piece);
-        rest = behind;
+        rest = remaining;
     }
     pieces
 }

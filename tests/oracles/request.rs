@@ -1,5 +1,6 @@
-//! What is made of a request that was let pass: who may connect, who the client is said to be, the
-//! session that it names, the program that its path leads to, and the environment of a command.
+//! What the server does with an accepted request: who may connect, which client address it
+//! believes, the session and the program that the request names, and the environment of the
+//! command.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,7 +14,7 @@ use wspipe::http::resume;
 use wspipe::http::routes::{Entry, Routes};
 use wspipe::process::environment::{self, Gateway};
 
-/// `head` is that of `request`.
+/// `head` is the head of `request`.
 pub fn check(head: &[u8], request: &Request<'_>) {
     check_policy(request);
     check_claims(head, request);
@@ -29,15 +30,15 @@ fn all<'a>(request: &Request<'a>, name: &str) -> Vec<&'a [u8]> {
 
 // -- Who may connect ---------------------------------------------------------------------------------
 
-/// A page may connect only from the place that it names in `Host`, and no name is the server's own
-/// that another could have; said once more, in another way.
+/// A page may connect only from the address that it names in `Host`, and only names that belong to
+/// the server count as its own. This repeats the rule in a different form.
 fn check_policy(request: &Request<'_>) {
     let policy = |loopback_only| {
         let host_name = "box.example".to_owned();
         Policy::new(vec![], false, vec![], host_name, loopback_only).expect("a policy")
     };
     let origins = all(request, "Origin");
-    let (name, port) = place(request.host.text).expect("it was read");
+    let (name, port) = parse_authority(request.host.text).expect("the parser accepted it");
     let is_own = |loopback_only: bool| match address(&name) {
         Some(ip) => !loopback_only || ip.to_canonical().is_loopback(),
         None => {
@@ -56,7 +57,7 @@ fn check_policy(request: &Request<'_>) {
             "https" => 443,
             _ => return None,
         };
-        let (origin_name, origin_port) = place(authority)?;
+        let (origin_name, origin_port) = parse_authority(authority)?;
         let same_name = match (address(&origin_name), address(&name)) {
             (None, None) => origin_name == name && !name.is_empty(),
             (one, other) => one == other,
@@ -75,9 +76,9 @@ fn check_policy(request: &Request<'_>) {
     }
 }
 
-/// The name of an authority in small letters, without a final dot and with an address's brackets,
+/// The name of an authority in lower case, without a final dot and with the brackets of an address;
 /// and its port.
-fn place(authority: &str) -> Option<(String, Option<u16>)> {
+fn parse_authority(authority: &str) -> Option<(String, Option<u16>)> {
     let authority = authority.to_ascii_lowercase();
     let port_at = match authority.rfind(']') {
         Some(end) => end + 1,
@@ -108,23 +109,24 @@ fn address(name: &str) -> Option<IpAddr> {
     }
 }
 
-// -- Who the client is said to be --------------------------------------------------------------------
+// -- The client's address
+// -----------------------------------------------------------------------------
 
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// Whatever a client writes, what is believed is what the listed proxy adds to it.
+/// Whatever a client writes, only what the trusted proxy adds is believed.
 fn check_claims(head: &[u8], request: &Request<'_>) {
     let trusted = [Network::parse("10.0.0.0/8").expect("a network")];
     let stranger = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
     let none = Claim::read(request, stranger, &trusted);
-    assert_eq!(none, Claim::default(), "a stranger is believed");
+    assert_eq!(none, Claim::default(), "an untrusted peer is believed");
     let _ = Claim::read(request, PROXY, &trusted);
     for (field, added, certain) in [
-        // In a line of its own nothing before it changes what it says.
+        // In a line of its own, earlier lines cannot change its meaning.
         ("X-Forwarded-For", "203.0.113.9", true),
         ("Forwarded", "for=203.0.113.9;proto=http", true),
         ("Forwarded", "for=\"203.0.113.9:80\";by=_x", true),
-        // A line that breaks the grammar is believed in nothing.
+        // A line that violates the grammar is ignored as a whole.
         ("X-Forwarded-For", "203.0.113.9", false),
         ("Forwarded", "for=203.0.113.9", false),
         ("Forwarded", "for=203.0.113.9;host=\"a\"", false),
@@ -137,7 +139,7 @@ fn check_claims(head: &[u8], request: &Request<'_>) {
             let start = [field.as_bytes(), b":"].concat();
             line.len() >= start.len() && line[..start.len()].eq_ignore_ascii_case(&start)
         };
-        // The other of the two kinds, which this proxy would hand on, could contradict it.
+        // A field of the other kind, which this proxy would pass on, could contradict it.
         let other = if field == "Forwarded" {
             &b"x-forwarded-"[..]
         } else {
@@ -150,7 +152,7 @@ fn check_claims(head: &[u8], request: &Request<'_>) {
         }
         lines.extend([vec![], vec![]]);
         let lines = lines.join(&b"\r\n"[..]);
-        let longer = Request::parse(&lines, 64).expect("a field more");
+        let longer = Request::parse(&lines, 64).expect("the head with one more field");
         let claim = Claim::read(&longer, PROXY, &trusted);
         let client = claim.client.map(|client| client.ip.to_string());
         match client.as_deref() {
@@ -160,7 +162,8 @@ fn check_claims(head: &[u8], request: &Request<'_>) {
     }
 }
 
-// -- The session that it names -----------------------------------------------------------------------
+// -- The session that it names
+// --------------------------------------------------------------------------
 
 fn check_session(request: &Request<'_>) {
     let offers = all(request, "Sec-WebSocket-Protocol").join(&b","[..]);
@@ -180,12 +183,13 @@ fn check_session(request: &Request<'_>) {
     if let Some((_, protocol)) = found {
         assert!(
             resume::is_session(protocol.as_bytes()),
-            "not taken for a secret"
+            "the session token is not recognized as a secret"
         );
     }
 }
 
-// -- Where its path leads ----------------------------------------------------------------------------
+// -- The program that its path names
+// --------------------------------------------------------------------
 
 fn check_path(path: &str) {
     let encoded: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -202,7 +206,7 @@ fn check_path(path: &str) {
         }
     }
     assert_eq!(percent::decode(path), decoded);
-    // Every name that is asked for is one below the directory, deeper by one each time.
+    // Each name that is looked up is below the directory, one level deeper each time.
     let mut depth = 0;
     let found = Routes::new(vec![], true).find(path, &mut |name| {
         depth += 1;
@@ -214,7 +218,7 @@ fn check_path(path: &str) {
         }
         Entry::Directory
     });
-    assert_eq!(found, None, "a directory is no program");
+    assert_eq!(found, None, "a directory is not a program");
 }
 
 // -- The environment of its command ------------------------------------------------------------------
@@ -235,10 +239,13 @@ fn check_environment(request: &Request<'_>) {
         let name = name.to_str().expect("ASCII");
         let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         assert!(!name.is_empty() && name.bytes().all(plain), "{name}");
-        assert!(environment::is_of_request(name), "{name} is of the request");
+        assert!(
+            environment::is_of_request(name),
+            "{name} is not recognized as a request variable"
+        );
         assert!(!value.as_bytes().contains(&0), "a NUL in {name}");
         let in_lines = name.starts_with("HTTP_") && value.as_bytes().contains(&b'\n');
-        assert!(!in_lines, "a line's end in {name}");
+        assert!(!in_lines, "a line feed in {name}");
     }
     let value = |name: &str| {
         let found = variables.iter().find(|variable| variable.0 == name);

@@ -1,4 +1,4 @@
-//! UTF-8 that comes in pieces, against the standard library's look at all of it.
+//! UTF-8 validation in pieces, against the standard library on the whole text.
 
 use std::str;
 
@@ -23,7 +23,7 @@ pub fn check(data: &[u8]) {
         assert_eq!(
             utf8.is_complete(),
             expected.is_ok(),
-            "the end after {seen} bytes"
+            "completeness after {seen} bytes"
         );
     }
 }

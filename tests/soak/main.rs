@@ -1,84 +1,97 @@
-//! A long mixture of everything at once: clients that connect, talk, flood, stall, send half
-//! frames, reset, leave in order or without a word, over commands that print, sleep, crash, fork,
-//! ignore signals and close their ends. After each round the server must hold what it held before:
-//! memory, descriptors and children; and nothing that its commands started may be left.
+//! The soak test: real servers under a long random mixture of everything. Clients connect, talk,
+//! flood, stall, send half a frame, reset, and leave with a Close or without. Their commands print,
+//! sleep, crash, fork, ignore signals and close their pipes. After each round the server must be
+//! back at the memory, descriptors and children that it had before, and no process that a command
+//! started may be left.
 //!
-//! `WSPIPE_SOAK_SECONDS` says how long it takes. `WSPIPE_SOAK_SEED` has it go by the schedule of an
-//! earlier run: which client does what, and in which order; what that meets at the same moment no
-//! seed can say. `WSPIPE_SOAK_ONLY` names one of the scenarios.
+//! Each [`Scenario`] is a server with its options, and runs in a thread of its own. [`behaviours`]
+//! has what clients do, [`programs`] what commands do, [`command_client`] a client that understands
+//! the output of its command. A new behaviour is a function in [`behaviours`] and an entry in one
+//! of the tables below.
+//!
+//! - `WSPIPE_SOAK_SECONDS=N`: how long it takes (default 2).
+//! - `WSPIPE_SOAK_SEED=N`: repeats the schedule of an earlier run, which prints its seed: what each
+//!   client does, and in which order. The timing is that of the machine.
+//! - `WSPIPE_SOAK_ONLY=NAME`: runs one scenario.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod clients;
+mod behaviours;
+mod command_client;
 mod programs;
 mod scenario;
-mod session;
 
 use std::thread;
 
-use clients::{
-    asks_for_pages, breaks_a_rule, comes_back, comes_back_for_the_end, echoes, floods,
-    gives_orders, sees_it_end, sends_half_a_frame, sends_half_a_request, speaks, stalls,
-    stays_silent, watches,
+use behaviours::{
+    echoes, floods, reads_and_leaves, reads_to_the_exit, requests_pages, resumes,
+    resumes_for_the_exit, sends_half_a_frame, sends_half_a_request, sends_orders, stalls,
+    stays_silent, talks_to_all, violates_the_protocol,
 };
-use programs::Speech;
-use scenario::{Behaviour, Scenario, is_wanted};
+use programs::Format;
+use scenario::{Behaviour, Scenario, is_selected};
 
-/// What clients do whose command, or echo, is their own.
-const ALONE: &[Behaviour] = &[("echoes", 8, echoes), ("stays silent", 1, stays_silent)];
+/// Clients with an echo or a command of their own.
+const WITH_A_BACK_END: &[Behaviour] = &[("echoes", 8, echoes), ("stays silent", 1, stays_silent)];
 
-/// What those do who have a command.
-const WITH_A_COMMAND: &[Behaviour] = &[("sees it end", 6, sees_it_end), ("watches", 4, watches)];
-
-/// What those do whose command waits for them.
-const WITH_A_SESSION: &[Behaviour] = &[
-    ("comes back", 12, comes_back),
-    ("comes back for the end", 6, comes_back_for_the_end),
+/// Clients with a command of their own.
+const WITH_A_COMMAND: &[Behaviour] = &[
+    ("reads to the exit", 6, reads_to_the_exit),
+    ("reads and leaves", 4, reads_and_leaves),
 ];
 
-/// What those do who share a command.
-const TOGETHER: &[Behaviour] = &[("speaks", 12, speaks)];
+/// Clients with a resumable session.
+const WITH_A_SESSION: &[Behaviour] = &[
+    ("resumes", 12, resumes),
+    ("resumes for the exit", 6, resumes_for_the_exit),
+];
 
-/// What those do who are there also to disturb the others.
-const WITH_ORDERS: &[Behaviour] = &[("gives orders", 4, gives_orders)];
+/// Clients that share a command.
+const WITH_A_SHARED_COMMAND: &[Behaviour] = &[("talks to all", 12, talks_to_all)];
 
-/// What happens everywhere.
+/// Clients of a shared command that disturb the others.
+const WITH_ORDERS: &[Behaviour] = &[("sends orders", 4, sends_orders)];
+
+/// Clients of every server.
 const ALWAYS: &[Behaviour] = &[
     ("stalls", 2, stalls),
     ("floods", 2, floods),
     ("sends half a frame", 4, sends_half_a_frame),
     ("sends half a request", 2, sends_half_a_request),
-    ("asks for pages", 2, asks_for_pages),
-    ("breaks a rule", 2, breaks_a_rule),
+    ("requests pages", 2, requests_pages),
+    ("violates the protocol", 2, violates_the_protocol),
 ];
 
 #[test]
-fn a_mixture_of_everything_leaves_nothing_behind() {
-    let commands = |name, speech, options| {
-        let scenario = Scenario::new(name, speech, options);
-        scenario.with(ALWAYS).with(ALONE).with(WITH_A_COMMAND)
+fn a_mixture_of_all_behaviours_leaves_nothing_behind() {
+    let commands = |name, format, options| {
+        let scenario = Scenario::new(name, format, options);
+        scenario
+            .with(ALWAYS)
+            .with(WITH_A_BACK_END)
+            .with(WITH_A_COMMAND)
     };
-    let together = |name, options| {
-        let scenario = Scenario::new(name, Speech::Lines, options);
-        scenario.with(ALWAYS).with(TOGETHER)
+    let shared = |name, options| {
+        let scenario = Scenario::new(name, Format::Lines, options);
+        scenario.with(ALWAYS).with(WITH_A_SHARED_COMMAND)
     };
     let scenarios = [
-        commands("lines", Speech::Lines, &[]),
-        commands("length", Speech::Length, &["--framing=length"]),
-        commands("json", Speech::Json, &["--stderr=json"]),
-        commands("linger", Speech::Lines, &["--resume=1s"]).with(WITH_A_SESSION),
-        together("shared", &["--shared", "--replay=20"]).with(WITH_ORDERS),
-        together("restart", &["--shared", "--restart"]),
-        Scenario::new("echo", Speech::Echo, &["--echo"])
+        commands("lines", Format::Lines, &[]),
+        commands("length", Format::Length, &["--framing=length"]),
+        commands("json", Format::Json, &["--stderr=json"]),
+        commands("resume", Format::Lines, &["--resume=1s"]).with(WITH_A_SESSION),
+        shared("shared", &["--shared", "--replay=20"]).with(WITH_ORDERS),
+        shared("restart", &["--shared", "--restart"]),
+        Scenario::new("echo", Format::Echo, &["--echo"])
             .with(ALWAYS)
-            .with(ALONE),
+            .with(WITH_A_BACK_END),
     ];
     thread::scope(|scope| {
-        for scenario in scenarios.into_iter().filter(is_wanted) {
+        for scenario in scenarios.into_iter().filter(is_selected) {
             let thread = thread::Builder::new().name(scenario.name.into());
             let run = thread.spawn_scoped(scope, move || scenario.run());
-            run.expect("a thread");
+            run.expect("spawn a thread");
         }
     });
 }

@@ -1,26 +1,26 @@
-//! What the commands do, written for a shell, in each of the framings.
+//! The commands of the soak test: shell scripts, in each framing.
 
 use std::fs;
 
 use crate::support::{TempDir, write_file};
 
-/// How messages come out of a command.
+/// How a command frames its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Speech {
-    /// There is none: every message comes back as it was sent.
+pub(crate) enum Format {
+    /// No command: the server echoes each message.
     Echo,
-    /// As lines.
+    /// Lines.
     Lines,
-    /// As lines within JSON, which also says if they are of stdout or stderr.
+    /// Lines that arrive as JSON, which names stdout or stderr.
     Json,
-    /// With a head of five bytes before each.
+    /// A head of five bytes before each message.
     Length,
 }
 
-/// `/numbers` prints the numbers up to this one, `/flood` does so again and again.
+/// `/numbers` prints the numbers up to this one, `/flood` prints them again and again.
 pub(crate) const LAST_NUMBER: u32 = 10_000;
 
-/// The paths whose programs give back what they are sent, and what they say before.
+/// The paths of programs that echo, and what they print first.
 pub(crate) const ECHOES: [(&str, Option<&str>); 4] = [
     ("/cat", None),
     ("/late", None),
@@ -28,8 +28,8 @@ pub(crate) const ECHOES: [(&str, Option<&str>); 4] = [
     ("/torn", Some("ready")),
 ];
 
-/// The paths whose programs end, what they say before that, and the code that tells how they ended.
-pub(crate) const ENDS: [(&str, &[&str], u16); 6] = [
+/// The paths of programs that exit, what they print before, and the close code.
+pub(crate) const EXITS: [(&str, &[&str], u16); 6] = [
     ("/fail", &["going"], 4003),
     ("/crash", &["going"], 4256 + 11),
     ("/orphan", &["going"], 4005),
@@ -38,14 +38,14 @@ pub(crate) const ENDS: [(&str, &[&str], u16); 6] = [
     ("/quick", &[], 1000),
 ];
 
-/// The same of those whose output breaks the format of `--framing=length`.
-pub(crate) const BREAKS: [(&str, &[&str], u16); 2] =
+/// The same for output that violates `--framing=length`.
+pub(crate) const INVALID: [(&str, &[&str], u16); 2] =
     [("/broken", &[], 1011), ("/cut", &["going"], 1011)];
 
-/// Paths whose programs do nothing for their clients.
+/// Paths of programs that ignore their clients.
 pub(crate) const OTHERS: [&str; 3] = ["/sleep", "/stubborn", "/flood"];
 
-/// The command of the servers that share one. A message that is no order is given back.
+/// The command of the servers that share one. It echoes each message that is not an order.
 const SHARED: &str = r#"
 ulimit -c 0
 while IFS= read -r line; do
@@ -62,30 +62,34 @@ while IFS= read -r line; do
 done
 "#;
 
-impl Speech {
-    /// What a command prints so that the client gets `text`.
+impl Format {
+    /// The bytes that a command prints so that its client gets `text`.
     fn printed(self, text: &str) -> Vec<u8> {
         match self {
-            Speech::Length => {
+            Format::Length => {
                 let mut bytes = vec![1];
                 bytes.extend((text.len() as u32).to_be_bytes());
                 bytes.extend(text.as_bytes());
                 bytes
             }
-            Speech::Echo | Speech::Lines | Speech::Json => format!("{text}\n").into_bytes(),
+            Format::Echo | Format::Lines | Format::Json => format!("{text}\n").into_bytes(),
         }
     }
 
-    /// The same as a command of the shell.
-    fn say(self, text: &str) -> String {
+    /// The shell command that prints them.
+    fn print_command(self, text: &str) -> String {
         let bytes = self.printed(text);
         let digits: String = bytes.iter().map(|byte| format!("\\{byte:03o}")).collect();
         format!("printf '{digits}'")
     }
 
     fn programs(self, numbers: &str) -> Vec<(&'static str, String)> {
-        let (going, ready, done) = (self.say("going"), self.say("ready"), self.say("done"));
-        let forked = self.say("forked");
+        let (going, ready, done) = (
+            self.print_command("going"),
+            self.print_command("ready"),
+            self.print_command("done"),
+        );
+        let forked = self.print_command("forked");
         vec![
             ("cat", "exec cat".into()),
             ("late", "sleep 0.2; exec cat".into()),
@@ -93,17 +97,17 @@ impl Speech {
                 "fork",
                 format!("sleep 1000 & (sleep 1000 & sleep 1000) & {forked}; exec cat"),
             ),
-            // What it complains of is long, and nobody of those who listen to stdout hears it.
+            // Its long stderr is not for clients that read stdout.
             (
                 "torn",
                 match self {
-                    Speech::Json => format!("{ready}; cat {numbers} >&2; exec cat"),
+                    Format::Json => format!("{ready}; cat {numbers} >&2; exec cat"),
                     _ => format!("{ready}; exec cat"),
                 },
             ),
             ("fail", format!("{going}; exit 3")),
             ("crash", format!("ulimit -c 0; {going}; kill -SEGV $$")),
-            // It holds stdout, and no signal but the last ends it.
+            // It holds stdout, and only SIGKILL terminates it.
             (
                 "orphan",
                 format!("(trap '' INT TERM; sleep 1000) & {going}; exit 5"),
@@ -130,19 +134,19 @@ impl Speech {
     }
 }
 
-/// Writes the programs into `folder` and returns what names them on the command line.
-pub(crate) fn install(folder: &TempDir, speech: Speech, shared: bool) -> Vec<String> {
+/// Writes the programs into `folder`. Returns the arguments that name them.
+pub(crate) fn install(folder: &TempDir, format: Format, shared: bool) -> Vec<String> {
     let numbers: Vec<u8> = (1..=LAST_NUMBER)
-        .flat_map(|number| speech.printed(&number.to_string()))
+        .flat_map(|number| format.printed(&number.to_string()))
         .collect();
-    fs::write(folder.path("numbers"), numbers).expect("the numbers");
+    fs::write(folder.path("numbers"), numbers).expect("write the numbers");
     let numbers = folder.text("numbers");
     if shared {
         let script = SHARED.replace("NUMBERS", &numbers);
         return ["--", "sh", "-c", &script].map(String::from).into();
     }
-    fs::create_dir(folder.path("programs")).expect("a directory");
-    for (name, script) in speech.programs(&numbers) {
+    fs::create_dir(folder.path("programs")).expect("create a directory");
+    for (name, script) in format.programs(&numbers) {
         let path = folder.path("programs").join(name);
         write_file(&path, &format!("#!/bin/sh\n{script}\n"), 0o755);
     }

@@ -1,4 +1,4 @@
-//! A server, its clients, and what it must hold when they have gone.
+//! A server under test, its clients, and what it may hold when they are gone.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,37 +10,37 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::clients::{ends_the_shared, somebody_everywhere};
-use crate::programs::{ECHOES, ENDS, OTHERS, Speech, install};
-use crate::session::Session;
+use crate::behaviours::{clients_everywhere, exits_the_shared_command};
+use crate::command_client::CommandClient;
+use crate::programs::{ECHOES, EXITS, Format, OTHERS, install};
 use crate::support::{
     Client, Launch, PATIENCE, Process, Random, Request, Response, Server, TempDir, Wire, anonymous,
     processes_with, wait_until,
 };
 
-/// How many clients come and go at a time.
+/// The number of clients at a time.
 const WORKERS: u64 = 6;
 
-/// How long a round may take before what is held is looked at.
+/// The longest round. After each one, what the server holds is checked.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
-/// How much more memory a round may leave than the first one did. What the server keeps for reuse
-/// is bounded, 16 buffers of 193 KiB, but the first round need not have filled it. Nothing else may
-/// stay, so a longer run finds a smaller leak.
+/// How many bytes more a round may leave than the first one did. The server keeps up to 16 buffers
+/// of 193 KiB for reuse, and the first round need not have filled them. Nothing else may stay, so a
+/// longer run finds a smaller leak.
 const GROWTH_MAX: u64 = 16 * 193 * 1024;
 
-/// Lets glibc's allocator give back at once what is large, and not keep it by what it has learnt
-/// meanwhile (mallopt(3)): the server's own memory is to be seen.
+/// Makes glibc's allocator return large blocks at once, without thresholds that adapt (mallopt(3)),
+/// so that the figures show the server's own memory.
 const ALLOCATOR: (&str, &str) = (
     "GLIBC_TUNABLES",
     "glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072",
 );
 
-/// For how long a client that is answered 503 comes again: a shared command may be waited for.
+/// How long a client that gets 503 tries again: a shared command may have to be restarted first.
 const BUSY_MAX: Duration = Duration::from_secs(45);
 
-/// Time-outs that are short, so that much happens, and yet longer than a busy machine may keep a
-/// client from running that does what it should.
+/// Short time-outs, so that much happens, but longer than a busy machine may delay a well-behaved
+/// client.
 const OPTIONS: [&str; 8] = [
     "--ping-interval=200ms",
     "--pong-timeout=3s",
@@ -54,57 +54,57 @@ const OPTIONS: [&str; 8] = [
 
 const COMMAND_OPTIONS: [&str; 2] = ["--kill-after=400ms", "--max-processes=100"];
 
-/// What it is called in a report, how often it comes in comparison to others, and what it does.
-pub(crate) type Behaviour = (&'static str, usize, fn(&mut Visit<'_>));
+/// Its name in a report, its weight, and what the client does.
+pub(crate) type Behaviour = (&'static str, usize, fn(&mut Actor<'_>));
 
-/// A server that is to be soaked.
+/// A kind of server, and what its clients do.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    speech: Speech,
+    format: Format,
     options: &'static [&'static str],
     behaviours: Vec<Behaviour>,
 }
 
-/// What happened so far.
+/// What has happened so far.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) clients: AtomicU64,
     pub(crate) refused: AtomicU64,
     /// Messages whose content was checked.
     pub(crate) messages: AtomicU64,
-    /// Connections whose end is awaited, while those who left them go on.
+    /// Threads that wait until the server closes a connection, while the client goes on.
     waits: Mutex<Vec<JoinHandle<()>>>,
-    /// The most that were seen at once.
+    /// The highest numbers seen at once.
     children: AtomicU64,
     descriptors: AtomicU64,
     memory: AtomicU64,
 }
 
-/// One client's doings, and what it needs for them.
-pub(crate) struct Visit<'a> {
+/// One client: the server that it talks to, and its random numbers.
+pub(crate) struct Actor<'a> {
     pub(crate) server: &'a Server,
-    pub(crate) speech: Speech,
-    /// Whether all clients have one command.
+    pub(crate) format: Format,
+    /// Whether all clients share one command.
     pub(crate) shared: bool,
-    /// Whether a command waits for its client.
-    pub(crate) lingers: bool,
-    /// This visit's alone.
+    /// Whether sessions are resumable.
+    pub(crate) is_resumable: bool,
+    /// Of this client alone.
     pub(crate) random: Random,
-    /// A number that no other visit has.
+    /// A number that no other client has.
     pub(crate) number: u64,
     pub(crate) tally: &'a Tally,
 }
 
-/// What the server has when nobody is there.
+/// What a server holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Holdings {
+struct Usage {
     memory: u64,
     descriptors: usize,
     children: usize,
 }
 
-/// Says what went wrong where, and stops the others.
-struct Witness<'a> {
+/// Reports which client failed, and stops the others.
+struct FailureReport<'a> {
     what: String,
     stop: &'a AtomicBool,
 }
@@ -112,18 +112,18 @@ struct Witness<'a> {
 impl Scenario {
     pub(crate) fn new(
         name: &'static str,
-        speech: Speech,
+        format: Format,
         options: &'static [&'static str],
     ) -> Scenario {
         Scenario {
             name,
-            speech,
+            format,
             options,
             behaviours: Vec::new(),
         }
     }
 
-    /// With clients that do this, too.
+    /// Adds clients with these behaviours.
     pub(crate) fn with(mut self, behaviours: &[Behaviour]) -> Scenario {
         self.behaviours.extend(behaviours);
         self
@@ -133,9 +133,10 @@ impl Scenario {
         self.options.iter().any(|it| it.starts_with(option))
     }
 
-    /// Lets clients come and go, looks at what they leave, and ends the server while there are some.
+    /// Runs rounds of clients, checks what each leaves behind, and stops the server in the midst of
+    /// clients.
     pub(crate) fn run(&self) {
-        let (seed, time) = (seed(), time());
+        let (seed, duration) = (seed(), duration());
         let mark = format!(
             "WSPIPE_SOAK_MARK={}-{}-{seed}",
             self.name,
@@ -145,23 +146,26 @@ impl Scenario {
         let mut server = self.start(&folder, &mark);
         let running = Running {
             scenario: self,
-            // A schedule of its own for each.
+            // Each scenario has its own schedule.
             seed: self
                 .name
                 .bytes()
                 .fold(seed, |it, byte| it.rotate_left(8) ^ u64::from(byte)),
             mark: &mark,
-            idle: Holdings::of(&server),
+            idle: Usage::of(&server),
         };
         eprintln!(
             "soak {}: WSPIPE_SOAK_SEED={seed}, at first {}",
             self.name, running.idle
         );
-        let warm_up = (time / 4).min(ROUND_MAX);
+        let warm_up = (duration / 4).min(ROUND_MAX);
         let first = running.round(&server, 0, warm_up);
-        let rounds = (time - warm_up).div_duration_f64(ROUND_MAX).ceil().max(1.0) as u32;
+        let rounds = (duration - warm_up)
+            .div_duration_f64(ROUND_MAX)
+            .ceil()
+            .max(1.0) as u32;
         for number in 1..=rounds {
-            let last = running.round(&server, u64::from(number), (time - warm_up) / rounds);
+            let last = running.round(&server, u64::from(number), (duration - warm_up) / rounds);
             let growth = last.memory.saturating_sub(first.memory);
             assert!(
                 growth < GROWTH_MAX,
@@ -169,15 +173,15 @@ impl Scenario {
                 self.name
             );
         }
-        running.end(&mut server);
+        running.shut_down(&mut server);
     }
 
     fn start(&self, folder: &TempDir, mark: &str) -> Server {
         let mut args = [&OPTIONS[..], self.options].concat();
         let setenv = format!("--setenv={mark}");
         let mut command = Vec::new();
-        if self.speech != Speech::Echo {
-            command = install(folder, self.speech, self.has("--shared"));
+        if self.format != Format::Echo {
+            command = install(folder, self.format, self.has("--shared"));
             args.extend(COMMAND_OPTIONS);
             args.push(&setenv);
         }
@@ -186,18 +190,18 @@ impl Scenario {
     }
 }
 
-/// A scenario whose server runs.
+/// A scenario with its server.
 struct Running<'a> {
     scenario: &'a Scenario,
     seed: u64,
     /// In the environment of every command.
     mark: &'a str,
-    idle: Holdings,
+    idle: Usage,
 }
 
 impl Running<'_> {
-    /// Lets clients come and go for so long, and returns what the server holds afterwards.
-    fn round(&self, server: &Server, round: u64, time: Duration) -> Holdings {
+    /// Runs clients for `time`. Returns what the server holds afterwards.
+    fn round(&self, server: &Server, round: u64, time: Duration) -> Usage {
         let start = Instant::now();
         let tally = Tally::default();
         let stop = AtomicBool::new(false);
@@ -207,22 +211,22 @@ impl Running<'_> {
                 scope.spawn(move || {
                     let mut number = round << 40 | worker << 32;
                     while !stop.load(Ordering::Relaxed) {
-                        self.visit_once(server, tally, number, stop);
+                        self.run_client(server, tally, number, stop);
                         number += 1;
                     }
                 });
             }
             while start.elapsed() < time && !stop.load(Ordering::Relaxed) {
-                tally.look(server);
+                tally.record(server);
                 thread::sleep(Duration::from_millis(50));
             }
             stop.store(true, Ordering::Relaxed);
         });
-        for wait in tally.waits.lock().expect("no panic").drain(..) {
-            wait.join().expect("the server ends the connection");
+        for wait in tally.waits.lock().expect("no thread panicked").drain(..) {
+            wait.join().expect("the server closes the connection");
         }
         if self.scenario.has("--shared") {
-            ends_the_shared(&mut self.visit(server, &tally, u64::MAX - 1));
+            exits_the_shared_command(&mut self.actor(server, &tally, u64::MAX - 1));
         }
         let held = self.settle(server);
         eprintln!(
@@ -233,11 +237,11 @@ impl Running<'_> {
         held
     }
 
-    /// One visit, that of this number.
-    fn visit_once(&self, server: &Server, tally: &Tally, number: u64, stop: &AtomicBool) {
-        let mut visit = self.visit(server, tally, number);
+    /// Runs the client with this number.
+    fn run_client(&self, server: &Server, tally: &Tally, number: u64, stop: &AtomicBool) {
+        let mut actor = self.actor(server, tally, number);
         let behaviours = &self.scenario.behaviours;
-        let mut draw = visit
+        let mut draw = actor
             .random
             .below(behaviours.iter().map(|(_, weight, _)| weight).sum());
         let is_drawn = |(_, weight, _): &&Behaviour| {
@@ -245,37 +249,40 @@ impl Running<'_> {
             draw = draw.wrapping_sub(*weight);
             drawn
         };
-        let (name, _, action) = behaviours.iter().find(is_drawn).expect("one of them");
-        let _witness = Witness {
+        let (name, _, action) = behaviours
+            .iter()
+            .find(is_drawn)
+            .expect("the weights add up");
+        let _report = FailureReport {
             what: format!(
-                "soak {}: client {number:#x}, which {name}, met something wrong",
+                "soak {}: client {number:#x}, which {name}, failed",
                 self.scenario.name
             ),
             stop,
         };
-        action(&mut visit);
+        action(&mut actor);
     }
 
-    fn visit<'a>(&self, server: &'a Server, tally: &'a Tally, number: u64) -> Visit<'a> {
-        Visit {
+    fn actor<'a>(&self, server: &'a Server, tally: &'a Tally, number: u64) -> Actor<'a> {
+        Actor {
             server,
-            speech: self.scenario.speech,
+            format: self.scenario.format,
             shared: self.scenario.has("--shared"),
-            lingers: self.scenario.has("--resume"),
+            is_resumable: self.scenario.has("--resume"),
             random: Random::strand(self.seed, number),
             number,
             tally,
         }
     }
 
-    /// Waits until nothing is there that was not there when nobody had come yet, and says what is.
-    fn settle(&self, server: &Server) -> Holdings {
-        // One command that all share may be there, with its stdin and its stdout.
+    /// Waits until the server holds no more than before the first client. Returns what it holds.
+    fn settle(&self, server: &Server) -> Usage {
+        // A shared command may be there, with its stdin and stdout.
         let children_max = usize::from(self.scenario.has("--shared"));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let strays = self.strays(&server.children());
-            let held = Holdings::of(server);
+            let held = Usage::of(server);
             let descriptors = self.idle.descriptors + 2 * held.children;
             if strays.is_empty() && held.children <= children_max && held.descriptors == descriptors
             {
@@ -286,7 +293,7 @@ impl Running<'_> {
                     let _ = kill(Pid::from_raw(stray.pid), Signal::SIGKILL);
                 }
                 panic!(
-                    "soak {}: {held} are left of {}, and {strays:?}",
+                    "soak {}: the server holds {held}, at first {}; stray processes: {strays:?}",
                     self.scenario.name, self.idle
                 );
             }
@@ -294,7 +301,7 @@ impl Running<'_> {
         }
     }
 
-    /// What commands have started and left behind.
+    /// Processes that commands started and left behind.
     fn strays(&self, children: &[Process]) -> Vec<Process> {
         let children: HashSet<i32> = children.iter().map(|child| child.pid).collect();
         let mut marked = processes_with(self.mark);
@@ -302,10 +309,10 @@ impl Running<'_> {
         marked
     }
 
-    /// Asks the server to end while there is somebody everywhere: it does, and nothing is left.
-    fn end(&self, server: &mut Server) {
+    /// Asks the server to stop while clients are at every path: it exits, and no process is left.
+    fn shut_down(&self, server: &mut Server) {
         let tally = Tally::default();
-        let clients = somebody_everywhere(&mut self.visit(server, &tally, u64::MAX - 2));
+        let clients = clients_everywhere(&mut self.actor(server, &tally, u64::MAX - 2));
         server.signal(Signal::SIGTERM);
         let status = server.exit_status();
         assert_eq!(status.code(), Some(0), "soak {}", self.scenario.name);
@@ -316,51 +323,51 @@ impl Running<'_> {
             .skip(1)
             .filter_map(|rest| rest.split(' ').next());
         eprintln!(
-            "soak {}: {} commands, the server has ended",
+            "soak {}: {} commands, the server has stopped",
             self.scenario.name,
             pids.collect::<HashSet<_>>().len()
         );
-        wait_until("nothing is left of any command", || {
+        wait_until("no process of a command is left", || {
             self.strays(&[]).is_empty()
         });
     }
 }
 
-impl Visit<'_> {
-    /// A path of those that there are.
-    pub(crate) fn anywhere(&mut self) -> String {
-        if self.shared || self.speech == Speech::Echo {
+impl Actor<'_> {
+    /// One of the paths that exist.
+    pub(crate) fn any_path(&mut self) -> String {
+        if self.shared || self.format == Format::Echo {
             return "/".into();
         }
         let paths = [&["/numbers"][..], &OTHERS].concat();
         let paths: Vec<&str> = (paths.into_iter())
             .chain(ECHOES.iter().map(|(path, _)| *path))
-            .chain(ENDS.iter().map(|(path, _, _)| *path))
+            .chain(EXITS.iter().map(|(path, _, _)| *path))
             .collect();
         paths[self.random.below(paths.len())].into()
     }
 
     /// A client of the command at `path`.
     #[track_caller]
-    pub(crate) fn open(&mut self, path: &str) -> Session {
+    pub(crate) fn open(&mut self, path: &str) -> CommandClient {
         let mut request = self.server.upgrade(path);
-        if self.lingers && self.random.one_in(2) {
+        if self.is_resumable && self.random.one_in(2) {
             request = request.add("Sec-WebSocket-Protocol", &offer(&self.token(), None));
         }
         self.open_as(&request)
     }
 
-    /// The name of a session that no other has.
+    /// A session token that no other client has.
     pub(crate) fn token(&mut self) -> String {
         format!("{:016x}{:016x}", self.random.next(), self.number)
     }
 
     #[track_caller]
-    pub(crate) fn open_as(&mut self, request: &Request) -> Session {
-        Session::new(self.client(request, Server::connect), self.speech)
+    pub(crate) fn open_as(&mut self, request: &Request) -> CommandClient {
+        CommandClient::new(self.client(request, Server::connect), self.format)
     }
 
-    /// A client for which the kernel keeps little.
+    /// A client with small socket buffers.
     #[track_caller]
     pub(crate) fn open_narrow(&mut self, path: &str) -> Client {
         let request = self.server.upgrade(path);
@@ -386,7 +393,7 @@ impl Visit<'_> {
     }
 }
 
-/// The sub-protocols by which a session is begun, or is taken up again after so many messages.
+/// The sub-protocols that begin a session, or resume it after `received` messages.
 pub(crate) fn offer(token: &str, received: Option<usize>) -> String {
     match received {
         None => format!("wspipe.session.{token}.0"),
@@ -395,19 +402,19 @@ pub(crate) fn offer(token: &str, received: Option<usize>) -> String {
 }
 
 impl Tally {
-    /// Awaits the end of a connection, but not at once.
-    pub(crate) fn await_end(&self, mut client: Client) {
+    /// Waits in the background until the server closes the connection.
+    pub(crate) fn await_close(&self, mut client: Client) {
         let wait = thread::spawn(move || client.wire.expect_gone());
-        self.waits.lock().expect("no panic").push(wait);
+        self.waits.lock().expect("no thread panicked").push(wait);
     }
 
     pub(crate) fn add(count: &AtomicU64, more: u64) {
         count.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// What is there now, of which the most will be told.
-    fn look(&self, server: &Server) {
-        let held = Holdings::of(server);
+    /// Records what the server holds now, if that is a maximum.
+    fn record(&self, server: &Server) {
+        let held = Usage::of(server);
         for (most, now) in [
             (&self.children, held.children as u64),
             (&self.descriptors, held.descriptors as u64),
@@ -421,7 +428,7 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let most = Holdings {
+        let most = Usage {
             memory: count(&self.memory),
             descriptors: count(&self.descriptors) as usize,
             children: count(&self.children) as usize,
@@ -435,9 +442,9 @@ impl fmt::Display for Tally {
     }
 }
 
-impl Holdings {
-    fn of(server: &Server) -> Holdings {
-        Holdings {
+impl Usage {
+    fn of(server: &Server) -> Usage {
+        Usage {
             memory: anonymous(server.pid()),
             children: server.children().len(),
             descriptors: server.descriptors(),
@@ -445,9 +452,9 @@ impl Holdings {
     }
 }
 
-impl fmt::Display for Holdings {
+impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Holdings {
+        let Usage {
             memory,
             descriptors,
             children,
@@ -460,7 +467,7 @@ impl fmt::Display for Holdings {
     }
 }
 
-impl Drop for Witness<'_> {
+impl Drop for FailureReport<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
             eprintln!("{}", self.what);
@@ -469,14 +476,14 @@ impl Drop for Witness<'_> {
     }
 }
 
-/// Whether this scenario is to be run.
-pub(crate) fn is_wanted(scenario: &Scenario) -> bool {
+/// Whether to run this scenario.
+pub(crate) fn is_selected(scenario: &Scenario) -> bool {
     let only = std::env::var("WSPIPE_SOAK_ONLY");
     only.map_or(true, |name| name == scenario.name)
 }
 
-/// How long the test takes, but for what has to end by itself after each round.
-fn time() -> Duration {
+/// How long the test takes, apart from what has to finish after each round.
+fn duration() -> Duration {
     let given = std::env::var("WSPIPE_SOAK_SECONDS").ok();
     let seconds = given.map(|text| text.parse().expect("WSPIPE_SOAK_SECONDS: a number"));
     Duration::from_secs(seconds.unwrap_or(2))

@@ -1,5 +1,6 @@
-//! An echo server on fastwebsockets, in one thread: `fastwebsockets PORT`. Its loop is that of the
-//! crate's own example; the opening handshake is made here, as the crate leaves it to others.
+//! An echo server on fastwebsockets, on one thread: `fastwebsockets PORT`. Its loop is that of the
+//! crate's own example. The opening handshake is implemented here, since the crate leaves it to
+//! others.
 
 use std::io::ErrorKind;
 
@@ -19,7 +20,7 @@ fn main() -> std::io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            // A client that leaves is no reason to end.
+            // A client that leaves does not stop the server.
             tokio::spawn(async move { drop(echo(stream).await) });
         }
     })
@@ -40,7 +41,7 @@ async fn echo(mut stream: TcpStream) -> Result<(), WebSocketError> {
     }
 }
 
-/// The least of a handshake that the load understands: it comes in one piece, and is right.
+/// The simplest handshake that works with this load, whose request is valid and comes in one piece.
 async fn shake_hands(stream: &mut TcpStream) -> std::io::Result<()> {
     let mut head = [0; 4096];
     let n = stream.read(&mut head).await?;

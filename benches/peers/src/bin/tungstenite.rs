@@ -1,11 +1,11 @@
-//! An echo server on tokio-tungstenite, in one thread: `tungstenite PORT`.
+//! An echo server on tokio-tungstenite, on one thread: `tungstenite PORT`.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// The longest message; the default of the crate is less for a frame.
+/// The longest message; the crate's default for a frame is lower.
 const MESSAGE_LEN_MAX: usize = 64 << 20;
 
 fn main() -> std::io::Result<()> {
@@ -15,7 +15,7 @@ fn main() -> std::io::Result<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            // A client that leaves is no reason to end.
+            // A client that leaves does not stop the server.
             tokio::spawn(async move { drop(echo(stream).await) });
         }
     })

@@ -1,49 +1,49 @@
-//! A client of a command, which knows how the command speaks.
+//! A client that understands the output of its command.
 
-use crate::programs::Speech;
+use crate::programs::Format;
 use crate::support::{CLOSE, Client, FIN, Message, Random, close_payload, masked};
 
-/// Where something was printed.
+/// The stream that a message was printed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
-/// A WebSocket, and what has come over it of messages that come in several.
-pub(crate) struct Session {
-    pub(crate) client: Client,
-    speech: Speech,
+/// A WebSocket, and the beginnings of messages that arrive in pieces.
+pub(crate) struct CommandClient {
+    pub(crate) socket: Client,
+    format: Format,
     beginnings: [String; 2],
 }
 
 /// The ways in which a client leaves.
 #[derive(Clone, Copy, Debug)]
 enum Leaving {
-    InOrder,
+    CloseAndWait,
     CloseAndGo,
     Reset,
     Vanish,
-    HalfAConnection,
+    HalfClose,
 }
 
-impl Session {
-    pub(crate) fn new(client: Client, speech: Speech) -> Session {
-        Session {
-            client,
-            speech,
+impl CommandClient {
+    pub(crate) fn new(socket: Client, format: Format) -> CommandClient {
+        CommandClient {
+            socket,
+            format,
             beginnings: Default::default(),
         }
     }
 
-    /// The next whole message, and what it was printed on; a close counts as stdout's.
+    /// The next whole message and its stream; a Close counts as stdout.
     #[track_caller]
     pub(crate) fn next(&mut self) -> (Stream, Message) {
-        if self.speech != Speech::Json {
-            return (Stream::Stdout, self.client.message());
+        if self.format != Format::Json {
+            return (Stream::Stdout, self.socket.message());
         }
         loop {
-            let text = match self.client.message() {
+            let text = match self.socket.message() {
                 Message::Text(text) => text,
                 other => return (Stream::Stdout, other),
             };
@@ -52,7 +52,7 @@ impl Session {
             let (stream, rest) = match (out, err) {
                 (Some(rest), _) => (Stream::Stdout, rest),
                 (_, Some(rest)) => (Stream::Stderr, rest),
-                _ => panic!("{text:?} is not tagged"),
+                _ => panic!("{text:?} names no stream"),
             };
             let beginning = &mut self.beginnings[stream as usize];
             if let Some(data) = rest.strip_suffix("\",\"more\":true}") {
@@ -60,14 +60,14 @@ impl Session {
                 continue;
             }
             let data = rest.strip_suffix("\"}");
-            beginning.push_str(data.unwrap_or_else(|| panic!("{text:?} is not closed")));
+            beginning.push_str(data.unwrap_or_else(|| panic!("{text:?} is incomplete JSON")));
             return (stream, Message::Text(std::mem::take(beginning)));
         }
     }
 
-    /// The next that stdout says.
+    /// The next message from stdout, or the Close.
     #[track_caller]
-    pub(crate) fn heard(&mut self) -> Message {
+    pub(crate) fn next_stdout(&mut self) -> Message {
         loop {
             if let (Stream::Stdout, message) = self.next() {
                 return message;
@@ -75,15 +75,15 @@ impl Session {
         }
     }
 
-    /// Stdout says this next, and nothing else.
+    /// Checks the next message from stdout.
     #[track_caller]
     pub(crate) fn expect(&mut self, expected: &Message) {
-        let heard = self.heard();
+        let message = self.next_stdout();
         assert!(
-            heard == *expected,
-            "{} in place of {}",
-            show(&heard),
-            show(expected)
+            message == *expected,
+            "expected {}, got {}",
+            show(expected),
+            show(&message)
         );
     }
 
@@ -92,53 +92,53 @@ impl Session {
         self.expect(&Message::Text(text.into()));
     }
 
-    /// The command has ended, and the connection ends with `code`.
+    /// Checks that the server closes the connection with `code`.
     #[track_caller]
-    pub(crate) fn expect_end(mut self, code: u16) {
-        match self.heard() {
-            Message::Close(Some((heard, _))) if heard == code => {}
-            other => panic!("{} in place of the close {code}", show(&other)),
+    pub(crate) fn expect_close(mut self, code: u16) {
+        match self.next_stdout() {
+            Message::Close(Some((received, _))) if received == code => {}
+            other => panic!("expected the close code {code}, got {}", show(&other)),
         }
-        self.client
+        self.socket
             .wire
             .try_send(&masked(FIN | CLOSE, &close_payload(code, "")));
-        self.client.wire.expect_eof();
+        self.socket.wire.expect_eof();
     }
 
-    /// Leaves in one way or another.
+    /// Leaves in a random way.
     #[track_caller]
     pub(crate) fn leave(self, random: &mut Random) {
-        leave(self.client, random);
+        leave(self.socket, random);
     }
 }
 
-/// Leaves in one way or another, whatever has been sent and received.
+/// Leaves in a random way, whatever has been sent and received.
 #[track_caller]
 pub(crate) fn leave(mut client: Client, random: &mut Random) {
     let ways = [
-        Leaving::InOrder,
+        Leaving::CloseAndWait,
         Leaving::CloseAndGo,
         Leaving::Reset,
         Leaving::Vanish,
-        Leaving::HalfAConnection,
+        Leaving::HalfClose,
     ];
     let close = masked(FIN | CLOSE, &close_payload(1000, ""));
     match ways[random.below(ways.len())] {
-        Leaving::InOrder => {
+        Leaving::CloseAndWait => {
             client.wire.try_send(&close);
             client.wire.expect_gone();
         }
         Leaving::CloseAndGo => drop(client.wire.try_send(&close)),
         Leaving::Reset => client.wire.reset(),
         Leaving::Vanish => drop(client),
-        Leaving::HalfAConnection => {
+        Leaving::HalfClose => {
             client.wire.try_finish();
             client.wire.expect_gone();
         }
     }
 }
 
-/// The beginning of a message, fit to be read by a person.
+/// The beginning of a message, in readable form.
 pub(crate) fn show(message: &Message) -> String {
     let (len, text) = match message {
         Message::Text(text) => (text.len(), format!("{:?}", text.get(..60).unwrap_or(text))),
@@ -146,7 +146,7 @@ pub(crate) fn show(message: &Message) -> String {
             bytes.len(),
             bytes[..bytes.len().min(60)].escape_ascii().to_string(),
         ),
-        Message::Close(close) => (0, format!("the close {close:?}")),
+        Message::Close(close) => (0, format!("a Close {close:?}")),
     };
     format!("{text} ({len} bytes)")
 }

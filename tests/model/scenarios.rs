@@ -1,5 +1,4 @@
-//! Single stories of the model, by name: what one turn may do, and what random schedules meet too
-//! seldom.
+//! Scenarios with names: what one turn may do, and what random schedules reach too rarely.
 
 use std::time::Duration;
 
@@ -10,8 +9,8 @@ use wspipe::limits::{PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX, SPAWNS_PER_TURN}
 use wspipe::source::Source;
 use wspipe::system::Exit;
 
-use crate::acts::Leave;
 use crate::client::State;
+use crate::client_actions::Leave;
 use crate::command::Command;
 use crate::random::Random;
 use crate::run::Run;
@@ -20,12 +19,12 @@ use crate::text::frame;
 use crate::world::World;
 
 impl Run {
-    /// Without anything at random.
+    /// A run in which nothing is random.
     fn plain(config: Config) -> Self {
         Run::new(Shape::plain(config), Random::from_seed(1))
     }
 
-    /// A client of the command, alone, and what the command is like.
+    /// One client with its command, which `prepare` may change.
     fn with_command(prepare: impl FnOnce(&mut Command)) -> Self {
         let mut run = Run::plain(Config::default());
         run.connect_to(true, false);
@@ -35,31 +34,31 @@ impl Run {
         run
     }
 
-    /// Waits until every client has its handshake answered.
+    /// Receives until each client has its handshake answered.
     fn await_upgrades(&mut self) {
         for index in 0..self.clients.len() {
             while self.clients[index].connection.state == State::Opening {
                 self.settle();
                 let before = self.world.borrow().progress;
                 self.receive(index, usize::MAX);
-                let more = self.world.borrow().progress > before;
-                assert!(more, "client {index}");
+                let has_progress = self.world.borrow().progress > before;
+                assert!(has_progress, "client {index} gets no answer");
             }
         }
     }
 
-    /// Turn after turn until it is so; how many it took.
-    fn turn_until(&mut self, is_so: impl Fn(&World) -> bool) -> usize {
+    /// Takes turns until the condition holds. Returns their number.
+    fn turn_until(&mut self, condition: impl Fn(&World) -> bool) -> usize {
         for turns in 0..1000 {
-            if is_so(&self.world.borrow()) {
+            if condition(&self.world.borrow()) {
                 return turns;
             }
             self.turn();
         }
-        panic!("the server never gets there");
+        panic!("the server never reaches that condition");
     }
 
-    /// Takes what the first client has been sent, and makes room for as much as `room`.
+    /// Takes what the first client was sent, and makes room for `room` bytes.
     fn take_all(&mut self, room: usize) -> Vec<u8> {
         let mut world = self.world.borrow_mut();
         let socket = &mut world.wires[0];
@@ -72,37 +71,36 @@ impl Run {
     }
 }
 
-/// Whatever number of handshakes waits, few commands are started at once: each takes the time of
-/// hundreds of messages, in which nobody else is served.
+/// A start takes as long as hundreds of messages, so a turn starts only a few commands.
 #[test]
 fn many_handshakes_at_once_are_spread_over_turns() {
     let mut run = Run::plain(Config::default());
     for _ in 0..100 {
         run.connect_to(true, false);
     }
-    // No turn starts more than its share, which is looked at behind every turn.
+    // `check_turn` holds the number of starts in each turn.
     let turns = run.turn_until(|world| world.commands.len() == 100);
     assert!(turns >= 100 / SPAWNS_PER_TURN, "{turns} turns");
     run.await_upgrades();
 }
 
-/// However often a listener tells that connections wait, it does not get more turns by that.
+/// The number of its edges in a batch makes no difference.
 #[test]
-fn a_listener_has_one_place_in_the_queue() {
+fn many_edges_of_a_listener_give_it_one_share_of_a_turn() {
     let mut run = Run::plain(Config::default());
     for _ in 0..4000 {
         run.connect_to(false, false);
     }
-    // Each tells of itself, and no turn accepts more than its share.
+    // Each connection adds an edge, and no turn accepts more than its share.
     run.turn_until(|world| world.backlog.is_empty());
     run.settle();
     assert_eq!(run.server.census().clients, 4000);
 }
 
-/// A client is not read without end because its command takes in everything at once.
+/// A command that never blocks does not extend its client's turn.
 #[test]
-fn a_command_that_devours_its_input_gets_no_more_than_a_share() {
-    let mut run = Run::with_command(|command| command.devours = true);
+fn a_command_that_drains_its_stdin_gets_no_more_than_a_share_of_a_turn() {
+    let mut run = Run::with_command(|command| command.drains_stdin = true);
     let message = frame(true, 2, &[7; 1000]);
     let mut world = run.world.borrow_mut();
     world.wires[0].send(&message.repeat(4000));
@@ -111,9 +109,9 @@ fn a_command_that_devours_its_input_gets_no_more_than_a_share() {
     run.turn_until(|world| world.wires[0].upstream.is_empty());
 }
 
-/// Nor because it takes its own echoes at once, be its messages short or long.
+/// Nor does a client that takes its echoes at once, with short messages or long ones.
 #[test]
-fn a_client_that_takes_every_echo_gets_no_more_than_a_share() {
+fn a_client_that_takes_every_echo_gets_no_more_than_a_share_of_a_turn() {
     const LEN: usize = 16 << 20;
     for message_len in [1000, 200_000] {
         let mut shape = Shape::plain(Config::default());
@@ -133,14 +131,16 @@ fn a_client_that_takes_every_echo_gets_no_more_than_a_share() {
     }
 }
 
-/// Nor is a command's output because its client takes in everything at once.
+/// Nor does a client that takes all output at once.
 #[test]
-fn a_command_that_prints_without_end_gets_no_more_than_a_share() {
-    /// As good as endless, but for a server that would go on for ever.
+fn a_command_that_prints_without_end_gets_no_more_than_a_share_of_a_turn() {
+    /// As good as endless, but a server that never stops reading would fill it.
     const ROOM: usize = 16 << 20;
     let mut run = Run::with_command(|command| command.floods = true);
     run.take_all(ROOM);
-    let id = run.world.borrow().commands[0].id.expect("it is watched");
+    let id = run.world.borrow().commands[0]
+        .id
+        .expect("it was registered");
     let edge = (Source::Stdout(id), Readiness::READABLE);
     run.world.borrow_mut().edges.push(edge);
     for _ in 0..10 {
@@ -150,30 +150,30 @@ fn a_command_that_prints_without_end_gets_no_more_than_a_share() {
     }
 }
 
-/// Who has left the command's group, holds its pipe and prints for ever does not keep the client
-/// from hearing how the command ended.
+/// A process outside the command's group holds the pipe and prints without end. The client still
+/// gets the exit status.
 #[test]
-fn a_flood_of_somebody_else_does_not_hold_the_close_frame_back() {
+fn a_flood_from_outside_the_group_does_not_delay_the_close_frame() {
     const ROOM: usize = 100_000;
     let mut run = Run::with_command(|command| command.floods = true);
-    run.world.borrow_mut().end_command(0, Exit::Status(3));
+    run.world.borrow_mut().exit_command(0, Exit::Status(3));
     let close = [&[0x88, 8][..], &4003_u16.to_be_bytes(), b"exit 3"].concat();
-    let said = (0..10 * PIPE_LEN_MAX / ROOM).any(|_| {
+    let was_sent = (0..10 * PIPE_LEN_MAX / ROOM).any(|_| {
         run.settle();
         run.take_all(ROOM).ends_with(&close)
     });
-    assert!(said, "it floods on");
+    assert!(was_sent, "the exit status was not sent");
 }
 
-// -- What is left to say at the end ----------------------------------------------------------------
+// -- Clients that are slow or left ----------------------------------------------------------------
 
 impl Run {
-    /// A client with a session, alone, whose window holds little; and its command.
+    /// One client with a session and a small window, and its command.
     fn with_session(config: Config) -> Self {
-        let linger = Some(Duration::from_secs(30));
+        let resume = Some(Duration::from_secs(30));
         let mut run = Run::plain(Config {
             command: CommandSettings {
-                resume: linger,
+                resume,
                 ..config.command
             },
             ..config
@@ -189,27 +189,29 @@ impl Run {
         let mut world = self.world.borrow_mut();
         let command = &mut world.commands[0];
         command.stdout.extend(text);
-        let id = command.id.expect("it is watched");
+        let id = command.id.expect("it was registered");
         world.edge(Source::Stdout(id), Readiness::READABLE);
         drop(world);
         self.settle();
     }
 
-    /// It prints lines until as many bytes wait for the first client as the high-water mark allows,
-    /// less `spare`.
+    /// The first command prints lines until the first client's queue is `spare` bytes below the
+    /// high-water mark.
     fn print_until_full(&mut self, spare: usize) {
         while self.queued() + spare < self.shape.config.clients.high_water {
             self.print(b"line\n");
         }
     }
 
-    /// How many bytes wait for the first client.
+    /// The bytes queued for the first client.
     fn queued(&self) -> usize {
-        let id = self.world.borrow().wires[0].id.expect("it is watched");
-        self.server.queued_for_client(id).expect("it is there")
+        let id = self.world.borrow().wires[0].id.expect("it was registered");
+        self.server
+            .queued_for_client(id)
+            .expect("the client exists")
     }
 
-    /// The first client reads all that there is for it, and how its connection stands then.
+    /// The first client reads all that there is for it. Returns the state of its connection then.
     fn read_all(&mut self) -> State {
         loop {
             let before = self.world.borrow().progress;
@@ -221,7 +223,8 @@ impl Run {
         }
     }
 
-    /// A client that sends these bytes in place of a handshake, and has room for 500 in return.
+    /// A client that sends these bytes in place of a handshake, and has room for 500 bytes of
+    /// responses.
     fn with_requests(bytes: &[u8]) -> Self {
         let mut run = Run::plain(Config::default());
         run.connect_to(false, false);
@@ -236,7 +239,7 @@ impl Run {
         run
     }
 
-    /// Time passes, and the server is woken when it wants to be.
+    /// Lets time pass, with a turn whenever a timer is due.
     fn wait(&mut self, duration: Duration) {
         let until = self.now + duration;
         while let Next::Wait(Some(at)) = self.next
@@ -250,10 +253,10 @@ impl Run {
     }
 }
 
-/// The command of a session waits for its client, so a prompt that comes when much waits already is
-/// no reason to close it as too slow.
+/// The command of a session waits for its client, so a prompt on top of a full queue does not make
+/// the client too slow.
 #[test]
-fn a_slow_client_of_a_session_gets_a_prompt() {
+fn a_slow_client_of_a_session_is_sent_a_prompt_and_not_closed() {
     let flush = Some(Duration::from_millis(50));
     let mut run = Run::with_session(Config {
         command: CommandSettings {
@@ -268,13 +271,13 @@ fn a_slow_client_of_a_session_gets_a_prompt() {
     assert_eq!(run.read_all(), State::Open);
     let (command, place) = run.clients[0].follows.as_ref().expect("it has a command");
     let output = &run.world.borrow().commands[*command].output;
-    assert!(output.is_at_end(place, true), "the prompt came");
+    assert!(output.is_at_end(place, true), "the prompt is missing");
 }
 
-/// A time-out ends a session, also one whose command has ended before, and waits with the rest of
-/// its output for a client that does not read.
+/// A time-out also ends a session whose command has exited, while the rest of its output waits for
+/// a client that does not read.
 #[test]
-fn a_session_that_a_time_out_closes_waits_for_nobody() {
+fn a_session_closed_by_a_time_out_does_not_wait_for_its_client() {
     let idle_timeout = Some(Duration::from_secs(3));
     let mut run = Run::with_session(Config {
         clients: ClientLimits {
@@ -285,46 +288,49 @@ fn a_session_that_a_time_out_closes_waits_for_nobody() {
     });
     run.print_until_full(0);
     run.print(b"more\n");
-    run.world.borrow_mut().end_command(0, Exit::Status(7));
+    run.world.borrow_mut().exit_command(0, Exit::Status(7));
     run.settle();
-    assert_eq!(run.server.census().processes, 1, "its output waits");
+    assert_eq!(
+        run.server.census().processes,
+        1,
+        "its output is still to be sent"
+    );
     run.wait(Duration::from_secs(3));
     assert_eq!(run.server.census().processes, 0);
     assert!(matches!(run.read_all(), State::Closed(1008, _)));
 }
 
-/// A page that is left says 1001, and that is no answer to what it was told at the same time: how
-/// its command ended.
+/// A page that is left sends 1001. That does not acknowledge the exit status that the server sent
+/// at the same time.
 #[test]
-fn a_page_that_is_left_hears_of_the_exit_when_it_comes_back() {
+fn a_page_that_was_left_is_sent_the_exit_status_when_it_resumes() {
     let mut run = Run::with_session(Config::default());
     run.print(b"line\nlast");
-    run.world.borrow_mut().end_command(0, Exit::Status(7));
+    run.world.borrow_mut().exit_command(0, Exit::Status(7));
     run.settle();
-    run.leave_so(0, Leave::GoingAway, false);
+    run.leave_by(0, Leave::GoingAway, false);
     run.settle();
-    run.come_back(0);
+    run.reconnect(0);
     run.settle();
     assert_eq!(run.read_all(), State::Closed(4007, "exit 7".into()));
 }
 
-/// However often it is asked to end, the server signals no process group that was found gone: its
-/// number may be somebody else's by then.
+/// Its PID may belong to another process by then, however often the server is asked to stop.
 #[test]
-fn a_group_that_is_gone_is_left_alone_at_the_end() {
+fn a_process_group_found_gone_is_never_signalled_at_shutdown() {
     let mut run = Run::with_command(|command| command.grandchild = true);
-    run.world.borrow_mut().end_command(0, Exit::Status(0));
+    run.world.borrow_mut().exit_command(0, Exit::Status(0));
     run.settle();
-    // The world looks at each signal.
+    // The world checks each signal.
     (0..4).for_each(|_| run.world.borrow_mut().shut_down());
     run.turn();
     assert_eq!(run.next, Next::Stop);
     run.check_nothing_is_left();
 }
 
-// -- Children that end at one moment -----------------------------------------------------------------
+// -- Several children exit at once ----------------------------------------------------------------
 
-/// Two clients, each with a command of its own.
+/// Two clients, each with its own command.
 fn two_with_commands() -> Run {
     let mut run = Run::plain(Config::default());
     for _ in 0..2 {
@@ -335,13 +341,13 @@ fn two_with_commands() -> Run {
     run
 }
 
-/// Of two commands that end at one moment a signal names the first. That the output of the other
-/// has ended is enough to ask for it.
+/// SIGCHLD names only the first of two. EOF on the output of the other is reason enough to reap it
+/// too.
 #[test]
-fn commands_that_end_at_one_moment_are_both_told_at_once() {
+fn clients_of_commands_that_exit_together_are_both_closed_at_once() {
     let mut run = two_with_commands();
     for index in 0..2 {
-        run.world.borrow_mut().end_command(index, Exit::Status(0));
+        run.world.borrow_mut().exit_command(index, Exit::Status(0));
     }
     run.settle();
     for index in 0..2 {
@@ -351,52 +357,52 @@ fn commands_that_end_at_one_moment_are_both_told_at_once() {
     }
 }
 
-/// Nor does one have to wait for long whose output tells nothing, as somebody holds it.
+/// Without EOF, because a grandchild holds the output, the sweep for coalesced signals finds it.
 #[test]
-fn commands_that_end_at_one_moment_are_both_reaped_soon() {
+fn commands_that_exit_together_are_both_reaped_within_the_reap_delay() {
     let mut run = two_with_commands();
     for index in 0..2 {
         let mut world = run.world.borrow_mut();
         world.commands[index].grandchild = true;
-        world.end_command(index, Exit::Status(0));
+        world.exit_command(index, Exit::Status(0));
     }
     run.settle();
-    assert_eq!(run.world.borrow().exits.len(), 1, "one was named");
+    assert_eq!(run.world.borrow().zombies.len(), 1, "SIGCHLD named one");
     run.now = run.now + REAP_DELAY_MAX;
     run.settle();
-    assert_eq!(run.world.borrow().exits.len(), 0);
+    assert_eq!(run.world.borrow().zombies.len(), 0);
 }
 
-/// Whatever number of orphans ends at one moment, it is looked once whether their groups are gone.
+/// One sweep serves any number of orphans.
 #[test]
-fn many_orphans_that_end_at_one_moment_have_the_groups_looked_at_once() {
+fn many_orphans_that_exit_together_cause_one_probe_of_each_group() {
     let mut run = Run::with_command(|command| command.grandchild = true);
     {
         let mut world = run.world.borrow_mut();
-        world.end_command(0, Exit::Status(0));
+        world.exit_command(0, Exit::Status(0));
         let orphans = (0..1000).map(|n| (90_000 + n, Exit::Signal(9)));
-        world.exits.extend(orphans);
+        world.zombies.extend(orphans);
     }
     run.settle();
-    let exits = run.world.borrow().exits.len();
-    assert_eq!(exits, 1000, "the command was named");
+    let zombies = run.world.borrow().zombies.len();
+    assert_eq!(zombies, 1000, "SIGCHLD named the command");
     run.now = run.now + REAP_DELAY_MAX;
     run.turn();
-    if run.world.borrow().exits.len() == 1000 {
-        // A deadline may wait for one more turn.
+    if run.world.borrow().zombies.len() == 1000 {
+        // A timer may have to wait for one more turn.
         run.turn();
     }
     let world = run.world.borrow();
-    assert_eq!((world.exits.len(), world.probed), (0, 1));
+    assert_eq!((world.zombies.len(), world.probed), (0, 1));
 }
 
-/// A client that takes the responses to its requests slowly leaves its socket full for longer than
-/// the write time-out: what its TCP acknowledges keeps it. One that takes no more is dropped, a
-/// request that it sends changes nothing.
+/// A client that takes responses slowly keeps its socket full for longer than the write time-out:
+/// bytes that its TCP acknowledges keep it. A client that takes nothing is dropped, and requests
+/// that it sends do not change that.
 #[test]
 fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
     let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    // The server answers at once as many as fit in 2000 bytes, and the rest when there is room.
+    // The server answers as many at once as fit into 2000 bytes, and the rest when there is room.
     for (count, goes_on) in [(10, false), (5, true), (100, false)] {
         let mut run = Run::with_requests(&request.repeat(count));
         let write_timeout = run.shape.config.clients.write_timeout;
@@ -417,9 +423,9 @@ fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
     }
 }
 
-/// However long a client was there before, its page has the whole of the write time-out.
+/// The write time-out of a page begins with its request, not with the connection.
 #[test]
-fn a_page_waits_from_when_it_was_asked_for() {
+fn the_write_timeout_of_a_page_begins_with_its_request() {
     let mut run = Run::with_requests(b"");
     let write_timeout = run.shape.config.clients.write_timeout;
     run.wait(write_timeout.mul_f32(0.9));
@@ -433,7 +439,7 @@ fn a_page_waits_from_when_it_was_asked_for() {
     assert_eq!(run.world.borrow().wires[0].dropped_at, None);
 }
 
-/// A client that has been sent all and takes it slowly is not idle, as the server's kernel has it.
+/// A client that still takes the last bytes is not idle, although the server has nothing to send.
 #[test]
 fn a_client_that_takes_its_last_page_slowly_is_not_idle() {
     let mut run = Run::with_requests(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -448,9 +454,9 @@ fn a_client_that_takes_its_last_page_slowly_is_not_idle() {
     assert!(run.world.borrow().wires[0].dropped_at.is_some());
 }
 
-/// A client that took something and then no more is dropped after the write time-out, also while it
-/// is not read because of that, and also when the last was said: what it took before is progress only
-/// until it is looked at, at a quarter of that time or when the closing handshake would be over.
+/// Bytes that it took before count as progress only until the server next looks: after a quarter of
+/// the write time-out, or when the close time-out expires. That holds while the client is not read
+/// because its queue is full, and while it closes.
 #[test]
 fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
     for closes in [false, true] {
@@ -472,7 +478,7 @@ fn a_client_that_takes_no_more_gets_the_write_timeout_and_no_second_one() {
             drop(world);
             run.settle();
         }
-        // It takes 500 bytes, and of the next 100 it takes none.
+        // It takes 500 bytes, and then none of the next 100.
         run.take_all(100);
         run.settle();
         let write_timeout = run.shape.config.clients.write_timeout;

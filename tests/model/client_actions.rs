@@ -1,5 +1,4 @@
-//! What the clients of the model do: they connect, send, read, leave in every way there is, and come
-//! back.
+//! What clients do: connect, send, read, leave in every possible way, and reconnect.
 
 use wspipe::limits::READ_BUDGET;
 
@@ -10,7 +9,7 @@ use crate::text::{frame, text, write_frame};
 use crate::wire::Wire;
 use crate::world::World;
 
-/// What a client says that goes away for good, and one whose page is left.
+/// The close code of a client that leaves for good, and of a page that is left.
 const NORMAL: u16 = 1000;
 const GOING_AWAY: u16 = 1001;
 
@@ -19,15 +18,15 @@ const GOING_AWAY: u16 = 1001;
 pub enum Leave {
     /// For good, with a Close.
     Normal,
-    /// For good, by breaking a rule.
+    /// For good, by violating the protocol.
     Violation,
-    /// Its page is left or loaded again, which it says.
+    /// The page is left or reloaded: a Close with 1001.
     GoingAway,
-    /// It closes its half of TCP and goes on reading.
+    /// It shuts down its sending side and goes on reading.
     HalfClose,
-    /// It closes TCP: what it is sent from now on brings a reset.
+    /// It closes its socket: bytes sent to it cause a reset.
     Shutdown,
-    /// The network is gone: the server hears of it by its own time-outs.
+    /// The network is gone: only the server's time-outs notice it.
     Silence,
     Reset,
 }
@@ -45,7 +44,7 @@ impl Leave {
     ];
 }
 
-/// A Close.
+/// A Close frame.
 fn close(code: u16) -> Vec<u8> {
     frame(true, 8, &code.to_be_bytes())
 }
@@ -63,29 +62,28 @@ impl Run {
             return;
         }
         let number = self.clients.len();
-        // The next connection will be its own.
+        // The next connection gets this number.
         let wire = self.world.borrow().wires.len();
         let client = Client::new(number, asks_for_command, has_session, wire);
         self.clients.push(client);
-        self.ask(number);
+        self.open_connection(number);
     }
 
-    /// A client whose connection was lost comes back on another, if it has a session.
-    pub fn come_back(&mut self, index: usize) {
-        let may_come_back = {
+    /// A client with a session reconnects after it lost its connection.
+    pub fn reconnect(&mut self, index: usize) {
+        let may_reconnect = {
             let world = self.world.borrow();
-            world.listening && self.clients[index].may_come_back(&world)
+            world.listening && self.clients[index].may_reconnect(&world)
         };
-        if may_come_back {
+        if may_reconnect {
             let wire = self.world.borrow().wires.len();
-            self.clients[index].come_back(wire);
-            self.ask(index);
+            self.clients[index].reconnect(wire);
+            self.open_connection(index);
         }
     }
 
-    /// Makes the connection of a client and asks on it for what it wants, now and then behind a
-    /// page.
-    fn ask(&mut self, index: usize) {
+    /// Connects, and requests what the client wants, sometimes after a page.
+    fn open_connection(&mut self, index: usize) {
         let client = &self.clients[index];
         let rooms = match self.shape.scale {
             1 => [100, 100, 5000],
@@ -106,17 +104,17 @@ impl Run {
         self.world.borrow_mut().connect(wire);
     }
 
-    /// A client sends a message, now and then in fragments with a ping between them.
+    /// A client sends a message, half of the time in fragments with a ping between them.
     pub fn send(&mut self, index: usize) {
         let client = &mut self.clients[index];
         let number = client.connection.wire;
         let mut world = self.world.borrow_mut();
         let wire = &mut world.wires[number];
-        // A window that is full is not written to; and who comes back learns first what arrived.
+        // Do not send into a full window, nor before a resumed session says what had arrived.
         let window = 20_000 * self.shape.scale.min(50);
-        let comes_back = client.lost_at.is_some();
-        let is_open = client.connection.stays() && !comes_back;
-        let waiting = wire.under_way.len() + wire.upstream.len();
+        let is_lost = client.lost_at.is_some();
+        let is_open = client.connection.stays() && !is_lost;
+        let waiting = wire.in_flight.len() + wire.upstream.len();
         if !is_open || wire.dropped_at.is_some() || waiting > window {
             return;
         }
@@ -136,7 +134,7 @@ impl Run {
         world.report(number);
     }
 
-    /// Of what a client has sent some arrives.
+    /// Up to `len` bytes of what a client has sent arrive.
     pub fn deliver(&mut self, index: usize, len: usize) {
         let number = self.clients[index].connection.wire;
         let mut world = self.world.borrow_mut();
@@ -144,15 +142,15 @@ impl Run {
         if wire.dropped_at.is_some() {
             return;
         }
-        let before = wire.under_way.len();
+        let before = wire.in_flight.len();
         wire.deliver(len);
-        if wire.under_way.len() < before {
+        if wire.in_flight.len() < before {
             world.progress += 1;
             world.report(number);
         }
     }
 
-    /// A client reads, which makes room for more.
+    /// A client reads up to `len` bytes, which makes room for more.
     pub fn receive(&mut self, index: usize, len: usize) {
         let client = &mut self.clients[index];
         if client.connection.vanished {
@@ -172,20 +170,17 @@ impl Run {
                 world.report(number);
             }
             world.progress += 1;
-            client.understand(world);
+            client.parse(world);
             answer(client, world);
         }
         let wire = &mut world.wires[number];
         if wire.downstream_end && wire.downstream.is_empty() && !wire.upstream_end {
             wire.end();
             if client.connection.stays() {
-                // Without a Close: the connection is lost.
+                // EOF without a Close: the connection is lost.
                 let is_open = client.connection.state != State::Opening;
-                let groundless = is_open && wire.dropped_idle && !world.shutting_down;
-                assert!(
-                    !groundless,
-                    "client {index} took everything and is given up"
-                );
+                let unfounded = is_open && wire.dropped_idle && !world.shutting_down;
+                assert!(!unfounded, "client {index} took everything and was dropped");
                 client.connection.left = true;
                 client.lost_at = client.lost_at.or(wire.dropped_at);
             }
@@ -193,14 +188,14 @@ impl Run {
         }
     }
 
-    /// A client leaves: for good, or it is lost, perhaps in the middle of a message.
+    /// A client leaves in a random way, perhaps in the middle of a message.
     pub fn leave(&mut self, index: usize) {
         let how = Leave::ALL[self.random.below(Leave::ALL.len())];
         let in_message = self.random.one_in(4);
-        self.leave_so(index, how, in_message);
+        self.leave_by(index, how, in_message);
     }
 
-    pub fn leave_so(&mut self, index: usize, how: Leave, in_message: bool) {
+    pub fn leave_by(&mut self, index: usize, how: Leave, in_message: bool) {
         let client = &mut self.clients[index];
         let connection = &mut client.connection;
         let mut world = self.world.borrow_mut();
@@ -215,13 +210,13 @@ impl Run {
         match how {
             Leave::Normal => wire.close(&close(NORMAL)),
             Leave::GoingAway => wire.close(&close(GOING_AWAY)),
-            // There is no such frame, as its first byte tells.
+            // No frame has this opcode, which its first byte already shows.
             Leave::Violation => {
                 let violation = frame(true, 3, b"");
                 wire.close(&violation[..1]);
                 wire.send(&violation[1..]);
             }
-            // Of a session that goes on, it has yet to learn what arrived.
+            // A client that resumes does not know yet what had arrived.
             _ if in_message && client.lost_at.is_none() => {
                 let payload = text(client.number, client.sent, self.shape.scale);
                 let (front, back) = payload.split_at(1 + payload.len() / 2);
@@ -234,22 +229,22 @@ impl Run {
             wire.end();
         }
         wire.reset = how == Leave::Reset;
-        wire.deaf = how == Leave::Shutdown;
+        wire.resets_on_data = how == Leave::Shutdown;
         connection.vanished = matches!(how, Leave::Shutdown | Leave::Silence | Leave::Reset);
         if connection.vanished {
-            wire.under_way.clear();
+            wire.in_flight.clear();
         }
         if client.has_session && !is_end {
             client.lost_at = client.lost_at.or(Some(now));
         }
-        client.is_over |= is_end;
+        client.session_ended |= is_end;
         let wire = connection.wire;
-        world.say(format_args!("client {index} leaves: {how:?}"));
+        world.trace(format_args!("client {index} leaves: {how:?}"));
         world.report(wire);
     }
 }
 
-/// A client answers pings, and a Close with the same code, as browsers do; it closes TCP after the
+/// A client answers pings, and a Close with the same code, as browsers do. It closes TCP after the
 /// server.
 fn answer(client: &mut Client, world: &mut World) {
     let connection = &mut client.connection;
