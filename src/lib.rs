@@ -68,6 +68,7 @@ pub mod http;
 pub mod limits;
 pub mod linux;
 pub mod log;
+pub mod manual;
 pub mod peer;
 pub mod process;
 pub mod server;

@@ -7,7 +7,8 @@ use std::path::Path;
 
 /// The layer of each module, by the first part of its path under `src`. `config` is at the
 /// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
+    ("manual", 0),
     ("limits", 0),
     ("event_loop", 1),
     ("ws", 1),

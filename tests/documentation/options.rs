@@ -1,0 +1,113 @@
+//! The options that the help offers and those that a page describes.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use super::pages::{Page, page};
+
+/// Options of other programs that the pages mention, and the `--name` that stands for any option.
+const FOREIGN: [&str; 3] = ["line-buffered", "linemode-strip-newlines", "name"];
+
+pub(crate) type Options = BTreeMap<String, Opt>;
+
+/// What a page or the help says of an option.
+#[derive(Debug)]
+pub(crate) struct Opt {
+    /// The word for its value, empty if it takes none.
+    value: String,
+    /// Its default, if one is named.
+    default: Option<String>,
+}
+
+/// Each option as the help has it. `--help=all` lists all of them, if the program has that option.
+pub(crate) fn offered_options() -> Options {
+    let help = |option| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_wspipe"));
+        program.arg(option).output().expect("the server's binary")
+    };
+    let all = help("--help=all");
+    let help = if all.status.success() {
+        all
+    } else {
+        help("--help")
+    };
+    options_of_help(&String::from_utf8(help.stdout).expect("UTF-8"))
+}
+
+/// Each row of a page's tables whose first cell is an option. The second is its default, in
+/// backticks.
+pub(crate) fn described_options(path: &str) -> Options {
+    let text = page(path).text.replace("\\|", "\u{1}");
+    let mut options = Options::new();
+    for row in text.lines() {
+        let Some(rest) = row.strip_prefix("| `--") else {
+            continue;
+        };
+        let cells: Vec<&str> = rest.split('|').map(str::trim).collect();
+        let (name, value, _) = signature(&cells[0].replace('\u{1}', "|"));
+        let default = Some(cells[1].trim_matches('`')).filter(|it| !it.is_empty());
+        let default = default.map(|default| default.replace('\u{1}', "|"));
+        let option = Opt { value, default };
+        assert!(options.insert(name.clone(), option).is_none(), "--{name}");
+    }
+    options
+}
+
+/// The name of each option in inline code that begins with it.
+pub(crate) fn mentioned_options(page: &Page) -> Vec<String> {
+    (page.inline_code())
+        .filter_map(|code| Some(signature(code.strip_prefix("--")?).0))
+        .filter(|name| !name.is_empty() && !FOREIGN.contains(&name.as_str()))
+        .collect()
+}
+
+/// Compares each described option with the help.
+pub(crate) fn compare(described: &Options, offered: &Options) {
+    for (name, page) in described {
+        let help = offered.get(name);
+        let help = help.unwrap_or_else(|| panic!("--{name} is not in the help"));
+        assert_eq!(help.value, page.value, "--{name}: help and page");
+        if help.default.is_some() {
+            assert_eq!(help.default, page.default, "--{name}: help and page");
+        }
+    }
+}
+
+/// Every `--name=VALUE [default]` of the help, by its name.
+fn options_of_help(help: &str) -> Options {
+    let mut options = Options::new();
+    for (index, _) in help.match_indices("--") {
+        let before = help[..index].chars().next_back();
+        let (name, value, rest) = signature(&help[index + 2..]);
+        if before == Some('-') || name.is_empty() {
+            continue;
+        }
+        let default = rest
+            .strip_prefix(" [")
+            .and_then(|rest| rest.split_once(']'));
+        let default = default.map(|(default, _)| default.to_string());
+        let option = Opt { value, default };
+        // A sentence may name an option that has a line of its own elsewhere.
+        let known = options.entry(name).or_insert(Opt {
+            value: String::new(),
+            default: None,
+        });
+        if !option.value.is_empty() {
+            *known = option;
+        }
+    }
+    options
+}
+
+/// Splits `name=VALUE rest` or `name rest`.
+fn signature(text: &str) -> (String, String, &str) {
+    let split_at_first = |text: &str, ends: fn(char) -> bool| text.find(ends).unwrap_or(text.len());
+    let name_len = split_at_first(text, |c| !c.is_ascii_lowercase() && c != '-');
+    let (name, rest) = text.split_at(name_len);
+    let Some(rest) = rest.strip_prefix('=') else {
+        return (name.to_string(), String::new(), rest);
+    };
+    let value_len = split_at_first(rest, |c| c.is_whitespace() || c == '`');
+    let (value, rest) = rest.split_at(value_len);
+    (name.to_string(), value.to_string(), rest)
+}
