@@ -17,7 +17,7 @@ use wspipe::startup;
 const MESSAGES: usize = 100_000;
 
 /// How long the server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 // -- The counting allocator -----------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ fn start_server() -> SocketAddr {
         served.expect("a server that starts");
     });
     loop {
-        let line = told.recv_timeout(PATIENCE).expect("a server that starts");
+        let line = told.recv_timeout(TIMEOUT).expect("a server that starts");
         if let Some(url) = line.strip_prefix("listening on http://") {
             return url.trim_end_matches('/').parse().expect("an address");
         }
@@ -104,7 +104,7 @@ fn start_server() -> SocketAddr {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a server that listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
     stream.set_nodelay(true).expect("TCP_NODELAY");
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -38,7 +38,7 @@ fn a_client_that_does_not_read_stops_its_command() {
     let before = server.rss_anon();
     let mut client = server.open("/");
     assert_eq!(client.text(), "1");
-    server.only_child().await_standstill();
+    server.only_child().await_stalled();
     assert_growth(&server, before);
     // And the command goes on where it was stopped.
     for number in 2..300_000 {
@@ -74,7 +74,7 @@ fn a_command_that_does_not_read_stops_its_client() {
     let before = server.rss_anon();
     let mut client = server.open("/");
     let unit = masked(FIN | TEXT, &[b'x'; 1000]);
-    let (begun, _) = client.wire.stuff(&unit, FLOOD_LEN);
+    let (begun, _) = client.wire.flood(&unit, FLOOD_LEN);
     assert!(begun * unit.len() < FLOOD_LEN, "everything was taken");
     assert_growth(&server, before);
 }
@@ -84,7 +84,7 @@ fn a_command_that_reads_late_gets_everything() {
     let server = Server::script(&[], "sleep 2; exec cat");
     let mut client = server.open("/");
     let line = [b'x'; 1000];
-    let (begun, rest) = client.wire.stuff(&masked(FIN | TEXT, &line), 64 << 20);
+    let (begun, rest) = client.wire.flood(&masked(FIN | TEXT, &line), 64 << 20);
     let mut tail = rest;
     tail.extend(masked(FIN | TEXT, b"the end"));
     let sender = client.wire.send_in_background(tail);
@@ -105,7 +105,7 @@ fn a_client_that_only_pings_is_stopped() {
         let before = server.rss_anon();
         let mut client = server.open(path);
         let unit = masked(FIN | PING, &[7; 125]);
-        let (begun, rest) = client.wire.stuff(&unit, FLOOD_LEN);
+        let (begun, rest) = client.wire.flood(&unit, FLOOD_LEN);
         assert!(begun * unit.len() < FLOOD_LEN, "everything was taken");
         assert_growth(&server, before);
         // Every ping has its pong once they are read.
@@ -127,7 +127,7 @@ fn an_echo_that_is_not_read_stops_its_client() {
         let before = server.rss_anon();
         let mut client = server.open("/");
         let unit = masked(FIN | BINARY, &vec![7; len]);
-        let (begun, rest) = client.wire.stuff(&unit, FLOOD_LEN);
+        let (begun, rest) = client.wire.flood(&unit, FLOOD_LEN);
         assert!(begun * unit.len() < FLOOD_LEN, "everything was taken");
         // One message that is assembled may come on top.
         let growth = server.rss_anon().saturating_sub(before);
@@ -222,7 +222,7 @@ fn a_stalled_client_stalls_no_one_else() {
     let server = Server::start(&["yes"]);
     let stalled: Vec<Client> = (0..10).map(|_| server.open("/")).collect();
     for command in server.children() {
-        command.await_standstill();
+        command.await_stalled();
     }
     let mut client = server.open("/");
     for _ in 0..100_000 {
@@ -296,8 +296,8 @@ fn a_client_that_never_stops_sending_does_not_starve_the_others() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_client_that_does_not_read_stops_its_command",
         "a_command_that_does_not_read_stops_its_client",
         "a_command_that_reads_late_gets_everything",

@@ -329,8 +329,8 @@ fn nothing_is_left_after_many_connections() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_slow_reader_gets_the_last_line_and_the_close_too",
         "what_a_command_printed_comes_before_its_close",
     ]);

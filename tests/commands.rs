@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use support::{
-    Client, Launch, PATIENCE, Process, Request, Response, Server, TempDir, Wire, children_of,
+    Client, Launch, Process, Request, Response, Server, TIMEOUT, TempDir, Wire, children_of,
     wait_until, write_file,
 };
 
@@ -84,7 +84,7 @@ fn refused(mut command: Command, says: &[&str]) {
 fn refusal(command: &mut Command) -> (Option<i32>, String) {
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().expect("waitpid").is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }

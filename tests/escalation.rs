@@ -106,7 +106,7 @@ fn a_client_that_resets_while_stdin_is_full_is_noticed() {
     wait_until("the command runs", || server.children().len() == 1);
     let (begun, _) = client
         .wire
-        .stuff(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
+        .flood(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
     assert!(begun > 64, "{begun} messages");
     client.wire.reset();
     server.await_no_children();
@@ -117,7 +117,7 @@ fn a_client_that_resets_while_its_output_waits_is_noticed() {
     let server = Server::start(&["yes"]);
     let mut client = server.open("/");
     client.frame();
-    server.only_child().await_standstill();
+    server.only_child().await_stalled();
     client.wire.reset();
     server.await_no_children();
 }
@@ -327,8 +327,8 @@ fn what_a_command_left_behind_is_known_to_be_gone_as_soon_as_it_is() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_client_that_resets_while_its_output_waits_is_noticed",
         "a_client_that_resets_while_stdin_is_full_is_noticed",
         "a_command_that_leaves_its_stdin_unread_leaves_no_descriptor",

@@ -64,7 +64,7 @@ fn accept_that_fails_delays_new_clients_and_no_one_else() {
         let used = busy(&server, Duration::from_millis(600));
         assert!(used < Duration::from_millis(150), "{error}: {used:?}");
         client.round_trip("served as before");
-        faults.mend(Call::Accept);
+        faults.clear(Call::Accept);
         assert_eq!(Response::read(&mut waiting, false).status, 101, "{error}");
     }
 }
@@ -80,7 +80,7 @@ fn calls_that_would_block_are_made_again_later() {
         faults.fail(call, Errno::EAGAIN, 1);
         during();
         wait_until("the call has failed", || faults.hits(call) > hits);
-        faults.mend(call);
+        faults.clear(call);
     };
     let mut waiting = None;
     fail_once(Call::Accept, &mut || {
@@ -115,7 +115,7 @@ fn a_connection_that_is_gone_before_it_is_accepted_delays_no_one() {
             server.open("/").round_trip("served");
         }
         assert!(faults.hits(Call::Accept) > 0, "{error}");
-        faults.mend(Call::Accept);
+        faults.clear(Call::Accept);
     }
     assert!(!server.log_text().contains("new connections wait"));
 }
@@ -146,7 +146,7 @@ fn interrupted_calls_are_repeated() {
     }
     for call in calls {
         assert!(faults.hits(call) > 0, "{call:?} was never interrupted");
-        faults.mend(call);
+        faults.clear(call);
     }
     server.await_no_children();
 }
@@ -196,7 +196,7 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
                 faults.hits(Call::Writev) >= hits
             });
             if error == Errno::EAGAIN {
-                faults.mend(Call::Writev);
+                faults.clear(Call::Writev);
                 // The socket was not really full, so that no edge tells that it has room again; one
                 // that tells of a ping does.
                 for client in &mut clients {
@@ -206,7 +206,7 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
             for client in &mut clients {
                 expect_text(client, &text);
             }
-            faults.mend(Call::Writev);
+            faults.clear(Call::Writev);
             clients[0].send_text("behind it");
             for client in &mut clients {
                 assert_eq!(client.text(), "behind it");
@@ -244,7 +244,7 @@ fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
                 refused = server.try_open(&server.upgrade("/"));
             }
             let response = refused.err().expect("it was refused");
-            faults.mend(call);
+            faults.clear(call);
             response.expect_refusal("no command", 503);
             assert!(response.header("Retry-After").is_some());
             server.open("/").round_trip("started");
@@ -270,7 +270,7 @@ fn a_command_starts_where_no_descriptors_can_be_shared() {
         1,
         "the second start was begun again"
     );
-    faults.mend(Call::Clone);
+    faults.clear(Call::Clone);
     server.open("/").round_trip("and goes on so");
     server.await_no_children();
     server.await_descriptors(before);
@@ -288,7 +288,7 @@ fn a_registration_that_fails_leaves_nothing() {
         // The socket itself.
         let mut wire = server.connect();
         wire.expect_gone();
-        faults.mend(Call::EpollCtl);
+        faults.clear(Call::EpollCtl);
         let reason = std::io::Error::from(error).to_string();
         server.await_log(&["warn", "not served", &reason]);
         // The pipes of its command: the first, then the second.
@@ -300,7 +300,7 @@ fn a_registration_that_fails_leaves_nothing() {
             faults.fail(Call::EpollCtl, error, one_in);
             wire.send(&server.upgrade("/").to_bytes());
             Response::read(&mut wire, false).expect_refusal("no command", 503);
-            faults.mend(Call::EpollCtl);
+            faults.clear(Call::EpollCtl);
             drop(wire);
             server.await_no_children();
             server.await_descriptors(before);
@@ -328,7 +328,7 @@ fn an_error_of_a_socket_ends_its_connection_alone() {
         faults.fail(call, error, 1);
         client.send_text("into the void");
         client.wire.expect_gone();
-        faults.mend(call);
+        faults.clear(call);
         bystander.round_trip("untouched");
         bystander.leave();
         server.await_no_children();
@@ -369,7 +369,7 @@ fn an_error_of_a_long_write_ends_its_connection_alone() {
             // The end may come before all of it is sent.
             client.wire.try_send(&masked(FIN | TEXT, text.as_bytes()));
             client.wire.expect_gone();
-            faults.mend(Call::Writev);
+            faults.clear(Call::Writev);
             await_lost_by(&server, peer, error);
             bystander.send_text(&text);
             expect_text(&mut bystander, &text);
@@ -401,7 +401,7 @@ fn an_error_of_one_socket_keeps_a_message_from_no_other() {
             (first.text(), third.text()),
             ("to all".into(), "to all".into())
         );
-        faults.mend(Call::Writev);
+        faults.clear(Call::Writev);
         assert_eq!(faults.hits(Call::Writev), 1);
         await_lost_by(&server, peer, error);
         third.send_text("to those left");
@@ -427,7 +427,7 @@ fn an_error_of_a_pipe_ends_what_goes_through_it() {
             faults.fail(call, error, 1);
             client.send_text("into the void");
             wait_until("the call has failed", || faults.hits(call) > hits);
-            faults.mend(call);
+            faults.clear(call);
             bystander.round_trip("untouched");
             let (code, reason) = match call {
                 // Its stdout is closed: the next line that it prints ends it.
@@ -801,7 +801,7 @@ fn a_peer_whose_link_goes_down_amid_its_output_is_dropped_within_the_write_timeo
     }
     let down = Instant::now();
     thread::scope(|scope| {
-        scope.spawn(|| client.wire.drain(Duration::from_secs(1)));
+        scope.spawn(|| client.wire.discard(Duration::from_secs(1)));
         cable.cut();
     });
     server.await_log(&[
@@ -867,7 +867,7 @@ fn a_peer_that_pings_and_never_reads_is_dropped() {
     let mut client = server.open("/");
     let unit = masked(FIN | PING, &[7; 125]);
     let flood_len = 64 << 20;
-    let (begun, _) = client.wire.stuff(&unit, flood_len);
+    let (begun, _) = client.wire.flood(&unit, flood_len);
     assert!(begun * unit.len() < flood_len, "everything was taken");
     server.await_no_children();
     let grown = server.rss_anon().saturating_sub(before);
@@ -892,7 +892,7 @@ fn slow_heads_are_ended_and_hold_up_no_one() {
     let start = Instant::now();
     for byte in head {
         // Those who were answered were sent a byte in the round before: they were dribbling still.
-        let answered = |wire: &mut Wire| wire.has_come(Duration::ZERO);
+        let answered = |wire: &mut Wire| wire.is_readable_within(Duration::ZERO);
         for mut wire in slow.extract_if(.., answered) {
             let waited = start.elapsed();
             Response::read(&mut wire, false).expect_refusal("a slow head", 408);

@@ -147,7 +147,7 @@ fn flush_cuts_no_line_whose_end_is_in_the_pipe() {
     let mut client = server.open("/");
     let mut expect = |number: usize| assert_eq!(client.text(), format!("{number:01000}"));
     expect(1);
-    server.only_child().await_standstill();
+    server.only_child().await_stalled();
     std::thread::sleep(Duration::from_millis(500));
     (2..=20_000).for_each(&mut expect);
     assert_eq!(client.close().0, 1000);
@@ -422,7 +422,7 @@ fn json_lets_no_stream_lock_the_other_out() {
             let start = Instant::now();
             while tagged(&client.text()) != (other, "here", false) {
                 let waited = start.elapsed();
-                assert!(waited < support::PATIENCE, "{flood} {flood_to}");
+                assert!(waited < support::TIMEOUT, "{flood} {flood_to}");
             }
         }
     }
@@ -436,7 +436,7 @@ fn json_takes_no_more_memory_than_the_queues() {
     let mut client = server.open("/");
     client.text();
     for command in descendants_of(server.pid()) {
-        command.await_standstill();
+        command.await_stalled();
     }
     let growth = server.rss_anon().saturating_sub(before);
     assert!(growth < 1 << 20, "the memory grew by {growth} bytes");
@@ -469,7 +469,7 @@ fn stderr_in_the_log_never_waits_for_the_client() {
         client.message();
         let printing = descendants_of(server.pid());
         let yes = printing.iter().max_by_key(|it| it.bytes_written());
-        yes.expect("yes").await_standstill();
+        yes.expect("yes").await_stalled();
         support::write_file(&dir.path("go"), "", 0o644);
         wait_until("the complaints are out", || dir.has("done"));
         std::fs::remove_file(dir.path("go")).expect("removed");
@@ -535,8 +535,8 @@ fn the_demo_speaks_any_framing() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_message_of_any_length_is_one_message",
         "flush_cuts_no_line_whose_end_is_in_the_pipe",
         "json_cuts_a_long_line_into_messages_that_say_so",

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{PATIENCE, Response, Server, Wire};
+use support::{Response, Server, TIMEOUT, Wire};
 
 /// The response to `bytes`, after which the server ends the connection.
 #[track_caller]
@@ -517,7 +517,7 @@ fn a_dribble_does_not_prolong_the_time_for_a_head() {
             assert_eq!(Response::read(&mut wire, false).status, 200);
         }
         // It would take 15 s, and no pause in it is as long as the time-out: that must come meanwhile.
-        wire.dribble(&[b'G'; 300], Duration::from_millis(50));
+        wire.send_slowly(&[b'G'; 300], Duration::from_millis(50));
         let waited = start.elapsed();
         Response::read(&mut wire, false).expect_refusal("a dribble", 408);
         wire.expect_eof();
@@ -574,7 +574,7 @@ fn a_client_that_reads_no_responses_is_not_read_further() {
     let mut wire = server.connect();
     let len_max = 64 << 20;
     let unit = server.get("/").to_bytes();
-    let (begun, _) = wire.stuff(&unit, len_max);
+    let (begun, _) = wire.flood(&unit, len_max);
     assert!(
         begun * unit.len() < len_max,
         "{begun} requests were taken unanswered"
@@ -591,13 +591,13 @@ const NOT_TAKING: &str = "nothing was taken for --write-timeout";
 fn a_client_that_reads_no_responses_is_dropped() {
     let server = Server::start(&["--write-timeout=1s", "--log-level=debug"]);
     let before = server.descriptors();
-    let mut wire = Wire::connect_narrow(server.address());
+    let mut wire = Wire::connect_with_small_buffers(server.address());
     let peer = format!("peer={} ", wire.local_address());
     let start = Instant::now();
     // More than the kernel takes: the next request waits for room to answer it.
     let unit = server.get("/").to_bytes();
     let batch = unit.repeat((1 << 20) / unit.len());
-    let taken = (0..64).take_while(|_| wire.pour(&batch, PATIENCE) == batch.len());
+    let taken = (0..64).take_while(|_| wire.send_until_stalled(&batch, TIMEOUT) == batch.len());
     let taken = taken.count();
     assert!(taken < 64, "{taken} batches were taken unanswered");
     server.await_log(&["lost", &peer, NOT_TAKING]);
@@ -615,7 +615,7 @@ fn a_client_that_leaves_its_last_response_unread_is_dropped() {
         "--log-level=debug",
     ]);
     let before = server.descriptors();
-    let mut wire = Wire::connect_narrow(server.address());
+    let mut wire = Wire::connect_with_small_buffers(server.address());
     let peer = format!("peer={} ", wire.local_address());
     let start = Instant::now();
     wire.send(&server.get("/.wspipe/console.css").to_bytes().repeat(1000));

@@ -571,7 +571,7 @@ fn dribbled_heads_are_refused() {
     let start = Instant::now();
     // It would take 20 s, and no pause in it is as long as the time-out: that must come meanwhile.
     let slow = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'y'; 480]].concat();
-    wire.dribble(&slow, Duration::from_millis(40));
+    wire.send_slowly(&slow, Duration::from_millis(40));
     let waited = start.elapsed();
     Response::read(&mut wire, false).expect_refusal("a slow head", 408);
     wire.expect_eof();

@@ -618,8 +618,8 @@ fn a_failed_start_hurts_no_one_else() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_message_that_breaks_off_reaches_no_command",
         "binary_mode_passes_every_byte_both_ways",
         "a_command_that_closes_its_stdin_goes_on",

@@ -18,8 +18,8 @@ const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05
 
 /// A client whose kernel keeps little of what it has not read.
 #[track_caller]
-fn open_narrow(server: &Server) -> Client {
-    let mut wire = Wire::connect_narrow(server.address());
+fn open_with_small_buffers(server: &Server) -> Client {
+    let mut wire = Wire::connect_with_small_buffers(server.address());
     wire.send(&server.upgrade("/").to_bytes());
     let response = Response::read(&mut wire, false);
     assert_eq!(response.status, 101);
@@ -52,7 +52,7 @@ fn a_prompt_of_a_client_that_is_lost_does_not_hold_the_loop() {
 fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     let script = "head -c 1200000 /dev/zero | tr '\\0' x | fold -w 999; exit 7";
     let server = Server::script(&["--close-timeout=400ms"], script);
-    let mut client = open_narrow(&server);
+    let mut client = open_with_small_buffers(&server);
     let start = Instant::now();
     let mut bytes = Vec::new();
     // Nothing that is printed looks like it.
@@ -87,7 +87,7 @@ fn pings_do_not_prolong_the_close_timeout() {
     let start = Instant::now();
     while client.wire.try_send(&masked(FIN | PING, b"?")) {
         let open = start.elapsed();
-        assert!(open < support::PATIENCE, "still open after {open:?}");
+        assert!(open < support::TIMEOUT, "still open after {open:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
     server.await_descriptors(before);

@@ -189,7 +189,7 @@ fn what_waits_for_a_full_stdin_arrives_once() {
     let mut client = open(&server, TOKEN, 0);
     let (begun, _) = client
         .wire
-        .stuff(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
+        .flood(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
     client.wire.reset();
     let mut client = open(&server, TOKEN, 0);
     let welcome = client.text();
@@ -783,8 +783,8 @@ fn a_message_that_was_under_way_is_sent_again_from_its_beginning() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "output_of_the_meantime_is_kept",
         "what_waits_for_a_full_stdin_arrives_once",
     ]);

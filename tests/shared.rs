@@ -393,7 +393,7 @@ fn a_thousand_clients_get_everything_although_one_of_them_never_reads() {
     let script =
         "while read round; do printf '%s %059999d\\n%s %059999d\\n' $round 0 $round 1; done";
     let server = shared(&["--stderr=drop"], script);
-    let mut stalled = server.open_narrow("/");
+    let mut stalled = server.open_with_small_buffers("/");
     let mut clients: Vec<_> = (1..CLIENTS).map(|_| server.open("/")).collect();
     let before = server.rss_anon();
     for round in 0..ROUNDS {
@@ -549,7 +549,7 @@ fn a_full_stdin_stops_all_clients_and_wakes_them_all_again() {
     let mut sent = 0;
     for (id, client) in clients.iter_mut().enumerate() {
         let unit = masked(FIN | TEXT, &[b'a' + id as u8; 1000]);
-        let (begun, rest) = client.wire.stuff(&unit, 256 << 20);
+        let (begun, rest) = client.wire.flood(&unit, 256 << 20);
         assert!(begun * unit.len() < 256 << 20, "everything was taken");
         sent += begun;
         rests.push(rest);
@@ -585,7 +585,7 @@ fn nobody_who_floods_keeps_another_from_being_heard() {
     let floods: Vec<_> = (clients.iter_mut().enumerate())
         .map(|(id, client)| {
             let unit = masked(FIN | TEXT, &[b'a' + id as u8; 1000]);
-            client.wire.stuff(&unit, 256 << 20);
+            client.wire.flood(&unit, 256 << 20);
             // More than all that is read.
             client.wire.send_in_background(unit.repeat(12_000))
         })
@@ -619,7 +619,7 @@ fn a_client_that_leaves_while_the_stdin_is_full_is_noticed() {
     let before = server.descriptors();
     let unit = masked(FIN | TEXT, &[b'x'; 1000]);
     let mut client = server.open("/");
-    client.wire.stuff(&unit, 256 << 20);
+    client.wire.flood(&unit, 256 << 20);
     client.wire.reset();
     server.await_descriptors(before);
     // An end is heard only where it does not stand behind a full window.
@@ -763,8 +763,8 @@ fn what_a_grandchild_holds_open_ends_with_the_command() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_client_that_leaves_while_the_stdin_is_full_is_noticed",
         "a_full_stdin_stops_all_clients_and_wakes_them_all_again",
         "every_line_goes_to_every_client_in_order",
@@ -780,7 +780,7 @@ fn newcomers_do_not_fill_the_memory_with_what_they_send_at_once() {
     let server = shared(&[], "exec sleep 1000");
     let mut first = server.open("/");
     let message = masked(FIN | BINARY, &[7; 1000]);
-    let (begun, _) = first.wire.stuff(&message, 64 << 20);
+    let (begun, _) = first.wire.flood(&message, 64 << 20);
     assert!(begun * message.len() < 64 << 20, "everything was taken");
     let before = server.rss_anon();
     let mut at_once = server.upgrade("/").to_bytes();

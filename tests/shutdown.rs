@@ -118,7 +118,7 @@ fn a_client_with_its_output_waiting_does_not_hold_it_up_for_ever() {
     let mut client = server.open("/");
     client.frame();
     let command = server.only_child();
-    command.await_standstill();
+    command.await_stalled();
     let pid = server.pid();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_status().code(), Some(0));

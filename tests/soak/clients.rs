@@ -304,7 +304,7 @@ pub(crate) fn ends_the_shared(visit: &mut Visit<'_>) {
 pub(crate) fn stalls(visit: &mut Visit<'_>) {
     let path = visit.anywhere();
     let client = match visit.random.one_in(2) {
-        true => visit.open_narrow(&path),
+        true => visit.open_with_small_buffers(&path),
         false => visit.open(&path).client,
     };
     thread::sleep(Duration::from_millis(visit.random.below(800) as u64));
@@ -325,7 +325,9 @@ pub(crate) fn floods(visit: &mut Visit<'_>) {
         }
     };
     let bytes = unit.repeat(1 + visit.random.below(len) / unit.len());
-    client.wire.pour(&bytes, Duration::from_millis(200));
+    client
+        .wire
+        .send_until_stalled(&bytes, Duration::from_millis(200));
     client.wire.reset();
 }
 
@@ -428,7 +430,9 @@ pub(crate) fn somebody_everywhere(visit: &mut Visit<'_>) -> Vec<Client> {
                 true => masked(FIN | TEXT, JUNK.as_bytes()).repeat(5000),
                 false => half_a_frame(&mut visit.random),
             };
-            client.wire.pour(&bytes, Duration::from_millis(50));
+            client
+                .wire
+                .send_until_stalled(&bytes, Duration::from_millis(50));
             clients.push(client);
         }
     }

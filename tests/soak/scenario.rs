@@ -14,7 +14,7 @@ use crate::clients::{ends_the_shared, somebody_everywhere};
 use crate::programs::{ECHOES, ENDS, OTHERS, Speech, install};
 use crate::session::Session;
 use crate::support::{
-    Client, Launch, PATIENCE, Process, Random, Request, Response, Server, TempDir, Wire, anonymous,
+    Client, Launch, Process, Random, Request, Response, Server, TIMEOUT, TempDir, Wire, anonymous,
     processes_with, wait_until,
 };
 
@@ -262,7 +262,7 @@ impl Running<'_> {
             speech: self.scenario.speech,
             shared: self.scenario.has("--shared"),
             lingers: self.scenario.has("--resume"),
-            random: Random::strand(self.seed, number),
+            random: Random::stream_of(self.seed, number),
             number,
             tally,
         }
@@ -272,7 +272,7 @@ impl Running<'_> {
     fn settle(&self, server: &Server) -> Holdings {
         // One command that all share may be there, with its stdin and its stdout.
         let children_max = usize::from(self.scenario.has("--shared"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let strays = self.strays(&server.children());
             let held = Holdings::of(server);
@@ -362,9 +362,11 @@ impl Visit<'_> {
 
     /// A client for which the kernel keeps little.
     #[track_caller]
-    pub(crate) fn open_narrow(&mut self, path: &str) -> Client {
+    pub(crate) fn open_with_small_buffers(&mut self, path: &str) -> Client {
         let request = self.server.upgrade(path);
-        self.client(&request, |server| Wire::connect_narrow(server.address()))
+        self.client(&request, |server| {
+            Wire::connect_with_small_buffers(server.address())
+        })
     }
 
     #[track_caller]
