@@ -4,18 +4,9 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-use support::{Launch, Server, has_ipv6};
-
-/// What the program says and how it ends, for arguments with which it does not serve.
-fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wspipe"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary")
-}
+use support::{Launch, Server, has_ipv6, run};
 
 #[track_caller]
 fn text(bytes: &[u8]) -> String {

@@ -15,17 +15,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use support::{
-    Client, Launch, Process, Request, Response, Server, TIMEOUT, TempDir, Wire, children_of,
-    wait_until, write_file,
+    Client, Launch, Process, Request, Response, STUBBORN, Server, TIMEOUT, TempDir, Wire,
+    children_of, wait_until, write_file,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_wspipe");
 
 /// The user and group that every Linux has for those who may do nothing.
 const NOBODY: u32 = 65_534;
-
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
 
 /// What a script prints, run by a server with these options.
 #[track_caller]
@@ -128,9 +125,7 @@ fn the_environment_is_that_of_cgi_and_nothing_else() {
         .add("X-Tab", "a\tb");
     wire.send(&request.to_bytes());
     let peer_port = wire.local_address().port().to_string();
-    let response = Response::read(&mut wire, false);
-    assert_eq!(response.status, 101);
-    let mut variables = variables(&mut Client::new(wire, response));
+    let mut variables = variables(&mut Client::accepted(wire));
 
     let id = variables.remove("UNIQUE_ID").expect("UNIQUE_ID");
     assert!(!id.is_empty());
@@ -820,11 +815,7 @@ impl Container {
     }
 
     fn open(&self) -> Client {
-        let mut wire = Wire::connect(self.address);
-        wire.send(&Request::upgrade(self.address, "/").to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        Client::new(wire, response)
+        Client::open(self.address, "/")
     }
 }
 
@@ -849,10 +840,7 @@ fn as_the_first_process_of_a_container_it_reaps_adopted_orphans() {
     // Until it runs `sleep` an orphan may still be a `setsid` that the command waits for.
     let orphans = || {
         let mut children = children_of(server);
-        children.retain(|child| {
-            let name = std::fs::read_to_string(format!("/proc/{}/comm", child.pid));
-            name.is_ok_and(|name| name == "sleep\n")
-        });
+        children.retain(|child| child.name().is_some_and(|name| name == "sleep"));
         children
     };
     wait_until("two orphans are adopted", || orphans().len() == 2);

@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use support::{Client, FIN, Process, Server, TEXT, TempDir, masked, wait_until};
-
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
+use support::{Client, FIN, Process, STUBBORN, Server, TEXT, TempDir, masked, wait_until};
 
 /// The processes whose numbers the command prints, one a line.
 #[track_caller]
@@ -212,9 +209,8 @@ fn commands_that_end_at_one_moment_are_all_reaped() {
     let commands = server.children();
     assert_eq!(commands.len(), 60);
     wait_until("all sleep", || {
-        let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        let mut names = commands.iter().map(|it| name(it.pid));
-        names.all(|name| name.is_ok_and(|name| name == "sleep\n"))
+        let mut names = commands.iter().map(Process::name);
+        names.all(|name| name.is_some_and(|name| name == "sleep"))
     });
     server.signal(Signal::SIGSTOP);
     for command in &commands {

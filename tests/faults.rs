@@ -514,11 +514,7 @@ impl Quiet {
     }
 
     fn open(&self) -> Client {
-        let mut wire = Wire::connect(self.address);
-        wire.send(&Request::upgrade(self.address, "/").to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        Client::new(wire, response)
+        Client::open(self.address, "/")
     }
 
     fn end(mut self) {

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Client, FIN, Request, Response, Server, TEXT, has_ipv6, masked};
+use support::{Client, FIN, Request, Response, Server, TEXT, as_another_user, has_ipv6, masked};
 
 /// The status that `request` gets, 101 if it is let in.
 #[track_caller]
@@ -221,9 +221,7 @@ fn loses_no_frame_that_comes_with_the_head() {
         bytes.extend(masked(FIN | TEXT, b"echo second"));
         let mut wire = server.connect();
         wire.send(&bytes);
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        let mut client = Client::new(wire, response);
+        let mut client = Client::accepted(wire);
         let texts = [client.text(), client.text()];
         match path {
             "/echo" => assert_eq!(texts, ["echo first", "echo second"]),
@@ -240,8 +238,7 @@ fn takes_a_head_that_comes_in_pieces() {
     bytes.extend(masked(FIN | TEXT, b"hello"));
     let mut wire = server.connect();
     wire.send_bytewise(&bytes);
-    let response = Response::read(&mut wire, false);
-    assert_eq!(Client::new(wire, response).text(), "hello");
+    assert_eq!(Client::accepted(wire).text(), "hello");
     // The interesting cuts: about the line ends, and about the end of the head.
     for cut in [
         1,
@@ -258,8 +255,7 @@ fn takes_a_head_that_comes_in_pieces() {
         wire.send(&bytes[..cut]);
         std::thread::sleep(Duration::from_millis(10));
         wire.send(&bytes[cut..]);
-        let response = Response::read(&mut wire, false);
-        assert_eq!(Client::new(wire, response).text(), "hello", "cut at {cut}");
+        assert_eq!(Client::accepted(wire).text(), "hello", "cut at {cut}");
     }
 }
 
@@ -272,9 +268,7 @@ fn upgrades_a_connection_that_has_fetched_before() {
     let mut wire = server.connect();
     wire.send(&bytes);
     assert_eq!(Response::read(&mut wire, false).status, 200);
-    let response = Response::read(&mut wire, false);
-    assert_eq!(response.status, 101);
-    assert_eq!(Client::new(wire, response).text(), "all in one packet");
+    assert_eq!(Client::accepted(wire).text(), "all in one packet");
 }
 
 #[test]
@@ -584,21 +578,6 @@ fn the_demo_has_no_shell_if_one_of_its_addresses_is_not_loopback() {
     let server = Server::start(&["--address=127.0.0.1", "--address=::"]);
     assert_eq!(server.addresses().len(), 2);
     assert_eq!(status(&server, &server.upgrade("/ws")), 404);
-}
-
-/// What `action` returns when this thread creates its sockets as another user. None without
-/// the right to do so.
-fn as_another_user<T>(action: impl FnOnce() -> T) -> Option<T> {
-    use nix::unistd::{Uid, setfsuid};
-    if !Uid::effective().is_root() {
-        support::skipped("a socket of another user takes root");
-        return None;
-    }
-    // A socket belongs to the file-system user of the thread that made it.
-    setfsuid(Uid::from_raw(65534));
-    let result = action();
-    setfsuid(Uid::from_raw(0));
-    Some(result)
 }
 
 #[test]

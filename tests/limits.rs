@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Client, FIN, Launch, Request, Response, Server, TEXT, USUAL_PIPE_LEN, Wire, cpu_time, masked,
+    Client, FIN, Launch, Response, Server, TEXT, USUAL_PIPE_LEN, Wire, cpu_time, masked,
     pipe_lens_of, raise_own_descriptor_limit, unprivileged, wait_until,
 };
 
@@ -346,11 +346,7 @@ fn a_log_that_is_closed_stops_nothing() {
     let (_, rest) = line.rsplit_once("http://").expect("a URL");
     let address = rest.trim_end_matches("/\n").parse().expect("an address");
     for _ in 0..5 {
-        let mut wire = Wire::connect(address);
-        wire.send(&Request::upgrade(address, "/").to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        let mut client = Client::new(wire, response);
+        let mut client = Client::open(address, "/");
         client.round_trip("served");
         client.leave();
     }

@@ -9,22 +9,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use support::{
-    CLOSE, Client, FIN, Launch, PING, PONG, Process, Response, Server, TempDir, Wire, cpu_time,
-    masked, wait_until,
+    CLOSE, Client, FIN, Launch, PING, PONG, Process, Response, STUBBORN, Server, TempDir, Wire,
+    cpu_time, masked, wait_until,
 };
-
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
-
-/// A client whose kernel keeps little of what it has not read.
-#[track_caller]
-fn open_with_small_buffers(server: &Server) -> Client {
-    let mut wire = Wire::connect_with_small_buffers(server.address());
-    wire.send(&server.upgrade("/").to_bytes());
-    let response = Response::read(&mut wire, false);
-    assert_eq!(response.status, 101);
-    Client::new(wire, response)
-}
 
 // -- The end of a connection ------------------------------------------------------------------------
 
@@ -52,7 +39,7 @@ fn a_prompt_of_a_client_that_is_lost_does_not_hold_the_loop() {
 fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     let script = "head -c 1200000 /dev/zero | tr '\\0' x | fold -w 999; exit 7";
     let server = Server::script(&["--close-timeout=400ms"], script);
-    let mut client = open_with_small_buffers(&server);
+    let mut client = server.open_with_small_buffers("/");
     let start = Instant::now();
     let mut bytes = Vec::new();
     // Nothing that is printed looks like it.

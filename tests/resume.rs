@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    CLOSE, CONTINUATION, Client, FIN, Message, Server, TEXT, TempDir, close_payload, masked,
-    wait_until, write_file,
+    CLOSE, CONTINUATION, Client, FIN, Message, Server, TEXT, TempDir, as_another_user,
+    close_payload, masked, wait_until, write_file,
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789ABCDEF";
@@ -547,7 +547,6 @@ fn no_session_is_named_where_none_is_kept() {
 
 #[test]
 fn the_demos_shell_waits_for_its_own_user_alone() {
-    use nix::unistd::{Uid, setfsuid};
     let server = Server::start(&["--resume=30"]);
     let request = |received| {
         let protocol = protocol(TOKEN, received);
@@ -559,17 +558,9 @@ fn the_demos_shell_waits_for_its_own_user_alone() {
     client.send_text("X=kept; echo one");
     assert_eq!(client.text(), "one");
     client.wire.reset();
-    if Uid::effective().is_root() {
-        // A socket belongs to the file-system user of the thread that made it.
-        setfsuid(Uid::from_raw(65534));
-        let other = server.try_open(&request(1));
-        setfsuid(Uid::from_raw(0));
-        other
-            .err()
-            .expect("refused")
-            .expect_refusal("another user", 403);
-    } else {
-        support::skipped("a socket of another user takes root");
+    if let Some(other) = as_another_user(|| server.try_open(&request(1))) {
+        let refusal = other.err().expect("refused");
+        refusal.expect_refusal("another user", 403);
     }
     let mut client = server.try_open(&request(1)).expect("served");
     assert_eq!(client.text(), "{\"received\":1}");

@@ -3,23 +3,18 @@
 mod support;
 
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 
-use support::{Client, Response, Server, TempDir, write_file};
+use support::{Client, Response, Server, TempDir, run, write_file};
 
 /// A program that says where it was called and with what, and then repeats its input.
 const WHERE: &str = "#!/bin/sh\n\
     echo \"$# $SCRIPT_NAME|$PATH_INFO|$QUERY_STRING|$REQUEST_URI\"\n\
     exec cat\n";
 
-/// Starts a server and returns what it says before it ends, which must be with status 2.
+/// Asserts that the program refuses `args` with status 2 and one line. Returns the line.
 #[track_caller]
 fn refused(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_wspipe"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary");
+    let output = run(args);
     let line = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{args:?}: {line}");
     assert_eq!(line.lines().count(), 1, "{args:?}: {line}");

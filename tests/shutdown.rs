@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use support::{Client, Launch, Process, Response, Server, TempDir, wait_until};
-
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
+use support::{Client, Launch, Process, Response, STUBBORN, Server, TempDir, wait_until};
 
 #[test]
 fn every_signal_that_asks_for_the_end_gets_it() {

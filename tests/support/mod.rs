@@ -20,6 +20,7 @@ mod ws;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -108,6 +109,19 @@ impl Drop for TempDir {
     }
 }
 
+/// Runs the program to its exit, with arguments with which it does not serve.
+#[track_caller]
+pub fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wspipe"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary")
+}
+
+/// A shell script that only SIGKILL terminates. It prints `ready` once it ignores the other signals.
+pub const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
+
 /// Writes `text` to `path` with the permission bits `mode`.
 pub fn write_file(path: &Path, text: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
@@ -122,6 +136,21 @@ pub fn raise_own_descriptor_limit() -> u64 {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("setrlimit");
     hard
+}
+
+/// Runs `action` while this thread creates its sockets as another user. `None`, after a report,
+/// where the tests do not run as root.
+pub fn as_another_user<T>(action: impl FnOnce() -> T) -> Option<T> {
+    use nix::unistd::{Uid, setfsuid};
+    if !Uid::effective().is_root() {
+        skipped("a socket of another user takes root");
+        return None;
+    }
+    // A socket belongs to the file-system user of the thread that creates it (setfsuid(2)).
+    setfsuid(Uid::from_raw(65534));
+    let result = action();
+    setfsuid(Uid::from_raw(0));
+    Some(result)
 }
 
 /// Whether this machine has an IPv6 loopback address.

@@ -52,6 +52,12 @@ impl Process {
         }
     }
 
+    /// The name of the program that the process now runs; `None` once it has been reaped.
+    pub fn name(&self) -> Option<String> {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).ok()?;
+        Some(name.trim_end().to_owned())
+    }
+
     /// How many bytes the process has passed to write(2) so far.
     pub fn bytes_written(&self) -> u64 {
         field(&format!("/proc/{}/io", self.pid), "wchar:")

@@ -223,9 +223,7 @@ impl Server {
     pub fn open_with_small_buffers(&self, target: &str) -> Client {
         let mut wire = Wire::connect_with_small_buffers(self.reachable());
         wire.send(&self.upgrade(target).to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101, "{}", response.text());
-        Client::new(wire, response)
+        Client::accepted(wire)
     }
 
     pub fn get(&self, target: &str) -> Request {

@@ -1,8 +1,9 @@
 //! A blocking WebSocket client that checks everything the server sends.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Response, Wire};
+use super::{Request, Response, Wire};
 
 pub const CONTINUATION: u8 = 0x0;
 pub const TEXT: u8 = 0x1;
@@ -85,6 +86,22 @@ pub struct Client {
 }
 
 impl Client {
+    /// Opens a WebSocket at `target`. Panics unless the handshake succeeds.
+    #[track_caller]
+    pub fn open(address: SocketAddr, target: &str) -> Client {
+        let mut wire = Wire::connect(address);
+        wire.send(&Request::upgrade(address, target).to_bytes());
+        Client::accepted(wire)
+    }
+
+    /// Reads the response to the handshake that was sent on `wire`. Panics unless it is a 101.
+    #[track_caller]
+    pub fn accepted(mut wire: Wire) -> Client {
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 101, "{}", response.text());
+        Client::new(wire, response)
+    }
+
     pub fn new(wire: Wire, response: Response) -> Client {
         Client {
             wire,
