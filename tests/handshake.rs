@@ -35,7 +35,7 @@ fn accepts_with_the_key_of_the_rfc_example() {
 fn agrees_to_no_extension() {
     let server = Server::start(&[]);
     let offer = (server.upgrade("/echo")).add("Sec-WebSocket-Extensions", "permessage-deflate");
-    let mut client = server.try_open(&offer).expect("let in");
+    let mut client = server.try_open(&offer).expect("accepted");
     assert_eq!(client.response.header("Sec-WebSocket-Extensions"), None);
     client.round_trip("uncompressed");
 }
@@ -628,7 +628,7 @@ fn chooses_the_first_subprotocol_offered_that_is_listed() {
         let request = (offers.iter()).fold(server.upgrade("/"), |request, offer| {
             request.add("Sec-WebSocket-Protocol", offer)
         });
-        let client = server.try_open(&request).expect("let in");
+        let client = server.try_open(&request).expect("accepted");
         let chosen = client.response.header("Sec-WebSocket-Protocol");
         assert_eq!(chosen, expected, "{offers:?}");
     }

@@ -304,7 +304,7 @@ fn the_environment_is_cleared_but_for_what_is_passed() {
         .env("PASSED", "on purpose")
         .start();
     let request = server.upgrade("/").add("Proxy", "http://evil.example");
-    let mut client = server.try_open(&request).expect("let in");
+    let mut client = server.try_open(&request).expect("accepted");
     let (texts, _) = client.texts_to_close();
     assert!(
         texts.contains(&"PASSED=on purpose".to_string()),

@@ -140,7 +140,7 @@ fn what_outlives_its_command_does_not_outlive_the_server() {
     let options = ["--kill-after=never", "--drain-timeout=300ms"];
     let mut server = Server::script(&options, "sleep 1000 >/dev/null 2>&1 & echo $!; exit 0");
     let mut client = server.open("/");
-    let pid = client.text().parse().expect("a process number");
+    let pid = client.text().parse().expect("a PID");
     let left = Process::find(pid).expect("it runs");
     client.expect_close("the command's exit", 1000);
     drop(client);

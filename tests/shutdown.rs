@@ -148,7 +148,7 @@ fn grandchildren_do_not_outlive_the_server() {
     let script = "(trap '' INT TERM; while :; do sleep 0.05; done) & echo $!; wait";
     let mut server = Server::script(&[], script);
     let mut client = server.open("/");
-    let pid = client.text().parse().expect("a process number");
+    let pid = client.text().parse().expect("a PID");
     let grandchild = Process::find(pid).expect("it runs");
     let server_pid = server.pid();
     server.signal(Signal::SIGTERM);
