@@ -623,13 +623,13 @@ fn a_server_that_was_stopped_drops_no_client() {
     server.signal(Signal::SIGSTOP);
     talking.send_text("sent while it was stopped");
     half.send(rest);
-    let mut newcomer = server.connect();
-    newcomer.send(&upgrade);
+    let mut new_client = server.connect();
+    new_client.send(&upgrade);
     thread::sleep(Duration::from_millis(4500));
     server.signal(Signal::SIGCONT);
     assert_eq!(talking.text(), "sent while it was stopped");
     assert_eq!(Response::read(&mut half, false).status, 101);
-    assert_eq!(Response::read(&mut newcomer, false).status, 101);
+    assert_eq!(Response::read(&mut new_client, false).status, 101);
     idle.round_trip("after");
     talking.round_trip("after");
 }

@@ -190,7 +190,7 @@ fn idle_connections_do_not_delay_the_exit() {
 /// A shell starts background processes of a script with SIGINT ignored. The server installed a handler
 /// nevertheless, so Ctrl-C in the script's terminal terminated it.
 #[test]
-fn an_interrupt_that_was_ignored_at_start_is_ignored() {
+fn a_sigint_that_was_ignored_at_start_stays_ignored() {
     let server = Launch::new(&["--echo"]).after("trap '' INT").start();
     let mut client = server.open("/");
     server.signal(Signal::SIGINT);
