@@ -1,5 +1,5 @@
-//! Shows that the echo allocates no memory per message. The server runs in a thread of this process,
-//! and a counting allocator counts that thread's allocations.
+//! Shows that the echo allocates no memory per message. The server runs in a thread of this
+//! process, and a counting allocator counts that thread's allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System as SystemAllocator};
 use std::cell::Cell;
@@ -42,8 +42,8 @@ fn count() {
     }
 }
 
-// SAFETY: every call is forwarded unchanged to the system's allocator, and counting neither allocates
-// nor panics.
+// SAFETY: every call is forwarded unchanged to the system's allocator, and counting neither
+// allocates nor panics.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -72,8 +72,8 @@ unsafe impl GlobalAlloc for Counting {
 
 // -- The server -----------------------------------------------------------------------------------
 
-/// Starts an echo server in a thread that runs until the process exits. Returns the address that its
-/// start line names.
+/// Starts an echo server in a thread that runs until the process exits. Returns the address that
+/// its start line names.
 fn start_server() -> SocketAddr {
     let config = Config {
         mode: Mode::Echo,
@@ -104,7 +104,7 @@ fn start_server() -> SocketAddr {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a server that listens");
-    stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");
     stream.set_nodelay(true).expect("TCP_NODELAY");
     let request = format!(
         "GET / HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -121,8 +121,8 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends the same bytes repeatedly, each time after the echo of the last. Returns how often the server
-/// allocated after the first echo.
+/// Sends the same bytes repeatedly, each time after the echo of the last. Returns how often the
+/// server allocated after the first echo.
 fn allocations(stream: &mut TcpStream, write: &[u8], echo: &[u8], times: usize) -> u64 {
     let mut reply = vec![0; echo.len()];
     let mut after_first = 0;

@@ -1,5 +1,5 @@
-//! Back-pressure from end to end: a side that does not read stops the side that writes, the server's
-//! memory stays bounded, and nothing is lost when reading resumes.
+//! Back-pressure from end to end: a side that does not read stops the side that writes, the
+//! server's memory stays bounded, and nothing is lost when reading resumes.
 
 mod support;
 
@@ -10,8 +10,8 @@ use support::{
     BINARY, CONTINUATION, Client, FIN, PING, PONG, Server, TEXT, header_claiming, masked,
 };
 
-/// How much the queues of one connection may add to the server's memory. The high-water mark and the
-/// scratch buffer take 128 KiB each way; the rest is room for the allocator.
+/// How much the queues of one connection may add to the server's memory. The high-water mark and
+/// the scratch buffer take 128 KiB each way; the rest is room for the allocator.
 const GROWTH_MAX: u64 = 1 << 20;
 
 /// More bytes than all socket buffers hold.
@@ -23,8 +23,8 @@ fn assert_growth(server: &Server, before: u64) {
     assert!(growth < GROWTH_MAX, "the memory grew by {growth} bytes");
 }
 
-/// Stops the flooding clients when the test ends, even by a panic, because the thread scope waits for
-/// them.
+/// Stops the flooding clients when the test ends, even by a panic, because the thread scope waits
+/// for them.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -190,8 +190,9 @@ fn empty_fragments_take_no_memory() {
     }
 }
 
-/// Readiness is edge-triggered (epoll(7)): after reading less than all there is, no event follows. The
-/// server must remember that it stopped early. Each reason to stop early occurs here many times.
+/// Readiness is edge-triggered (epoll(7)): after reading less than all there is, no event follows.
+/// The server must remember that it stopped early. Each reason to stop early occurs here many
+/// times.
 #[test]
 fn nothing_stalls_at_any_high_water_mark() {
     for high_water in ["1k", "5000", "64k", "1M"] {

@@ -1,5 +1,5 @@
-//! The closing handshake (RFC 6455 section 7) from either side, connections that end without one, and
-//! the access-log record of each connection.
+//! The closing handshake (RFC 6455 section 7) from either side, connections that end without one,
+//! and the access-log record of each connection.
 
 mod support;
 
@@ -130,7 +130,7 @@ fn a_slow_reader_gets_the_last_line_and_the_close_frame() {
     let server = Server::script(&[], "seq 1 300000; exit 5");
     let mut client = server.open("/");
     client.frame();
-    // All buffers fill, and the command stops.
+    // The client pauses, so that buffers fill and the command stops.
     std::thread::sleep(Duration::from_millis(300));
     let (texts, close) = client.texts_to_close();
     assert_eq!(texts.len(), 299_999);

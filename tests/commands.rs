@@ -1,5 +1,5 @@
-//! How a command is started: its environment, directory, limits and user. Also what becomes of it when
-//! the server is killed, and of orphans when the server is the first process of a container.
+//! How a command is started: its environment, directory, limits and user. Also what becomes of it
+//! when the server is killed, and of orphans when the server is the first process of a container.
 
 mod support;
 
@@ -238,8 +238,8 @@ fn a_command_is_searched_in_the_path_that_setenv_sets() {
 
 // -- Proxies --------------------------------------------------------------------------------------
 
-/// The client that the environment of a command names, as `ADDRESS|PORT|HTTPS|SERVER_PORT|HOST`. The
-/// ports of the test's own connection are written OWN and SERVER.
+/// The client that the environment of a command names, as `ADDRESS|PORT|HTTPS|SERVER_PORT|HOST`.
+/// The ports of the test's own connection are written OWN and SERVER.
 #[track_caller]
 fn client_named(options: &[&str], headers: &[(&str, &str)]) -> String {
     let script = "echo \"$REMOTE_ADDR|$REMOTE_PORT|$HTTPS|$SERVER_PORT|$REMOTE_HOST\"";
@@ -776,11 +776,7 @@ fn assert_commands_end_with_the_server(options: &[&str]) {
         let pid = client.text().parse().expect("a PID");
         processes.push(Process::find(pid).expect("the child of the command"));
     }
-    let pid = server.pid();
-    server.kill();
-    for process in processes {
-        wait_until("no process is left", || process.is_gone(pid));
-    }
+    server.kill_and_await_gone(processes);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The termination of a command: the escalation of signals to its whole process group, grandchildren,
-//! zombies, and what remains when the server itself is killed.
+//! The termination of a command: the escalation of signals to its whole process group,
+//! grandchildren, zombies, and what remains when the server itself is killed.
 
 mod support;
 
@@ -273,7 +273,8 @@ fn a_client_that_leaves_while_its_command_exits_leaves_nothing_behind() {
 
 #[test]
 fn commands_end_with_a_server_that_is_killed() {
-    // A killed server sends no signals. The kernel does it in its place (PR_SET_PDEATHSIG, prctl(2)).
+    // A killed server sends no signals. The kernel does it in its place (PR_SET_PDEATHSIG,
+    // prctl(2)).
     let mut server = Server::script(&[], STUBBORN);
     let mut clients: Vec<Client> = (0..3).map(|_| server.open("/")).collect();
     for client in &mut clients {
@@ -281,11 +282,7 @@ fn commands_end_with_a_server_that_is_killed() {
     }
     let commands = server.children();
     assert_eq!(commands.len(), 3);
-    let pid = server.pid();
-    server.kill();
-    for command in commands {
-        wait_until("the command is gone", || command.is_gone(pid));
-    }
+    server.kill_and_await_gone(commands);
 }
 
 #[test]

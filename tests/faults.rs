@@ -1,6 +1,6 @@
-//! The server under faults: system calls that fail or are interrupted, a clock that jumps, a log that
-//! cannot be written, stopped processes, a network that disappears, floods, and peers that are slow on
-//! purpose.
+//! The server under faults: system calls that fail or are interrupted, a clock that jumps, a log
+//! that cannot be written, stopped processes, a network that disappears, floods, and peers that are
+//! slow on purpose.
 
 mod support;
 
@@ -69,8 +69,8 @@ fn a_failing_accept_delays_only_new_clients() {
     }
 }
 
-/// After EAGAIN the call is repeated at the next event. (A full stdin causes EAGAIN without injection:
-/// `backpressure::a_command_that_starts_reading_late_gets_every_message`.)
+/// After EAGAIN the call is repeated at the next event. (A full stdin causes EAGAIN without
+/// injection: `backpressure::a_command_that_starts_reading_late_gets_every_message`.)
 #[test]
 fn calls_that_would_block_are_repeated_later() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -194,8 +194,8 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
             });
             if error == Errno::EAGAIN {
                 faults.clear(Call::Writev);
-                // The socket was not really full, so no event reports that it is writable. The event
-                // of a ping leads to the next write.
+                // The socket was not really full, so no event reports that it is writable. The
+                // event of a ping leads to the next write.
                 for client in &mut clients {
                     client.send(FIN | PING, b"");
                 }
@@ -215,7 +215,8 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
     }
 }
 
-/// The response is a 503 with Retry-After. Nothing is left of the attempt, and the next one succeeds.
+/// The response is a 503 with Retry-After. Nothing is left of the attempt, and the next one
+/// succeeds.
 #[test]
 fn a_command_that_cannot_start_for_lack_of_resources_is_503() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -305,7 +306,8 @@ fn a_failed_epoll_registration_leaves_nothing_behind() {
     server.open("/").round_trip("served again");
 }
 
-/// An error on a socket closes its connection and terminates its command, and affects no other client.
+/// An error on a socket closes its connection and terminates its command, and affects no other
+/// client.
 #[test]
 fn an_error_on_a_socket_ends_only_its_connection() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -389,7 +391,8 @@ fn an_error_on_one_socket_does_not_keep_a_message_from_other_clients() {
         let mut third = server.open("/");
         let peer = second.wire.local_address();
         let command = server.only_child().pid;
-        // One call for each client, in the order of their connections, so the second client's fails.
+        // One call for each client, in the order of their connections, so the second client's
+        // fails.
         faults.fail(Call::Writev, error, 2);
         first.send_text("to all");
         second.wire.expect_gone();
@@ -407,8 +410,8 @@ fn an_error_on_one_socket_does_not_keep_a_message_from_other_clients() {
     }
 }
 
-/// An error on a pipe counts as its EOF: the command notices, its client gets the exit status, and no
-/// resource is left.
+/// An error on a pipe counts as its EOF: the command notices, its client gets the exit status, and
+/// no resource is left.
 #[test]
 fn an_error_on_a_pipe_counts_as_its_eof() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -721,16 +724,16 @@ impl Link {
         self.clients.inside(|| server.open("/"))
     }
 
-    /// Takes the clients' end down, as if they were switched off. The server's end loses its carrier
-    /// but keeps its address and route, so the kernel accepts data that never arrives.
+    /// Takes the clients' end down, as if they were switched off. The server's end loses its
+    /// carrier but keeps its address and route, so the kernel accepts data that never arrives.
     fn cut(&self) {
         self.clients.inside(|| ip("link set wire1 down"));
     }
 }
 
 /// A peer whose network is gone sends neither FIN nor RST. An idle one is dropped after the pong
-/// timeout, and its command is terminated. (TCP_USER_TIMEOUT would drop it too, but here only after a
-/// minute: it is the larger of the pong and the write timeout.)
+/// timeout, and its command is terminated. (TCP_USER_TIMEOUT would drop it too, but here only after
+/// a minute: it is the larger of the pong and the write timeout.)
 #[test]
 fn a_peer_whose_link_goes_down_is_dropped_within_the_pong_timeout() {
     or_skip!(can_make_namespaces(), NO_NAMESPACES);
@@ -866,7 +869,8 @@ fn a_peer_that_pings_and_never_reads_is_dropped() {
 
 // -- Slow on purpose ---------------------------------------------------------------------------------
 
-/// Clients that send a head byte by byte are refused at the head timeout. Others are served meanwhile.
+/// Clients that send a head byte by byte are refused at the head timeout. Others are served
+/// meanwhile.
 #[test]
 fn slow_request_heads_are_refused_and_delay_no_other_client() {
     let server = Server::start(&["--echo", "--head-timeout=1s"]);
@@ -879,7 +883,8 @@ fn slow_request_heads_are_refused_and_delay_no_other_client() {
     let mut slow: Vec<Wire> = (0..200).map(|_| server.connect()).collect();
     let start = Instant::now();
     for byte in head {
-        // A client that has a response now sent a byte in the round before, so it was still sending.
+        // A client that has a response now sent a byte in the round before, so it was still
+        // sending.
         let answered = |wire: &mut Wire| wire.is_readable_within(Duration::ZERO);
         for mut wire in slow.extract_if(.., answered) {
             let waited = start.elapsed();
@@ -906,9 +911,9 @@ fn slow_request_heads_are_refused_and_delay_no_other_client() {
     server.await_descriptors(before);
 }
 
-/// A client that announces a long message and sends it byte by byte costs only the memory of the bytes
-/// it has sent. Each byte is a sign of life, but an unfinished message is not: the client is dropped
-/// at the pong timeout after its last byte.
+/// A client that announces a long message and sends it byte by byte costs only the memory of the
+/// bytes it has sent. Each byte is a sign of life, but an unfinished message is not: the client is
+/// dropped at the pong timeout after its last byte.
 #[test]
 fn slow_frames_take_only_the_memory_of_their_bytes_and_then_time_out() {
     let server = Server::start(&["--echo", "--ping-interval=500ms", "--pong-timeout=2s"]);

@@ -1,5 +1,5 @@
-//! How the bytes of a command's pipes become messages and back (`--framing`, `--crlf`, `--max-line`,
-//! `--flush`), and where its stderr goes (`--stderr`).
+//! How the bytes of a command's pipes become messages and back (`--framing`, `--crlf`,
+//! `--max-line`, `--flush`), and where its stderr goes (`--stderr`).
 
 mod support;
 
@@ -139,7 +139,8 @@ fn flush_does_not_split_a_line_that_ends_in_time() {
     assert!(texts.len() == 30 && others.is_empty(), "{others:?}");
 }
 
-/// The server has read the start of a line. Its end stays in the pipe while the client does not read.
+/// The server has read the start of a line. Its end stays in the pipe while the client does not
+/// read.
 #[test]
 fn flush_does_not_split_a_line_whose_end_waits_in_the_pipe() {
     // Unlike `yes`, `seq` does not write whole lines.
@@ -305,8 +306,8 @@ fn output_that_ends_inside_a_message_closes_with_1011() {
     }
 }
 
-/// The fault is noticed at the exit of the command. A child outside its process group keeps the pipe
-/// open, so there is no EOF.
+/// The fault is noticed at the exit of the command. A child outside its process group keeps the
+/// pipe open, so there is no EOF.
 #[test]
 fn an_incomplete_message_is_a_fault_at_the_exit_of_the_command() {
     for options in [&[][..], &["--shared"], &["--resume=30"]] {
@@ -457,7 +458,8 @@ fn flood_stderr(dir: &TempDir) -> String {
 #[test]
 fn stderr_in_the_log_never_waits_for_the_client() {
     let dir = TempDir::new();
-    // The stdout pipe is full, because the client does not read. Meanwhile the command writes to stderr.
+    // The stdout pipe is full, because the client does not read. Meanwhile the command writes to
+    // stderr.
     let script = format!(
         "yes & while [ ! -e {} ]; do sleep 0.05; done; {}",
         dir.text("go"),
@@ -489,7 +491,7 @@ fn stderr_in_the_log_never_waits_for_the_log() {
     server.hold_log(true);
     let mut client = server.open("/");
     assert_eq!(client.text(), "begun");
-    wait_until("the complaints are out", || dir.has("done"));
+    wait_until("all of stderr is written", || dir.has("done"));
     client.leave();
     server.hold_log(false);
 }

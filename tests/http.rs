@@ -1,5 +1,5 @@
-//! Plain HTTP: the console page, persistent connections, timeouts and limits, and the refusal of every
-//! request head that two parsers could read differently.
+//! Plain HTTP: the console page, persistent connections, timeouts and limits, and the refusal of
+//! every request head that two parsers could read differently.
 
 mod support;
 
@@ -516,7 +516,8 @@ fn a_head_sent_byte_by_byte_does_not_extend_the_head_timeout() {
             wire.send(&[&first[..], b"G"].concat());
             assert_eq!(Response::read(&mut wire, false).status, 200);
         }
-        // All bytes would take 15 s, and no pause is as long as the timeout, which must expire meanwhile.
+        // All bytes would take 15 s, and no pause is as long as the timeout, which must expire
+        // meanwhile.
         wire.send_slowly(&[b'G'; 300], Duration::from_millis(50));
         let waited = start.elapsed();
         Response::read(&mut wire, false).expect_refusal("a slow head", 408);

@@ -1,5 +1,5 @@
-//! The server at its limits: hundreds of clients and commands, the memory they take and release, no free
-//! descriptor, a log that is not read, and an idle server's use of the processor.
+//! The server at its limits: hundreds of clients and commands, the memory they take and release, no
+//! free descriptor, a log that is not read, and an idle server's use of the processor.
 
 mod support;
 
@@ -157,8 +157,8 @@ fn an_idle_client_costs_little_memory() {
     assert!(each < 1024, "{each} bytes per client");
 }
 
-/// The clients that leave last occupy the last slots. Once they have left, the slots before theirs are
-/// released too.
+/// The clients that leave last occupy the last slots. Once they have left, the slots before theirs
+/// are released too.
 #[test]
 fn memory_is_released_when_many_clients_leave_one_by_one() {
     raise_own_descriptor_limit();

@@ -1,5 +1,5 @@
-//! Messages and frames (RFC 6455 sections 5 and 8): echoes of every length, fragments, control frames
-//! between them, and each rule that a client can break.
+//! Messages and frames (RFC 6455 sections 5 and 8): echoes of every length, fragments, control
+//! frames between them, and each rule that a client can break.
 
 mod support;
 
@@ -38,9 +38,9 @@ fn messages_of_every_length_are_echoed_in_their_kind() {
     client.leave();
 }
 
-/// Compares large messages byte for byte. (Autobahn's cases 9.1 to 9.6 compare only lengths.) Frames of
-/// one byte are slow in a debug build, so the largest messages come only in long fragments unless
-/// `WSPIPE_ALL_PAYLOADS` is set.
+/// Compares large messages byte for byte. (Autobahn's cases 9.1 to 9.6 compare only lengths.)
+/// Frames of one byte are slow in a debug build, so the largest messages come only in long
+/// fragments unless `WSPIPE_ALL_PAYLOADS` is set.
 #[test]
 fn large_messages_are_echoed_byte_for_byte_however_fragmented() {
     let server = Server::start(&["--echo", "--max-message=16M"]);
@@ -74,7 +74,8 @@ fn large_messages_are_echoed_byte_for_byte_however_fragmented() {
     client.leave();
 }
 
-/// The echo of a long message is sent in fragments of at least 64 KiB while the message still arrives.
+/// The echo of a long message is sent in fragments of at least 64 KiB while the message still
+/// arrives.
 #[test]
 fn a_long_message_is_echoed_before_it_is_complete() {
     const LEN: usize = 1 << 20;
@@ -257,8 +258,8 @@ fn clients_do_not_get_the_messages_of_others() {
     }
 }
 
-/// Sends random messages in random fragments with pings between them. Every echo and every pong must
-/// come back in order.
+/// Sends random messages in random fragments with pings between them. Every echo and every pong
+/// must come back in order.
 #[test]
 fn random_well_formed_messages_are_echoed() {
     let server = Server::echo();
@@ -345,8 +346,8 @@ fn two(first: Vec<u8>, second: Vec<u8>) -> Vec<u8> {
     [first, second].concat()
 }
 
-/// Every rule of RFC 6455 section 5 that a client can break: its name, bytes that break it, and the code
-/// with which the server must fail the connection.
+/// Every rule of RFC 6455 section 5 that a client can break: its name, bytes that break it, and the
+/// code with which the server must fail the connection.
 fn violations() -> Vec<(String, Vec<u8>, u16)> {
     let mut cases = vec![
         // An unmasked frame (5.1), even an empty one.
@@ -488,7 +489,8 @@ fn a_message_before_a_violation_is_delivered() {
 
 #[test]
 fn the_close_frame_survives_unread_bytes() {
-    // Closing a socket with unread bytes sends a reset, which can make the peer lose the close frame.
+    // Closing a socket with unread bytes sends a reset, which can make the peer lose the close
+    // frame.
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let mut client = server.open(path);

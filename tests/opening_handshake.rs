@@ -1,11 +1,11 @@
-//! The opening handshake and the request head, rule by rule: one test for each MUST of RFC 6455 section
-//! 4 and of RFC 9112 that a client can break, and one for each form that must be accepted. The tests are grouped in
-//! modules, so that the path of a test is a sentence: `a_handshake_is_refused_with::two_keys`. The heads
-//! are sent byte for byte as written here. A refusal has the expected status, and no 101 follows it.
+//! The opening handshake and the request head, rule by rule: one test for each MUST of RFC 6455
+//! section 4 and of RFC 9112 that a client can break, and one for each form that must be accepted.
+//! The tests are grouped in modules, so that the path of a test is a sentence:
+//! `a_handshake_is_refused_with::two_keys`. The heads are sent byte for byte as written here. A
+//! refusal has the expected status, and no 101 follows it.
 
 mod support;
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Client, FIN, Response, Server, TEXT, Wire, masked};
@@ -149,8 +149,8 @@ macro_rules! refused {
 }
 
 /// One test for each set of header fields that no request may have. A handshake with them would be
-/// refused for any body, so each is also tried with a request for a page. Where the next request begins
-/// is unknown then, so none may be answered.
+/// refused for any body, so each is also tried with a request for a page. Where the next request
+/// begins is unknown then, so none may be answered.
 macro_rules! never_accepted {
     (mod $group:ident; $($(#[$doc:meta])* $name:ident: $fields:expr => $status:expr;)*) => {
         mod $group {
@@ -239,8 +239,8 @@ refused! {
     the_origin_of_another_host: Head::right().and(b"Origin: http://evil.example") => 403;
     an_opaque_origin: Head::right().and(b"Origin: null") => 403;
     an_empty_origin: Head::right().and(b"Origin:") => 403;
-    /// RFC 9110 7.8: the request, with its body, ends before the new protocol begins. A body that is
-    /// not read would be taken for frames.
+    /// RFC 9110 7.8: the request, with its body, ends before the new protocol begins. A body that
+    /// is not read would be taken for frames.
     a_body_with_a_length: Head::right().and(b"Content-Length: 5") => 400;
     a_body_in_chunks: Head::right().and(b"Transfer-Encoding: chunked") => 400;
 }
@@ -307,7 +307,8 @@ never_accepted! {
     the_same_length_twice: [b"Content-Length: 0", b"Content-Length: 0"] => 400;
     lengths_that_differ_only_in_leading_zeros: [b"Content-Length: 5", b"Content-Length: 05"] => 400;
     a_list_of_lengths: [b"Content-Length: 0, 5"] => 400;
-    /// RFC 9110 8.6 allows a server to refuse repeated equal lengths or to merge them. They are refused.
+    /// RFC 9110 8.6 allows a server to refuse repeated equal lengths or to merge them. They are
+    /// refused.
     a_list_of_equal_lengths: [b"Content-Length: 5, 5"] => 400;
     a_list_of_zero_lengths: [b"Content-Length: 0, 0"] => 400;
     a_list_of_one_length: [b"Content-Length: 0,"] => 400;
@@ -342,8 +343,8 @@ refused! {
     a_bare_cr_before_a_field: Head::right().and(b"\rX: y") => 400;
     a_bare_cr_in_the_request_line: Head::with_line(b"GET /\r HTTP/1.1") => 400;
     a_cr_twice: Head::right().and(b"X: y\r") => 400;
-    /// 2.2 allows a server to accept a bare LF as a line end. A proxy before it may not do so, so it is
-    /// refused.
+    /// 2.2 allows a server to accept a bare LF as a line end. A proxy before it may not do so, so
+    /// it is refused.
     a_bare_lf_in_a_value: Head::right().and(b"X: a\nb: c") => 400;
     a_bare_lf_for_the_first_line: Head::with_line(b"GET / HTTP/1.1\nX: y") => 400;
     a_bare_lf_before_a_field: Head::right().and(b"\nX: y") => 400;
@@ -383,7 +384,7 @@ refused! {
     two_spaces_in_the_request_line: Head::with_line(b"GET  / HTTP/1.1") => 400;
     a_tab_in_the_request_line: Head::with_line(b"GET\t/ HTTP/1.1") => 400;
     a_space_in_the_target: Head::with_line(b"GET /a b HTTP/1.1") => 400;
-    a_space_behind_the_request_line: Head::with_line(b"GET / HTTP/1.1 ") => 400;
+    a_space_after_the_request_line: Head::with_line(b"GET / HTTP/1.1 ") => 400;
     a_space_before_the_request_line: Head::with_line(b" GET / HTTP/1.1") => 400;
     no_target: Head::with_line(b"GET HTTP/1.1") => 400;
     no_version_of_http: Head::with_line(b"GET /") => 400;
@@ -415,8 +416,9 @@ refused! {
     sixty_five_fields: (0..60).fold(Head::right(), |head, _| head.and(b"X: y")) => 431;
 }
 
-/// RFC 9110 8.6: "a recipient MUST anticipate potentially large decimal numerals and prevent parsing
-/// errors due to integer conversion overflows". A length that wraps to 0 would turn the body into frames.
+/// RFC 9110 8.6: "a recipient MUST anticipate potentially large decimal numerals and prevent
+/// parsing errors due to integer conversion overflows". A length that wraps to 0 would turn the
+/// body into frames.
 #[test]
 fn a_content_length_that_overflows_is_refused() {
     let (zeros, digits) = ("0".repeat(1000), "9".repeat(1000));
@@ -437,8 +439,8 @@ fn a_content_length_that_overflows_is_refused() {
     }
 }
 
-/// Two requests in one packet. A reader that counts the length takes part of the second for the body of
-/// the first.
+/// Two requests in one packet. A reader that counts the length takes part of the second for the
+/// body of the first.
 #[test]
 fn a_smuggled_request_is_not_answered() {
     let mut bytes = Head::right()
@@ -554,8 +556,8 @@ fn without_space(field: &[u8]) -> Vec<u8> {
     [name, value.trim_ascii_start()].concat()
 }
 
-/// A handshake and a frame after it arrive in two parts, split at every byte. The server has read the
-/// first part when the second arrives.
+/// A handshake and a frame after it arrive in two parts, split at every byte. The server has read
+/// the first part when the second arrives.
 #[test]
 fn a_handshake_and_a_frame_may_be_split_at_any_byte() {
     let server = Server::echo();
@@ -571,7 +573,6 @@ fn a_handshake_and_a_frame_may_be_split_at_any_byte() {
     }
     // A client that connects last is served last.
     server.open("/").round_trip("all first parts are read");
-    thread::sleep(Duration::from_millis(20));
     for (mut wire, cut) in wires.into_iter().zip(1..) {
         wire.send(&bytes[cut..]);
         let response = Response::read(&mut wire, false);
@@ -593,7 +594,8 @@ fn an_endless_head_is_431_and_a_slow_head_is_408() {
     Response::read(&mut wire, false).expect_refusal("an endless head", 431);
     let mut wire = server.connect();
     let start = Instant::now();
-    // All bytes would take 20 s, and no pause is as long as the timeout, which must expire meanwhile.
+    // All bytes would take 20 s, and no pause is as long as the timeout, which must expire
+    // meanwhile.
     let slow = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'y'; 480]].concat();
     wire.send_slowly(&slow, Duration::from_millis(40));
     let waited = start.elapsed();

@@ -1,5 +1,5 @@
-//! A command for each client: messages become lines and lines become messages, the state in which the
-//! command starts, and the rule that it gets each message whole or not at all.
+//! A command for each client: messages become lines and lines become messages, the state in which
+//! the command starts, and the rule that it gets each message whole or not at all.
 
 mod support;
 

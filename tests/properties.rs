@@ -1,8 +1,9 @@
-//! Checks the pure layers with the oracles of `tests/oracles`. The inputs are the seeds of the fuzzers,
-//! unchanged and randomly damaged. `tests/fuzz` runs the same oracles with the inputs of a fuzzer.
+//! Checks the pure layers with the oracles of `tests/oracles`. The inputs are the seeds of the
+//! fuzzers, unchanged and randomly damaged. `tests/fuzz` runs the same oracles with the inputs of a
+//! fuzzer.
 //!
-//! `WSPIPE_SEED` sets the random seed (by default from the clock), `WSPIPE_PROPERTY_INPUTS` the number
-//! of inputs for each oracle.
+//! `WSPIPE_SEED` sets the random seed (by default from the clock), `WSPIPE_PROPERTY_INPUTS` the
+//! number of inputs for each oracle.
 
 mod oracles;
 mod support;
@@ -43,8 +44,8 @@ fn check(target: &str, oracle: fn(&[u8])) {
 fn damaged(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut input = seeds[random.below(seeds.len())].clone();
     if random.one_in(2) {
-        // The first bytes of a seed are parameters. Skip those of the second seed, so that its stream
-        // continues that of the first.
+        // The first bytes of a seed are parameters. Skip those of the second seed, so that its
+        // stream continues that of the first.
         let second = &seeds[random.below(seeds.len())];
         let from = if random.one_in(2) {
             3

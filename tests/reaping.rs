@@ -1,5 +1,5 @@
-//! Reaps children with the real system. Reaping affects every child of the process, so this file, which
-//! is a process of its own, has only one test.
+//! Reaps children with the real system. Reaping affects every child of the process, so this file,
+//! which is a process of its own, has only one test.
 
 use std::time::{Duration, Instant};
 

@@ -15,7 +15,8 @@ use support::{
 
 // -- The end of a connection ------------------------------------------------------------------------
 
-/// The prompt timer of a client that had left fired again and again within one turn, so the server hung.
+/// The prompt timer of a client that had left fired again and again within one turn, so the server
+/// hung.
 #[test]
 fn the_prompt_timer_of_a_lost_client_does_not_block_the_loop() {
     let script = "trap '' INT TERM; printf 'ready\nname? '; exec sleep 1000";
@@ -62,8 +63,8 @@ fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     server.await_log(&["closed", "code=4007", "exit=\"exit 7\""]);
 }
 
-/// Every write restarted the close timeout, even the answer to a ping. A client that did not answer the
-/// close but sent pings kept its connection forever.
+/// Every write restarted the close timeout, even the answer to a ping. A client that did not answer
+/// the close but sent pings kept its connection forever.
 #[test]
 fn pings_do_not_prolong_the_close_timeout() {
     let server = Server::script(&["--close-timeout=600ms"], "exit 3");
@@ -82,8 +83,8 @@ fn pings_do_not_prolong_the_close_timeout() {
 
 // -- Missing resources ------------------------------------------------------------------------------
 
-/// Without a free descriptor the server could not look up the owner of a socket. It assumed another user
-/// and responded with 403 in place of 503.
+/// Without a free descriptor the server could not look up the owner of a socket. It assumed another
+/// user and responded with 403 in place of 503.
 #[test]
 fn without_a_descriptor_the_demos_shell_is_503_and_not_403() {
     let server = Launch::new(&[]).after("ulimit -n 40").start();
@@ -99,8 +100,8 @@ fn without_a_descriptor_the_demos_shell_is_503_and_not_403() {
 
 // -- Shutdown and signals ---------------------------------------------------------------------------
 
-/// A server that exited at a second signal or at the drain timeout wrote no access-log record for the
-/// clients that were still connected.
+/// A server that exited at a second signal or at the drain timeout wrote no access-log record for
+/// the clients that were still connected.
 #[test]
 fn a_forced_exit_leaves_an_access_log_record_for_each_client() {
     for (drain, signals, status) in [("1h", 2, 1), ("300ms", 1, 0)] {
@@ -132,8 +133,8 @@ fn a_forced_exit_leaves_an_access_log_record_for_each_client() {
     }
 }
 
-/// With `--kill-after=never` the server forgot a command at its exit. Processes that were left in its
-/// process group outlived the server.
+/// With `--kill-after=never` the server forgot a command at its exit. Processes that were left in
+/// its process group outlived the server.
 #[test]
 fn processes_that_outlive_their_command_do_not_outlive_the_server() {
     let options = ["--kill-after=never", "--drain-timeout=300ms"];
@@ -187,14 +188,14 @@ fn idle_connections_do_not_delay_the_exit() {
     drop((idle, silent));
 }
 
-/// A shell starts background processes of a script with SIGINT ignored. The server installed a handler
-/// nevertheless, so Ctrl-C in the script's terminal terminated it.
+/// A shell starts background processes of a script with SIGINT ignored. The server installed a
+/// handler nevertheless, so Ctrl-C in the script's terminal terminated it.
 #[test]
 fn a_sigint_that_was_ignored_at_start_stays_ignored() {
     let server = Launch::new(&["--echo"]).after("trap '' INT").start();
     let mut client = server.open("/");
     server.signal(Signal::SIGINT);
-    client.round_trip("as behind an ampersand");
+    client.round_trip("still served");
     server.open("/").round_trip("and for new clients");
 }
 

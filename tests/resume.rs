@@ -34,7 +34,8 @@ fn open(server: &Server, token: &str, received: u64) -> Client {
     client
 }
 
-/// Resumes the session [`TOKEN`]. Asserts that the server received `arrived` messages of the client.
+/// Resumes the session [`TOKEN`]. Asserts that the server received `arrived` messages of the
+/// client.
 #[track_caller]
 fn resume(server: &Server, received: u64, arrived: u64) -> Client {
     let mut client = open(server, TOKEN, received);
@@ -411,7 +412,8 @@ fn a_client_that_resumes_does_not_count_twice() {
         let mut server = Server::script(&options, "cat; exit 3");
         let mut old = open(&server, TOKEN, 0);
         old.round_trip("one");
-        // Another client is refused. The same client is accepted although its old connection is open.
+        // Another client is refused. The same client is accepted although its old connection is
+        // open.
         assert!(
             server.try_open(&server.upgrade("/")).is_err(),
             "{options:?}"

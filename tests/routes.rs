@@ -6,7 +6,8 @@ use std::os::unix::fs::symlink;
 
 use support::{Client, Response, Server, TempDir, run, write_file};
 
-/// A program that prints its number of arguments and its CGI path variables, and then echoes its input.
+/// A program that prints its number of arguments and its CGI path variables, and then echoes its
+/// input.
 const WHERE: &str = "#!/bin/sh\n\
     echo \"$# $SCRIPT_NAME|$PATH_INFO|$QUERY_STRING|$REQUEST_URI\"\n\
     exec cat\n";

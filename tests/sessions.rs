@@ -1,5 +1,5 @@
-//! How many clients and commands are served, and for how long: `--once`, `--exit-when-idle`, the limits
-//! on clients and commands, `--session-timeout` and `--idle-timeout`.
+//! How many clients and commands are served, and for how long: `--once`, `--exit-when-idle`, the
+//! limits on clients and commands, `--session-timeout` and `--idle-timeout`.
 
 mod support;
 

@@ -1,5 +1,5 @@
-//! One command for many clients (`--shared`): its output goes to every client, it gets the messages of
-//! every client, and a client that is slow, leaves or never reads does not affect the others.
+//! One command for many clients (`--shared`): its output goes to every client, it gets the messages
+//! of every client, and a client that is slow, leaves or never reads does not affect the others.
 
 mod support;
 
@@ -445,8 +445,8 @@ fn message(id: usize, number: usize) -> Vec<u8> {
     message
 }
 
-/// Asserts that `input` consists of complete messages, those of each client in order. Returns the number
-/// of messages of each client.
+/// Asserts that `input` consists of complete messages, those of each client in order. Returns the
+/// number of messages of each client.
 #[track_caller]
 fn complete_messages(mut input: &[u8], clients: usize, end: &[u8], length: bool) -> Vec<usize> {
     let mut next = vec![0; clients];
@@ -780,8 +780,8 @@ fn tests_of_pipes_pass_with_small_pipes_too() {
     ]);
 }
 
-/// Bytes that arrive together with the handshake are read even if the command's stdin is full, so they
-/// must be few.
+/// Bytes that arrive together with the handshake are read even if the command's stdin is full, so
+/// they must be few.
 #[test]
 fn bytes_sent_with_the_handshake_take_bounded_memory() {
     const NEW_CLIENTS: usize = 100;

@@ -3,8 +3,8 @@
 //! and readers of `/proc`. None of it uses the server's code, so that a bug in the server's framing
 //! is not repeated, and so hidden, in its tests.
 //!
-//! Every wait for an event has a deadline ([`TIMEOUT`]) and ends as soon as the event occurs. A fixed
-//! wait is used only where something must *not* happen, or where time itself is under test.
+//! Every wait for an event has a deadline ([`TIMEOUT`]) and ends as soon as the event occurs. A
+//! fixed wait is used only where something must *not* happen, or where time itself is under test.
 
 // Each test file is a separate crate and uses only part of this module.
 #![allow(dead_code, unreachable_pub, unused_imports)]
@@ -119,7 +119,8 @@ pub fn run(args: &[&str]) -> Output {
         .expect("the binary")
 }
 
-/// A shell script that only SIGKILL terminates. It prints `ready` once it ignores the other signals.
+/// A shell script that only SIGKILL terminates. It prints `ready` once it ignores the other
+/// signals.
 pub const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
 
 /// Writes `text` to `path` with the permission bits `mode`.

@@ -138,8 +138,8 @@ fn reset_signals(command: &mut Command) {
     unsafe { command.pre_exec(reset) };
 }
 
-/// A running server. On drop it gets SIGTERM, and the test fails unless the server exits with status
-/// 0 and leaves no process that it started.
+/// A running server. On drop it gets SIGTERM, and the test fails unless the server exits with
+/// status 0 and leaves no process that it started.
 pub struct Server {
     child: Child,
     addresses: Vec<SocketAddr>,
@@ -293,6 +293,15 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL");
         self.exit_status();
+    }
+
+    /// Kills the server with SIGKILL and waits until `processes` have exited.
+    #[track_caller]
+    pub fn kill_and_await_gone(&mut self, processes: Vec<Process>) {
+        self.kill();
+        for process in processes {
+            self.await_gone(process);
+        }
     }
 
     pub fn children(&self) -> Vec<Process> {

@@ -30,7 +30,8 @@ fn unprivileged_id() -> u32 {
     given.unwrap_or_else(|| 61_184 + std::process::id() % 4000)
 }
 
-/// The options with which a server runs as an unprivileged user. Empty if the tests are unprivileged.
+/// The options with which a server runs as an unprivileged user. Empty if the tests are
+/// unprivileged.
 pub fn unprivileged() -> Vec<String> {
     match geteuid().is_root() {
         true => ["user", "group"]
@@ -45,7 +46,8 @@ pub fn are_wanted() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Runs these tests of the same file again, in another process and with servers that get small pipes.
+/// Runs these tests of the same file again, in another process and with servers that get small
+/// pipes.
 #[track_caller]
 pub fn rerun_with_small_pipes(tests: &[&str]) {
     let Some(pipes) = SmallPipes::take() else {

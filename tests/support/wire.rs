@@ -70,7 +70,8 @@ impl Wire {
         }
     }
 
-    /// Sends, although the server may have closed the connection. Returns whether the send succeeded.
+    /// Sends, although the server may have closed the connection. Returns whether the send
+    /// succeeded.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
@@ -83,8 +84,8 @@ impl Wire {
         }
     }
 
-    /// Sends the bytes one by one, with a `pause` after each, until the server sends a byte or closes.
-    /// Panics if it has done neither after the last byte.
+    /// Sends the bytes one by one, with a `pause` after each, until the server sends a byte or
+    /// closes. Panics if it has done neither after the last byte.
     #[track_caller]
     pub fn send_slowly(&mut self, bytes: &[u8], pause: Duration) {
         for byte in bytes {
@@ -252,7 +253,8 @@ impl Wire {
         }
     }
 
-    /// Asserts that the server has closed its side (FIN) without a further byte and without a reset.
+    /// Asserts that the server has closed its side (FIN) without a further byte and without a
+    /// reset.
     #[track_caller]
     pub fn expect_eof(&mut self) {
         assert_eq!(show(self.unread()), "", "before EOF");

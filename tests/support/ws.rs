@@ -233,8 +233,8 @@ impl Client {
         }
     }
 
-    /// Asserts that the server closes with `code`: a close frame comes next, then EOF, although this
-    /// side has not closed (RFC 6455 7.1.1). Returns the reason.
+    /// Asserts that the server closes with `code`: a close frame comes next, then EOF, although
+    /// this side has not closed (RFC 6455 7.1.1). Returns the reason.
     #[track_caller]
     pub fn expect_close(&mut self, case: &str, code: u16) -> String {
         let (got, reason) = self.close();
