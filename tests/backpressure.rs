@@ -1,5 +1,5 @@
-//! Back-pressure from end to end (DESIGN 3.7): whoever does not read stops whoever writes, the
-//! server's memory stays where it was, and nothing is lost when the reading begins again.
+//! Back-pressure from end to end: a side that does not read stops the side that writes, the
+//! server's memory stays bounded, and nothing is lost when reading resumes.
 
 mod support;
 
@@ -10,11 +10,11 @@ use support::{
     BINARY, CONTINUATION, Client, FIN, PING, PONG, Server, TEXT, header_claiming, masked,
 };
 
-/// What the queues of one connection may add to the server's memory, with room for the
-/// allocator: high-water mark and scratch buffer make 128 KiB each way.
+/// How much the queues of one connection may add to the server's memory. The high-water mark and
+/// the scratch buffer take 128 KiB each way; the rest is room for the allocator.
 const GROWTH_MAX: u64 = 1 << 20;
 
-/// More than any socket buffer takes.
+/// More bytes than all socket buffers hold.
 const FLOOD_LEN: usize = 256 << 20;
 
 #[track_caller]
@@ -23,7 +23,8 @@ fn assert_growth(server: &Server, before: u64) {
     assert!(growth < GROWTH_MAX, "the memory grew by {growth} bytes");
 }
 
-/// Ends the noise when the test ends, also by a panic: the scope waits for the noisy.
+/// Stops the flooding clients when the test ends, even by a panic, because the thread scope waits
+/// for them.
 struct StopOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -38,9 +39,9 @@ fn a_client_that_does_not_read_stops_its_command() {
     let before = server.rss_anon();
     let mut client = server.open("/");
     assert_eq!(client.text(), "1");
-    server.only_child().await_standstill();
+    server.only_child().await_stalled();
     assert_growth(&server, before);
-    // And the command goes on where it was stopped.
+    // The command resumes.
     for number in 2..300_000 {
         assert_eq!(client.text(), number.to_string());
     }
@@ -55,7 +56,7 @@ fn an_endless_line_takes_no_more_memory_than_a_short_one() {
     let mut len = 0;
     while len < 50 << 20 {
         let frame = client.frame();
-        assert!(!frame.fin, "the line has no end");
+        assert!(!frame.fin, "a final fragment of an endless line");
         assert!(
             frame.payload.len() <= 256 * 1024,
             "{} bytes",
@@ -74,17 +75,20 @@ fn a_command_that_does_not_read_stops_its_client() {
     let before = server.rss_anon();
     let mut client = server.open("/");
     let unit = masked(FIN | TEXT, &[b'x'; 1000]);
-    let (begun, _) = client.wire.stuff(&unit, FLOOD_LEN);
-    assert!(begun * unit.len() < FLOOD_LEN, "everything was taken");
+    let (begun, _) = client.wire.flood(&unit, FLOOD_LEN);
+    assert!(
+        begun * unit.len() < FLOOD_LEN,
+        "the server accepted everything"
+    );
     assert_growth(&server, before);
 }
 
 #[test]
-fn a_command_that_reads_late_gets_everything() {
+fn a_command_that_starts_reading_late_gets_every_message() {
     let server = Server::script(&[], "sleep 2; exec cat");
     let mut client = server.open("/");
     let line = [b'x'; 1000];
-    let (begun, rest) = client.wire.stuff(&masked(FIN | TEXT, &line), 64 << 20);
+    let (begun, rest) = client.wire.flood(&masked(FIN | TEXT, &line), 64 << 20);
     let mut tail = rest;
     tail.extend(masked(FIN | TEXT, b"the end"));
     let sender = client.wire.send_in_background(tail);
@@ -99,16 +103,19 @@ fn a_command_that_reads_late_gets_everything() {
 }
 
 #[test]
-fn a_client_that_only_pings_is_stopped() {
+fn a_client_that_sends_pings_and_reads_no_pongs_is_stopped() {
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let before = server.rss_anon();
         let mut client = server.open(path);
         let unit = masked(FIN | PING, &[7; 125]);
-        let (begun, rest) = client.wire.stuff(&unit, FLOOD_LEN);
-        assert!(begun * unit.len() < FLOOD_LEN, "everything was taken");
+        let (begun, rest) = client.wire.flood(&unit, FLOOD_LEN);
+        assert!(
+            begun * unit.len() < FLOOD_LEN,
+            "the server accepted everything"
+        );
         assert_growth(&server, before);
-        // Every ping has its pong once they are read.
+        // Once the client reads, every ping has its pong.
         let sender = client.wire.send_in_background(rest);
         for index in 0..begun {
             let frame = client.frame();
@@ -121,32 +128,35 @@ fn a_client_that_only_pings_is_stopped() {
 }
 
 #[test]
-fn an_echo_that_is_not_read_stops_its_client() {
+fn a_client_that_does_not_read_its_echoes_is_stopped() {
     let server = Server::echo();
     for len in [20, 1000, 100_000, 1 << 20] {
         let before = server.rss_anon();
         let mut client = server.open("/");
         let unit = masked(FIN | BINARY, &vec![7; len]);
-        let (begun, rest) = client.wire.stuff(&unit, FLOOD_LEN);
-        assert!(begun * unit.len() < FLOOD_LEN, "everything was taken");
-        // One message that is assembled may come on top.
+        let (begun, rest) = client.wire.flood(&unit, FLOOD_LEN);
+        assert!(
+            begun * unit.len() < FLOOD_LEN,
+            "the server accepted everything"
+        );
+        // The message that is being assembled takes memory too.
         let growth = server.rss_anon().saturating_sub(before);
         assert!(
             growth < GROWTH_MAX + 4 * len as u64,
-            "{len}: the memory grew by {growth}"
+            "{len}: the memory grew by {growth} bytes"
         );
         let sender = client.wire.send_in_background(rest);
         for index in 0..begun {
             assert_eq!(client.binary().len(), len, "message {index} of {begun}");
         }
         sender.join().expect("the sender");
-        client.round_trip("and on");
+        client.round_trip("and further");
     }
 }
 
 #[test]
-fn a_message_is_not_kept_before_it_comes() {
-    // A header that promises much must not make the server set memory aside.
+fn a_long_payload_that_is_only_announced_takes_no_memory() {
+    // A frame header that claims a long payload must not make the server allocate for it.
     let server = Server::start(&["--max-message=1G"]);
     let before = server.rss_anon();
     let mut clients: Vec<Client> = Vec::new();
@@ -160,7 +170,7 @@ fn a_message_is_not_kept_before_it_comes() {
     }
     server
         .open("/echo")
-        .round_trip("the headers have been read by now, or soon");
+        .round_trip("the headers are read by now, or soon");
     std::thread::sleep(Duration::from_millis(200));
     assert_growth(&server, before);
 }
@@ -180,8 +190,9 @@ fn empty_fragments_take_no_memory() {
     }
 }
 
-/// Nothing stalls, whatever the marks: an edge that is not drained does not come again, so
-/// every reason to stop short of it is met here many times (DESIGN section 4, trap 1).
+/// Readiness is edge-triggered (epoll(7)): after reading less than all there is, no event follows.
+/// The server must remember that it stopped early. Each reason to stop early occurs here many
+/// times.
 #[test]
 fn nothing_stalls_at_any_high_water_mark() {
     for high_water in ["1k", "5000", "64k", "1M"] {
@@ -201,7 +212,7 @@ fn nothing_stalls_at_any_high_water_mark() {
 }
 
 #[test]
-fn nothing_stalls_when_both_sides_pause_at_times() {
+fn nothing_stalls_when_both_sides_pause_now_and_then() {
     let server = Server::script(&[], "while read -r line; do echo \"$line\"; done");
     let mut client = server.open("/");
     let count = 5000;
@@ -218,11 +229,11 @@ fn nothing_stalls_when_both_sides_pause_at_times() {
 }
 
 #[test]
-fn a_stalled_client_stalls_no_one_else() {
+fn a_stalled_client_does_not_stall_other_clients() {
     let server = Server::start(&["yes"]);
     let stalled: Vec<Client> = (0..10).map(|_| server.open("/")).collect();
     for command in server.children() {
-        command.await_standstill();
+        command.await_stalled();
     }
     let mut client = server.open("/");
     for _ in 0..100_000 {
@@ -268,7 +279,7 @@ fn a_noisy_client_does_not_starve_the_others() {
 
 #[test]
 fn a_client_that_never_stops_sending_does_not_starve_the_others() {
-    // Nothing comes back to it, so only the read budget of a turn can hold it.
+    // Pongs get no reply, so only the read budget of a turn limits this client.
     let server = Server::echo();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -296,12 +307,12 @@ fn a_client_that_never_stops_sending_does_not_starve_the_others() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_client_that_does_not_read_stops_its_command",
         "a_command_that_does_not_read_stops_its_client",
-        "a_command_that_reads_late_gets_everything",
+        "a_command_that_starts_reading_late_gets_every_message",
         "nothing_stalls_at_any_high_water_mark",
-        "nothing_stalls_when_both_sides_pause_at_times",
+        "nothing_stalls_when_both_sides_pause_now_and_then",
     ]);
 }

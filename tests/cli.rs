@@ -1,28 +1,19 @@
-//! The command line (DESIGN 3.1), as a user meets it.
+//! The command line: options, their values and errors, the addresses that it opens, and the log.
 
 mod support;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-use support::{Launch, Server, has_ipv6};
-
-/// What the program says and how it ends, for arguments with which it does not serve.
-fn run(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wspipe"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary")
-}
+use support::{Launch, Server, has_ipv6, run};
 
 #[track_caller]
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
-/// Every option of the contract.
+/// Every word that the help must contain.
 const OPTIONS: [&str; 56] = [
     "--address",
     "--port",
@@ -83,7 +74,7 @@ const OPTIONS: [&str; 56] = [
 ];
 
 #[test]
-fn tells_its_version() {
+fn version_prints_the_version() {
     let output = run(&["--version"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(
@@ -94,7 +85,7 @@ fn tells_its_version() {
 }
 
 #[test]
-fn helps_with_every_option_on_a_terminal() {
+fn help_names_every_option_in_lines_of_80_columns() {
     let output = run(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stderr), "");
@@ -108,8 +99,8 @@ fn helps_with_every_option_on_a_terminal() {
 }
 
 #[test]
-fn refuses_what_is_wrong_in_one_line() {
-    // (arguments, what the line must name)
+fn a_wrong_argument_is_refused_in_one_line_that_names_it() {
+    // (arguments, word that the error must contain)
     let cases: [(&[&str], &str); 34] = [
         (&["--no-such-option"], "--no-such-option"),
         (&["-q"], "-q"),
@@ -157,7 +148,7 @@ fn refuses_what_is_wrong_in_one_line() {
 }
 
 #[test]
-fn a_port_in_use_is_told_with_its_address_and_reason() {
+fn a_port_in_use_is_refused_with_address_and_reason() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = holder.local_addr().expect("its address");
     let output = run(&["--port", &address.port().to_string()]);
@@ -168,8 +159,8 @@ fn a_port_in_use_is_told_with_its_address_and_reason() {
 }
 
 #[test]
-fn an_address_that_is_not_here_is_told() {
-    // A documentation address (RFC 5737), which no machine has.
+fn an_address_of_another_machine_is_refused() {
+    // An address for documentation (RFC 5737), which no machine has.
     let output = run(&["--address=192.0.2.1", "--port=0", "--echo"]);
     let line = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}");
@@ -177,7 +168,7 @@ fn an_address_that_is_not_here_is_told() {
 }
 
 #[test]
-fn says_where_it_listens() {
+fn the_start_line_names_the_address() {
     let server = Server::start(&[]);
     assert!(server.address().ip().is_loopback());
     assert_ne!(server.address().port(), 0);
@@ -185,9 +176,9 @@ fn says_where_it_listens() {
     assert!(server.log_text().contains(&line), "{}", server.log_text());
 }
 
-/// As the kernel has it (proc_pid_net(5)), and not as it is printed.
+/// Compares the kernel's table of sockets (proc_pid_net(5)), not what the server prints.
 #[test]
-fn listens_on_127_0_0_1_alone() {
+fn by_default_it_listens_only_on_127_0_0_1() {
     const LISTEN: &str = "0A";
     let server = Server::start(&["--echo"]);
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{}/fd", server.pid()))
@@ -196,9 +187,9 @@ fn listens_on_127_0_0_1_alone() {
         .map(|target| target.to_string_lossy().into_owned())
         .collect();
     let mut listening = BTreeSet::new();
-    // A table that others change meanwhile may be read with an entry missing, or twice.
+    // While other processes change the table, a read may miss or repeat an entry.
     for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"].repeat(20) {
-        // Without IPv6 there is no second one.
+        // Without IPv6 the second table does not exist.
         for line in std::fs::read_to_string(table).unwrap_or_default().lines() {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let (local, state, inode) = (fields[1], fields[3], fields[9]);
@@ -231,7 +222,7 @@ fn listens_on_ipv4_and_ipv6_at_one_port() {
     if !has_ipv6() {
         return support::skipped("no IPv6 here");
     }
-    // IPV6_V6ONLY: without it the two wildcards could not share a port.
+    // The two wildcards can share a port only with IPV6_V6ONLY (ipv6(7)).
     let server = Server::start(&["--echo", "--address=0.0.0.0", "--address=::"]);
     let port = server.address().port();
     assert!(
@@ -253,7 +244,7 @@ fn listens_on_ipv4_and_ipv6_at_one_port() {
 }
 
 #[test]
-fn takes_values_in_both_spellings_and_all_units() {
+fn option_values_may_follow_an_equals_sign_or_a_space() {
     let server = Server::start(&[
         "--max-message=64k",
         "--high-water",
@@ -309,7 +300,7 @@ fn log_level_warn_keeps_the_connections_out_of_the_log() {
 }
 
 #[test]
-fn warns_of_a_command_that_the_network_can_run() {
+fn a_command_that_the_network_can_run_causes_a_warning() {
     let server = Server::start(&["--address=0.0.0.0", "cat"]);
     server.await_log(&["anyone who can reach", "0.0.0.0", "cat"]);
     let server = Server::start(&["cat"]);
@@ -321,7 +312,7 @@ fn warns_of_a_command_that_the_network_can_run() {
 }
 
 #[test]
-fn stdout_stays_empty() {
+fn the_server_writes_nothing_to_stdout() {
     let mut child = Launch::new(&["--echo"])
         .command()
         .stdout(Stdio::piped())

@@ -1,5 +1,5 @@
-//! The closing handshake (RFC 6455 section 7, DESIGN 3.5 and 3.6) from either side, the
-//! connections that end without one, and the line that each leaves in the log.
+//! The closing handshake (RFC 6455 section 7) from either side, connections that end without one,
+//! and the access-log record of each connection.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{
 };
 
 #[test]
-fn answers_a_close_with_its_code_and_ends_tcp_first() {
+fn a_close_is_answered_with_its_code_and_then_tcp_is_closed() {
     let server = Server::start(&[]);
     let codes = (1000..=1003)
         .chain(1007..=1014)
@@ -39,7 +39,7 @@ fn answers_a_close_without_a_code() {
 }
 
 #[test]
-fn takes_a_reason_of_full_length() {
+fn a_close_reason_may_have_123_bytes() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.send_close(1000, &"x".repeat(123));
@@ -63,7 +63,7 @@ fn answers_a_close_inside_a_message() {
 }
 
 #[test]
-fn reads_nothing_after_a_close() {
+fn bytes_after_a_close_are_ignored() {
     let server = Server::echo();
     let mut client = server.open("/");
     let mut bytes = masked(FIN | TEXT, b"before");
@@ -73,11 +73,11 @@ fn reads_nothing_after_a_close() {
     bytes.extend(masked(FIN | 3, b"not even wrong"));
     client.wire.send(&bytes);
     assert_eq!(client.text(), "before");
-    client.expect_close("the first close counts", 1000);
+    client.expect_close("the first close", 1000);
 }
 
 #[test]
-fn delivers_what_is_queued_before_its_answer_to_a_close() {
+fn queued_messages_are_delivered_before_the_answer_to_a_close() {
     let server = Server::echo();
     let mut client = server.open("/");
     let text = "x".repeat(900_000);
@@ -90,7 +90,7 @@ fn delivers_what_is_queued_before_its_answer_to_a_close() {
 }
 
 #[test]
-fn the_end_of_a_command_is_told_in_the_close_frame() {
+fn the_close_frame_carries_the_exit_status_of_the_command() {
     let cases = [
         ("exit 0", 1000, "exit 0"),
         ("exit 3", 4003, "exit 3"),
@@ -114,7 +114,7 @@ fn the_end_of_a_command_is_told_in_the_close_frame() {
 }
 
 #[test]
-fn what_a_command_printed_comes_before_its_close() {
+fn the_output_of_a_command_comes_before_the_close_frame() {
     let server = Server::script(&[], "seq 1 20000; printf 'no newline'; exit 3");
     for _ in 0..5 {
         let mut client = server.open("/");
@@ -126,11 +126,11 @@ fn what_a_command_printed_comes_before_its_close() {
 }
 
 #[test]
-fn a_slow_reader_gets_the_last_line_and_the_close_too() {
+fn a_slow_reader_gets_the_last_line_and_the_close_frame() {
     let server = Server::script(&[], "seq 1 300000; exit 5");
     let mut client = server.open("/");
-    // The command fills every buffer there is and is stopped by that.
     client.frame();
+    // The client pauses, so that buffers fill and the command stops.
     std::thread::sleep(Duration::from_millis(300));
     let (texts, close) = client.texts_to_close();
     assert_eq!(texts.len(), 299_999);
@@ -139,7 +139,7 @@ fn a_slow_reader_gets_the_last_line_and_the_close_too() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_a_close_is_waited_for_so_long() {
+fn a_client_that_does_not_answer_a_close_is_dropped_at_the_close_timeout() {
     let server = Server::script(&["--close-timeout=400ms"], "exit 0");
     let before = server.descriptors();
     let mut client = server.open("/");
@@ -149,14 +149,14 @@ fn a_client_that_does_not_answer_a_close_is_waited_for_so_long() {
     let waited = start.elapsed();
     assert!(
         waited > Duration::from_millis(300),
-        "ended after {waited:?}"
+        "closed after {waited:?}"
     );
     server.await_descriptors(before);
 }
 
 #[test]
-fn a_client_that_answers_a_close_but_stays_is_dropped() {
-    // The server has ended its side; that the client does not end its own holds nothing open.
+fn a_client_that_never_closes_its_side_is_dropped_at_the_close_timeout() {
+    // The server has closed its side. A client that never closes its own must not hold resources.
     let server = Server::start(&["--echo", "--close-timeout=400ms"]);
     let before = server.descriptors();
     let mut client = server.open("/");
@@ -172,13 +172,13 @@ fn a_close_may_be_answered_with_another_code() {
     let mut client = server.open("/");
     client.send_text("go");
     assert_eq!(client.close().0, 4004);
-    client.send_close(1001, "gone anyway");
+    client.send_close(1001, "going away");
     client.wire.expect_eof();
     server.await_no_children();
 }
 
 #[test]
-fn data_sent_into_a_close_is_dropped() {
+fn data_sent_after_the_servers_close_is_discarded() {
     let server = Server::script(&[], "exit 0");
     let mut client = server.open("/");
     for _ in 0..100 {
@@ -204,7 +204,7 @@ fn a_reset_ends_the_connection() {
 }
 
 #[test]
-fn an_end_without_a_close_frame_ends_the_connection() {
+fn eof_without_a_close_frame_ends_the_connection() {
     let server = Server::start(&[]);
     let before = server.descriptors();
     for path in ["/echo", "/ws"] {
@@ -224,7 +224,7 @@ fn an_end_without_a_close_frame_ends_the_connection() {
 }
 
 #[test]
-fn echoes_what_came_before_an_end_without_a_close_frame() {
+fn messages_before_eof_without_a_close_frame_are_echoed() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.send_text("the last words");
@@ -234,7 +234,7 @@ fn echoes_what_came_before_an_end_without_a_close_frame() {
 }
 
 #[test]
-fn every_connection_leaves_one_line_in_the_log() {
+fn every_connection_leaves_one_access_log_record() {
     let server = Server::start(&["--", "cat"]);
     let mut client = server.open("/path?secret=1");
     let peer = client.wire.local_address().to_string();
@@ -254,18 +254,18 @@ fn every_connection_leaves_one_line_in_the_log() {
     for part in expected {
         assert!(line.contains(part), "{part} is not in {line}");
     }
-    // Payload bytes and messages, each way.
+    // Payload bytes and messages in each direction.
     assert!(line.contains("in=8/2"), "{line}");
     assert!(line.contains("out=8/2"), "{line}");
     assert!(
         !server.log_text().contains("secret"),
-        "a query string is nobody's business"
+        "the query string may hold secrets"
     );
     assert_eq!(server.log_text().matches("closed").count(), 1);
 }
 
 #[test]
-fn the_log_line_of_an_echo_counts_both_ways() {
+fn the_access_log_record_of_an_echo_counts_both_directions() {
     let server = Server::echo();
     let mut client = server.open("/");
     let peer = client.wire.local_address().to_string();
@@ -282,7 +282,7 @@ fn the_log_line_of_an_echo_counts_both_ways() {
 }
 
 #[test]
-fn the_log_tells_how_a_command_ended() {
+fn the_access_log_record_has_the_exit_status() {
     let server = Server::script(&[], "exit 3");
     let mut client = server.open("/");
     let peer = client.wire.local_address().to_string();
@@ -307,9 +307,9 @@ fn a_peer_cannot_forge_a_log_line() {
 }
 
 #[test]
-fn nothing_is_left_after_many_connections() {
+fn many_connections_leave_no_descriptors_and_no_memory_behind() {
     let server = Server::start(&["--log-level=warn"]);
-    // The first one of each makes what the server keeps.
+    // The first client of each kind allocates what the server keeps.
     server.open("/echo").leave();
     server.open("/ws").leave();
     server.await_no_children();
@@ -325,13 +325,13 @@ fn nothing_is_left_after_many_connections() {
     }
     server.await_no_children();
     server.await_descriptors(before);
-    wait_until("the memory is given back", || server.rss_anon() < 16 << 20);
+    wait_until("the memory is released", || server.rss_anon() < 16 << 20);
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
-        "a_slow_reader_gets_the_last_line_and_the_close_too",
-        "what_a_command_printed_comes_before_its_close",
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
+        "a_slow_reader_gets_the_last_line_and_the_close_frame",
+        "the_output_of_a_command_comes_before_the_close_frame",
     ]);
 }

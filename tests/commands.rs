@@ -1,5 +1,5 @@
-//! How a command is started, and by whom (DESIGN 3.5): its environment, its directory, its limits,
-//! its user, and the death of whoever started it.
+//! How a command is started: its environment, directory, limits and user. Also what becomes of it
+//! when the server is killed, and of orphans when the server is the first process of a container.
 
 mod support;
 
@@ -15,19 +15,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use support::{
-    Client, Launch, PATIENCE, Process, Request, Response, Server, TempDir, Wire, children_of,
-    wait_until, write_file,
+    Client, Launch, Process, Request, STUBBORN, Server, TIMEOUT, TempDir, children_of, wait_until,
+    write_file,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_wspipe");
 
-/// The user and group that every Linux has for those who may do nothing.
+/// The ID of the user and group without rights on Linux.
 const NOBODY: u32 = 65_534;
 
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
-
-/// What a script prints, run by a server with these options.
+/// The output of a script that a server with these options runs. The script must exit with 0.
 #[track_caller]
 fn output(options: &[&str], script: &str) -> Vec<String> {
     let server = Server::script(options, script);
@@ -36,7 +33,7 @@ fn output(options: &[&str], script: &str) -> Vec<String> {
     texts
 }
 
-/// The environment of a command that a request starts.
+/// The environment of the command that `request` starts.
 #[track_caller]
 fn environment(server: &Server, request: &Request) -> BTreeMap<String, String> {
     let mut client = match server.try_open(request) {
@@ -46,7 +43,7 @@ fn environment(server: &Server, request: &Request) -> BTreeMap<String, String> {
     variables(&mut client)
 }
 
-/// The variables that `env` prints for a client.
+/// The variables that the command of a client, `env`, prints.
 #[track_caller]
 fn variables(client: &mut Client) -> BTreeMap<String, String> {
     let (texts, close) = client.texts_to_close();
@@ -56,11 +53,12 @@ fn variables(client: &mut Client) -> BTreeMap<String, String> {
         (name.to_string(), value.to_string())
     });
     let variables: BTreeMap<_, _> = pairs.collect();
-    assert_eq!(variables.len(), texts.len(), "each once: {texts:?}");
+    assert_eq!(variables.len(), texts.len(), "a name twice: {texts:?}");
     variables
 }
 
-/// Options that are wrong: exit 2 and one line, and the port was not even tried, for it is taken.
+/// Asserts that `options` are refused before the server binds its port: the port is in use, which
+/// would give exit status 1.
 #[track_caller]
 fn refused_before_the_port(options: &[&str], says: &[&str]) {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -70,6 +68,7 @@ fn refused_before_the_port(options: &[&str], says: &[&str]) {
     refused(command, says);
 }
 
+/// Asserts that `command` exits with status 2 and one line that contains each of `says`.
 #[track_caller]
 fn refused(mut command: Command, says: &[&str]) {
     let (status, line) = refusal(&mut command);
@@ -79,28 +78,28 @@ fn refused(mut command: Command, says: &[&str]) {
     }
 }
 
-/// The exit status of a server that does not serve, and its one line on stderr.
+/// The exit status of a server that refuses to start, and its one line on stderr.
 #[track_caller]
 fn refusal(command: &mut Command) -> (Option<i32>, String) {
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait().expect("waitpid").is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }
-    // One that serves after all is ended, and has the wrong status.
+    // If it serves after all, the kill gives it a wrong status.
     let _ = child.kill();
-    let output = child.wait_with_output().expect("its end");
+    let output = child.wait_with_output().expect("its exit");
     let text = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(text.lines().count(), 1, "{text}");
     (output.status.code(), text)
 }
 
-/// Whether the tests run as root. Those that must are skipped otherwise, and say so.
-fn is_root(test: &str) -> bool {
+/// Whether the tests run as root. If not, reports that `what` is not tested.
+fn is_root(what: &str) -> bool {
     let root = geteuid().is_root();
     if !root {
-        support::skipped(&format!("{test} takes root"));
+        support::skipped(&format!("{what} takes root"));
     }
     root
 }
@@ -108,7 +107,7 @@ fn is_root(test: &str) -> bool {
 // -- The environment ------------------------------------------------------------------------------
 
 #[test]
-fn the_environment_is_that_of_cgi_and_nothing_else() {
+fn the_environment_holds_the_cgi_variables_and_nothing_else() {
     let server = Launch::new(&["--passenv=", "/usr/bin/env"])
         .env("SECRET", "xyzzy")
         .env("REMOTE_USER", "root")
@@ -128,9 +127,7 @@ fn the_environment_is_that_of_cgi_and_nothing_else() {
         .add("X-Tab", "a\tb");
     wire.send(&request.to_bytes());
     let peer_port = wire.local_address().port().to_string();
-    let response = Response::read(&mut wire, false);
-    assert_eq!(response.status, 101);
-    let mut variables = variables(&mut Client::new(wire, response));
+    let mut variables = variables(&mut Client::accepted(wire));
 
     let id = variables.remove("UNIQUE_ID").expect("UNIQUE_ID");
     assert!(!id.is_empty());
@@ -173,7 +170,7 @@ fn the_environment_is_that_of_cgi_and_nothing_else() {
 }
 
 #[test]
-fn unique_ids_are_unique_and_fit_a_files_name() {
+fn unique_ids_are_unique_and_usable_as_file_names() {
     let script = "echo \"$UNIQUE_ID\"";
     let servers = [Server::script(&[], script), Server::script(&[], script)];
     let mut ids = HashSet::new();
@@ -194,7 +191,7 @@ fn unique_ids_are_unique_and_fit_a_files_name() {
 }
 
 #[test]
-fn variables_are_set_as_asked() {
+fn setenv_sets_variables_of_the_command() {
     let server = Launch::new(&[
         "--setenv=A=b=c d",
         "--setenv",
@@ -225,7 +222,7 @@ fn variables_are_set_as_asked() {
 }
 
 #[test]
-fn a_program_is_looked_for_along_the_path_that_is_set() {
+fn a_command_is_searched_in_the_path_that_setenv_sets() {
     let dir = TempDir::new();
     write_file(&dir.path("tool"), "#!/bin/sh\necho found\n", 0o755);
     let setenv = format!("--setenv=PATH={}:/usr/bin:/bin", dir.text(""));
@@ -241,9 +238,10 @@ fn a_program_is_looked_for_along_the_path_that_is_set() {
 
 // -- Proxies --------------------------------------------------------------------------------------
 
-/// The address, port, scheme and port of the server that a command is told, as `A P H S`.
+/// The client that the environment of a command names, as `ADDRESS|PORT|HTTPS|SERVER_PORT|HOST`.
+/// The ports of the test's own connection are written OWN and SERVER.
 #[track_caller]
-fn seen(options: &[&str], headers: &[(&str, &str)]) -> String {
+fn client_named(options: &[&str], headers: &[(&str, &str)]) -> String {
     let script = "echo \"$REMOTE_ADDR|$REMOTE_PORT|$HTTPS|$SERVER_PORT|$REMOTE_HOST\"";
     let options = [options, &["--allow-host=app.example"]].concat();
     let server = Server::script(&options, script);
@@ -251,7 +249,7 @@ fn seen(options: &[&str], headers: &[(&str, &str)]) -> String {
     for (name, value) in headers {
         request = request.add(name, value);
     }
-    let mut client = server.try_open(&request).expect("let in");
+    let mut client = server.try_open(&request).expect("accepted");
     let own_port = client.wire.local_address().port().to_string();
     let (texts, _) = client.texts_to_close();
     let server_port = server.address().port().to_string();
@@ -274,28 +272,31 @@ fn a_listed_proxy_names_the_client() {
     )];
     let garbage = [("X-Forwarded-For", "203.0.113.9, nonsense")];
 
-    assert_eq!(seen(&["--trust-proxy=127.0.0.1"], &x), through);
+    assert_eq!(client_named(&["--trust-proxy=127.0.0.1"], &x), through);
     let list = "--trust-proxy=10.0.0.0/8,127.0.0.0/8,::1";
-    assert_eq!(seen(&[list], &x), through);
-    assert_eq!(seen(&[list], &forwarded), "203.0.113.9|77||80|203.0.113.9");
-    assert_eq!(seen(&[], &x), direct, "nobody is trusted");
+    assert_eq!(client_named(&[list], &x), through);
     assert_eq!(
-        seen(&["--trust-proxy=127.0.0.2"], &x),
-        direct,
-        "not this one"
+        client_named(&[list], &forwarded),
+        "203.0.113.9|77||80|203.0.113.9"
     );
-    assert_eq!(seen(&[list], &garbage), direct);
-    assert_eq!(seen(&[list], &[]), direct);
-    // One of the two is the client's own.
+    assert_eq!(client_named(&[], &x), direct, "no proxy is trusted");
     assert_eq!(
-        seen(&[list], &[x[0], forwarded[0]]),
+        client_named(&["--trust-proxy=127.0.0.2"], &x),
+        direct,
+        "another proxy is trusted"
+    );
+    assert_eq!(client_named(&[list], &garbage), direct);
+    assert_eq!(client_named(&[list], &[]), direct);
+    // One of the two headers comes from the client itself.
+    assert_eq!(
+        client_named(&[list], &[x[0], forwarded[0]]),
         "203.0.113.9|77||SERVER|203.0.113.9"
     );
     let forged = [
         ("X-Forwarded-For", "203.0.113.9"),
         ("Forwarded", "for=8.8.8.8"),
     ];
-    assert_eq!(seen(&[list], &forged), direct);
+    assert_eq!(client_named(&[list], &forged), direct);
 }
 
 #[test]
@@ -304,7 +305,7 @@ fn the_log_names_the_client_and_the_proxy() {
     let request = server
         .upgrade("/logged")
         .add("X-Forwarded-For", "203.0.113.9");
-    let mut client = server.try_open(&request).expect("let in");
+    let mut client = server.try_open(&request).expect("accepted");
     let proxy = client.wire.local_address();
     client.texts_to_close();
     drop(client);
@@ -320,7 +321,7 @@ fn the_log_names_the_client_and_the_proxy() {
 }
 
 #[test]
-fn the_limit_of_an_address_is_that_of_the_client_behind_a_proxy() {
+fn the_limit_per_address_counts_the_client_behind_a_proxy() {
     let server = Server::start(&["--trust-proxy=127.0.0.1", "--max-clients-per-ip=1", "cat"]);
     let open = |client: &str| {
         let request = server.upgrade("/").add("X-Forwarded-For", client);
@@ -337,7 +338,7 @@ fn the_limit_of_an_address_is_that_of_the_client_behind_a_proxy() {
 }
 
 #[test]
-fn behind_a_proxy_the_demo_gives_no_shell() {
+fn the_demo_offers_no_shell_behind_a_proxy() {
     let server = Server::start(&["--trust-proxy=127.0.0.1"]);
     let request = server.upgrade("/ws").add("X-Forwarded-For", "127.0.0.1");
     for request in [request, server.upgrade("/ws")] {
@@ -352,14 +353,14 @@ fn behind_a_proxy_the_demo_gives_no_shell() {
 // -- Directory, mask, priority, limits, privileges ------------------------------------------------
 
 #[test]
-fn a_command_starts_in_its_directory() {
+fn cwd_sets_the_directory_of_the_command() {
     let dir = TempDir::new();
     write_file(&dir.path("tool"), "#!/bin/sh\npwd\n", 0o755);
     let cwd = format!("--cwd={}", dir.text("."));
     let path = std::fs::canonicalize(dir.path(".")).expect("its path");
     let expected = [path.to_str().expect("UTF-8")];
     assert_eq!(output(&[&cwd], "/bin/pwd"), expected);
-    // A relative command counts from there, and so does the warning at start.
+    // A relative command, and the warning at start about it, count from this directory.
     let server = Server::start(&[&cwd, "./tool"]);
     assert!(
         !server.log_text().contains("warning"),
@@ -371,7 +372,7 @@ fn a_command_starts_in_its_directory() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_entered_is_told_at_start() {
+fn a_directory_that_cannot_be_entered_is_refused_at_start() {
     let dir = TempDir::new();
     write_file(&dir.path("file"), "", 0o644);
     for name in ["missing", "file"] {
@@ -397,7 +398,7 @@ fn a_directory_that_cannot_be_entered_is_told_at_start() {
 }
 
 #[test]
-fn a_directory_that_goes_away_is_not_taken_for_a_missing_command() {
+fn a_directory_that_disappears_is_500_and_not_a_missing_command() {
     let dir = TempDir::new();
     std::fs::create_dir(dir.path("gone")).expect("a directory");
     let cwd = format!("--cwd={}", dir.text("gone"));
@@ -413,22 +414,22 @@ fn a_directory_that_goes_away_is_not_taken_for_a_missing_command() {
 }
 
 #[test]
-fn a_command_has_the_mask_that_was_asked_for() {
+fn umask_sets_the_file_mode_mask_of_the_command() {
     assert_eq!(output(&["--umask=027"], "umask"), ["0027"]);
     assert_eq!(output(&["--umask=0"], "umask"), ["0000"]);
     let server = Launch::new(&["sh", "-c", "umask"])
         .after("umask 0123")
         .start();
     let (texts, _) = server.open("/").texts_to_close();
-    assert_eq!(texts, ["0123"], "the server's own");
+    assert_eq!(texts, ["0123"], "the server's mask");
     refused_before_the_port(&["--umask=888", "cat"], &["--umask=888: write an octal"]);
 }
 
 #[test]
-fn a_command_has_the_nice_value_that_was_asked_for() {
+fn nice_sets_the_nice_value_of_the_command() {
     assert_eq!(output(&["--nice=7"], "nice"), ["7"]);
     assert_eq!(output(&["--nice=7"], "nice -n 2 nice"), ["9"]);
-    // The value is the command's, not an addition to the server's.
+    // The value is absolute, not an increment to the server's.
     let server = Launch::new(&["--nice=7", "nice"])
         .after("renice -n 3 -p $$ >/dev/null")
         .start();
@@ -439,11 +440,13 @@ fn a_command_has_the_nice_value_that_was_asked_for() {
     assert_eq!(
         after_name.split(' ').nth(16),
         Some("3"),
-        "the server keeps its own"
+        "the server's value has changed"
     );
-    // Where sessions have a value of their own, it is the session's too.
+    // Where process sessions have a nice value too (sched(7), autogrouping), it is set as well.
     let autogroups = std::fs::read_to_string("/proc/sys/kernel/sched_autogroup_enabled");
-    if autogroups.is_ok_and(|enabled| enabled.trim() == "1") && is_root("a value at once") {
+    if autogroups.is_ok_and(|enabled| enabled.trim() == "1")
+        && is_root("the nice value of an autogroup")
+    {
         let session = output(&["--nice=7"], "cat /proc/self/autogroup");
         assert!(session[0].ends_with(" nice 7"), "{session:?}");
     }
@@ -468,7 +471,7 @@ fn limits(text: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_command_has_the_limits_that_were_asked_for() {
+fn rlimit_sets_the_resource_limits_of_the_command() {
     let options = [
         "--rlimit=as:2G",
         "--rlimit=core:0",
@@ -497,12 +500,12 @@ fn a_command_has_the_limits_that_were_asked_for() {
         assert_eq!(limits_of_command[name], value, "{name}");
     }
     let after = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).expect("limits");
-    assert_eq!(before, after, "the server's own are let be");
+    assert_eq!(before, after, "the server's limits have changed");
     assert_ne!(limits(&before)["Max core file size"], "0 0");
 }
 
 #[test]
-fn a_limit_is_held() {
+fn a_command_cannot_exceed_its_resource_limit() {
     let dir = TempDir::new();
     let script = format!(
         "head -c 100000 /dev/zero > {} 2>/dev/null; echo end",
@@ -514,7 +517,7 @@ fn a_limit_is_held() {
 }
 
 #[test]
-fn a_limit_that_the_server_may_not_give_is_told_at_start() {
+fn a_limit_that_the_server_may_not_set_is_refused_at_start() {
     if !is_root("a limit that takes root") {
         return;
     }
@@ -522,7 +525,7 @@ fn a_limit_that_the_server_may_not_give_is_told_at_start() {
     let mut command = Command::new("sh");
     command.args(["-c", script, BINARY]);
     refused(command, &["--rlimit=nofile:101", "hard limit"]);
-    // Where root has all of its power (CAP_SYS_RESOURCE), it can be given.
+    // Root can raise a limit if it has CAP_SYS_RESOURCE.
     let effective = u64::from_str_radix(&status(std::process::id() as i32, "CapEff:"), 16);
     if effective.expect("a number") & 1 << 24 == 0 {
         return support::skipped("a limit raised by root takes CAP_SYS_RESOURCE");
@@ -535,7 +538,7 @@ fn a_limit_that_the_server_may_not_give_is_told_at_start() {
 }
 
 #[test]
-fn a_command_gains_no_privileges_if_asked() {
+fn with_no_new_privs_a_command_cannot_gain_privileges() {
     let script = "while read name value; do [ $name = NoNewPrivs: ] && echo $value; done \
                   < /proc/self/status; true";
     assert_eq!(output(&["--no-new-privs"], script), ["1"]);
@@ -548,7 +551,7 @@ fn a_command_gains_no_privileges_if_asked() {
 // -- The first signal -----------------------------------------------------------------------------
 
 #[test]
-fn the_first_signal_is_the_one_that_was_asked_for() {
+fn signal_sets_the_first_signal_of_the_escalation() {
     for (option, name) in [("--signal=HUP", "hup"), ("--signal=sigusr1", "usr1")] {
         let dir = TempDir::new();
         let script = format!(
@@ -570,8 +573,8 @@ fn the_first_signal_is_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn the_first_signal_may_be_the_last() {
-    // A ladder of 20 s, whose first rung at 2 s is the one that cannot be ignored.
+fn the_first_signal_may_be_sigkill() {
+    // An escalation of 20 s, whose first signal is sent after 2 s and cannot be ignored.
     let server = Server::script(&["--signal=KILL", "--kill-after=20s"], STUBBORN);
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");
@@ -597,7 +600,7 @@ fn status(pid: i32, name: &str) -> String {
     line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A user who is a member of a group beside their own, if this machine has one.
+/// A user with supplementary groups, if this machine has one.
 fn user_with_groups() -> Option<String> {
     let group = std::fs::read_to_string("/etc/group").ok()?;
     let members = group.lines().filter_map(|line| line.split(':').nth(3));
@@ -655,7 +658,7 @@ fn the_server_and_its_commands_become_the_user() {
 }
 
 #[test]
-fn users_and_groups_have_numbers_too() {
+fn users_and_groups_may_be_given_as_numbers() {
     if !is_root("--user") {
         return;
     }
@@ -673,7 +676,7 @@ fn users_and_groups_have_numbers_too() {
 }
 
 #[test]
-fn the_home_is_the_users() {
+fn home_and_user_are_those_of_the_user() {
     if !is_root("--user") {
         return;
     }
@@ -686,11 +689,11 @@ fn the_home_is_the_users() {
     let variables = environment(&server, &server.upgrade("/"));
     assert_ne!(variables["HOME"], "/root");
     assert_eq!(variables["USER"], "nobody");
-    assert!(!variables.contains_key("LOGNAME"), "not asked for");
+    assert!(!variables.contains_key("LOGNAME"), "not in --passenv");
 }
 
 #[test]
-fn who_is_not_there_is_told_before_the_port_is_bound() {
+fn unknown_users_and_groups_are_refused_before_the_port_is_bound() {
     let user = "--user=no-such-user";
     refused_before_the_port(&[user, "cat"], &[user, "/etc/passwd"]);
     let group = "--group=no-such-group";
@@ -701,23 +704,24 @@ fn who_is_not_there_is_told_before_the_port_is_bound() {
 }
 
 #[test]
-fn whoever_is_not_root_becomes_nobody_else() {
+fn only_root_can_change_the_user() {
     if !is_root("to start as another user") {
         return;
     }
     let dir = TempDir::new();
-    std::fs::copy(BINARY, dir.path("wspipe")).expect("a copy that everybody may start");
+    std::fs::copy(BINARY, dir.path("wspipe")).expect("a copy that every user may execute");
     let mut command = Command::new(dir.path("wspipe"));
     command.uid(NOBODY).gid(NOBODY).args(["--user=root", "cat"]);
     refused(command, &["--user=root", "started as root", "nobody"]);
 }
 
 #[test]
-fn a_server_that_could_come_back_does_not_serve() {
+fn a_server_that_could_become_root_again_does_not_start() {
     if !is_root("securebits") {
         return;
     }
-    // With these bits a process keeps its capabilities when it leaves root.
+    // With these bits a process keeps its capabilities when it changes from root to another user
+    // (capabilities(7)).
     let mut command = Command::new("setpriv");
     command.args(["--securebits=+no_setuid_fixup", BINARY]);
     command.args(["--port=0", "--user=nobody", "cat"]);
@@ -727,7 +731,7 @@ fn a_server_that_could_come_back_does_not_serve() {
 }
 
 #[test]
-fn the_demos_shell_is_for_the_user_that_the_server_has_become() {
+fn the_demos_shell_is_only_for_the_user_that_the_server_has_become() {
     if !is_root("--user") {
         return;
     }
@@ -757,38 +761,34 @@ fn the_demos_shell_is_for_the_user_that_the_server_has_become() {
     assert!(line.contains(" 101 "), "{line} {output:?}");
 }
 
-// -- The end of the server, and orphans -----------------------------------------------------------
+// -- A killed server, and orphans -----------------------------------------------------------------
 
-/// Kills the server while a command runs that no other signal would end and that has started a
-/// program of its own, which reads the command's stdin.
+/// Kills the server and expects every command and its child to exit. Only SIGKILL terminates the
+/// commands; the child of each reads the command's stdin.
 #[track_caller]
-fn commands_end_with_the_server(options: &[&str]) {
+fn assert_commands_end_with_the_server(options: &[&str]) {
     let script = "exec 3<&0; cat <&3 & echo $!; trap '' INT TERM HUP; while :; do sleep 0.05; done";
     let mut server = Server::script(options, script);
     let mut clients: Vec<Client> = (0..3).map(|_| server.open("/")).collect();
     let mut processes = server.children();
     assert_eq!(processes.len(), 3);
     for client in &mut clients {
-        let pid = client.text().parse().expect("a process number");
-        processes.push(Process::find(pid).expect("the program that the command started"));
+        let pid = client.text().parse().expect("a PID");
+        processes.push(Process::find(pid).expect("the child of the command"));
     }
-    let pid = server.pid();
-    server.kill();
-    for process in processes {
-        wait_until("nothing is left", || process.is_gone(pid));
-    }
+    server.kill_and_await_gone(processes);
 }
 
 #[test]
-fn commands_end_with_a_server_that_is_killed_whatever_its_options() {
-    commands_end_with_the_server(&[]);
-    commands_end_with_the_server(&["--kill-after=never", "--no-new-privs", "--nice=5"]);
+fn commands_end_with_a_killed_server_whatever_its_options() {
+    assert_commands_end_with_the_server(&[]);
+    assert_commands_end_with_the_server(&["--kill-after=never", "--no-new-privs", "--nice=5"]);
     if is_root("--user") {
-        commands_end_with_the_server(&["--user=nobody", "--kill-after=never"]);
+        assert_commands_end_with_the_server(&["--user=nobody", "--kill-after=never"]);
     }
 }
 
-/// A server that is the first process of a PID namespace, and ends with this value.
+/// A server that is the first process of a PID namespace. Killed on drop.
 struct Container {
     unshare: std::process::Child,
     address: SocketAddr,
@@ -808,8 +808,8 @@ impl Container {
         let mut line = String::new();
         stderr.read_line(&mut line).expect("the start line");
         let address = line.trim().strip_prefix("wspipe: listening on http://");
-        let address = address.unwrap_or_else(|| panic!("no start line but {line}"));
-        // Whatever else it says must not fill the pipe.
+        let address = address.unwrap_or_else(|| panic!("not a start line: {line}"));
+        // Read the rest too, so that the pipe does not fill.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         let server = children_of(unshare.id() as i32)[0].pid;
         Container {
@@ -820,11 +820,7 @@ impl Container {
     }
 
     fn open(&self) -> Client {
-        let mut wire = Wire::connect(self.address);
-        wire.send(&Request::upgrade(self.address, "/").to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        Client::new(wire, response)
+        Client::open(self.address, "/")
     }
 }
 
@@ -836,28 +832,25 @@ impl Drop for Container {
 }
 
 #[test]
-fn as_the_first_process_of_a_container_it_reaps_adopted_orphans() {
+fn as_the_first_process_of_a_container_the_server_reaps_orphans() {
     if !is_root("a PID namespace") {
         return;
     }
-    // The orphans are out of the command's session and group, and their parent is gone.
+    // The orphans leave the command's process session and group, and their parent exits.
     let script = "(setsid sleep 1000 &); (setsid sleep 1000 &); echo ready; cat";
     let mut container = Container::start(&["sh", "-c", script]);
     let server = container.server;
     let mut client = container.open();
     assert_eq!(client.text(), "ready");
-    // Until it runs `sleep` an orphan may still be a `setsid` that the command waits for.
+    // A child that runs `sleep` has left the command's process session before.
     let orphans = || {
         let mut children = children_of(server);
-        children.retain(|child| {
-            let name = std::fs::read_to_string(format!("/proc/{}/comm", child.pid));
-            name.is_ok_and(|name| name == "sleep\n")
-        });
+        children.retain(|child| child.name().is_some_and(|name| name == "sleep"));
         children
     };
     wait_until("two orphans are adopted", || orphans().len() == 2);
     let orphans = orphans();
-    kill(Pid::from_raw(orphans[0].pid), Signal::SIGKILL).expect("it is there");
+    kill(Pid::from_raw(orphans[0].pid), Signal::SIGKILL).expect("it runs");
     wait_until("the orphan is reaped", || children_of(server).len() == 2);
     client.round_trip("the command goes on");
 
@@ -865,9 +858,9 @@ fn as_the_first_process_of_a_container_it_reaps_adopted_orphans() {
     wait_until("the command is reaped too", || {
         children_of(server).len() == 1
     });
-    // It ends in order, like any other; the kernel ends what had left on purpose.
-    kill(Pid::from_raw(server), Signal::SIGTERM).expect("it is there");
-    let status = container.unshare.wait().expect("its end");
+    // The server exits cleanly. The kernel kills what is left in the namespace (pid_namespaces(7)).
+    kill(Pid::from_raw(server), Signal::SIGTERM).expect("it runs");
+    let status = container.unshare.wait().expect("its exit");
     assert_eq!(status.code(), Some(0));
     assert!(!Path::new(&format!("/proc/{}/exe", orphans[1].pid)).exists());
 }

@@ -1,5 +1,5 @@
-//! The end of a command (DESIGN 3.5): the ladder of signals to its whole group, grandchildren,
-//! zombies, and the end of the server itself.
+//! The termination of a command: the escalation of signals to its whole process group,
+//! grandchildren, zombies, and what remains when the server itself is killed.
 
 mod support;
 
@@ -8,24 +8,21 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use support::{Client, FIN, Process, Server, TEXT, TempDir, masked, wait_until};
+use support::{Client, FIN, Process, STUBBORN, Server, TEXT, TempDir, masked, wait_until};
 
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
-
-/// The processes whose numbers the command prints, one a line.
+/// The processes whose PIDs the command prints, one per line.
 #[track_caller]
 fn processes(client: &mut Client, count: usize) -> Vec<Process> {
     (0..count)
         .map(|_| {
-            let pid = client.text().trim().parse().expect("a process number");
+            let pid = client.text().trim().parse().expect("a PID");
             Process::find(pid).expect("it runs")
         })
         .collect()
 }
 
 #[test]
-fn a_command_goes_with_its_client_however_that_leaves() {
+fn a_command_is_terminated_however_its_client_leaves() {
     for command in [&["cat"][..], &["sleep", "1000"]] {
         let server = Server::start(command);
         for way in ["close", "end", "reset", "vanish"] {
@@ -51,7 +48,7 @@ fn a_command_that_ignores_what_can_be_ignored_is_killed() {
     let start = Instant::now();
     client.leave();
     server.await_no_children();
-    // SIGKILL comes after 1 s, not with the first rung.
+    // SIGKILL is sent after 1 s, not at the first step.
     assert!(
         start.elapsed() > Duration::from_millis(800),
         "{:?}",
@@ -60,7 +57,7 @@ fn a_command_that_ignores_what_can_be_ignored_is_killed() {
 }
 
 #[test]
-fn the_rungs_are_interrupt_terminate_kill() {
+fn the_steps_are_sigint_sigterm_sigkill() {
     let dir = TempDir::new();
     let script = format!(
         "trap 'echo int >> {0}' INT; trap 'echo term >> {0}' TERM; trap 'echo hup >> {0}' HUP
@@ -78,8 +75,8 @@ fn the_rungs_are_interrupt_terminate_kill() {
 }
 
 #[test]
-fn a_rung_is_skipped_once_everything_is_gone() {
-    // With a ladder of an hour, what ends at the end of its stdin is gone at once.
+fn escalation_stops_once_the_command_has_exited() {
+    // `cat` exits at EOF, the step before any signal, so an escalation of an hour does not matter.
     let server = Server::start(&["--kill-after=1h", "cat"]);
     let client = server.open("/");
     client.leave();
@@ -87,7 +84,7 @@ fn a_rung_is_skipped_once_everything_is_gone() {
 }
 
 #[test]
-fn kill_after_never_closes_stdin_and_waits() {
+fn with_kill_after_never_stdin_is_closed_and_no_signal_is_sent() {
     let dir = TempDir::new();
     let script = format!(
         "trap 'echo signal >> {0}' INT TERM; cat; sleep 2; echo done >> {0}",
@@ -106,7 +103,7 @@ fn a_client_that_resets_while_stdin_is_full_is_noticed() {
     wait_until("the command runs", || server.children().len() == 1);
     let (begun, _) = client
         .wire
-        .stuff(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
+        .flood(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
     assert!(begun > 64, "{begun} messages");
     client.wire.reset();
     server.await_no_children();
@@ -117,13 +114,13 @@ fn a_client_that_resets_while_its_output_waits_is_noticed() {
     let server = Server::start(&["yes"]);
     let mut client = server.open("/");
     client.frame();
-    server.only_child().await_standstill();
+    server.only_child().await_stalled();
     client.wire.reset();
     server.await_no_children();
 }
 
 #[test]
-fn grandchildren_go_with_the_command() {
+fn grandchildren_are_terminated_with_the_command() {
     let server = Server::script(
         &[],
         "sleep 1000 & echo $!; sh -c 'sleep 1000 & echo $!; wait' & echo $!; wait",
@@ -145,7 +142,7 @@ fn stubborn_grandchildren_go_too() {
     let mut texts = [client.text(), client.text()];
     texts.sort();
     assert_eq!(texts[1], "ready");
-    let pid = texts[0].parse().expect("a process number");
+    let pid = texts[0].parse().expect("a PID");
     let grandchild = Process::find(pid).expect("it runs");
     client.leave();
     server.await_gone(grandchild);
@@ -153,8 +150,8 @@ fn stubborn_grandchildren_go_too() {
 }
 
 #[test]
-fn the_end_of_a_command_is_its_exit_and_not_the_end_of_the_pipe() {
-    // The grandchild holds stdout. It neither delays the close frame for ever nor outlives it.
+fn a_command_has_ended_at_its_exit_even_if_its_pipe_stays_open() {
+    // The grandchild keeps stdout open. It must not delay the close frame, and it is terminated.
     let script = "(trap '' INT TERM; while :; do sleep 0.05; done) & echo $!; exit 3";
     let server = Server::script(&[], script);
     let mut client = server.open("/");
@@ -165,17 +162,17 @@ fn the_end_of_a_command_is_its_exit_and_not_the_end_of_the_pipe() {
 }
 
 #[test]
-fn no_zombie_waits_for_a_grandchild() {
+fn a_command_is_reaped_while_its_grandchild_still_runs() {
     let script = "(trap '' INT TERM; while :; do sleep 0.05; done) & echo $$; exit 0";
     let server = Server::script(&["--kill-after=30s", "--drain-timeout=500ms"], script);
     let mut client = server.open("/");
-    let pid: i32 = client.text().parse().expect("a process number");
+    let pid: i32 = client.text().parse().expect("a PID");
     wait_until("the command is reaped", || Process::find(pid).is_none());
     drop(client);
 }
 
 #[test]
-fn what_a_grandchild_prints_after_the_exit_does_not_follow_the_close() {
+fn output_of_a_grandchild_never_follows_the_close_frame() {
     let server = Server::script(
         &["--kill-after=10s"],
         "(sleep 0.3; echo late) & echo now; exit 0",
@@ -188,8 +185,8 @@ fn what_a_grandchild_prints_after_the_exit_does_not_follow_the_close() {
 }
 
 #[test]
-fn exits_that_come_together_are_all_seen() {
-    // SIGCHLD coalesces: three ends may be one signal.
+fn simultaneous_exits_are_all_reported_to_their_clients() {
+    // SIGCHLD coalesces: several exits may cause one signal (signal(7)).
     let server = Server::script(&[], "read line; exit 0");
     let mut clients: Vec<Client> = (0..60).map(|_| server.open("/")).collect();
     for client in &mut clients {
@@ -202,25 +199,24 @@ fn exits_that_come_together_are_all_seen() {
 }
 
 #[test]
-fn commands_that_end_at_one_moment_are_all_reaped() {
-    // All of one moment are one signal for a server that is stopped meanwhile. Of every second
-    // one nothing but its exit tells: its output has ended long before.
+fn commands_whose_sigchld_signals_coalesce_are_all_reaped() {
+    // The server is stopped while all commands exit, so it gets one SIGCHLD for all of them. Every
+    // second command has closed its output before, so that only its exit can be noticed.
     let script = "case $PATH_INFO in /silent) exec >&- 2>&-;; esac; exec sleep 1000";
     let server = Server::script(&[], script);
     let path = |index| if index % 2 == 0 { "/" } else { "/silent" };
     let mut clients: Vec<Client> = (0..60).map(|index| server.open(path(index))).collect();
     let commands = server.children();
     assert_eq!(commands.len(), 60);
-    wait_until("all sleep", || {
-        let name = |pid| std::fs::read_to_string(format!("/proc/{pid}/comm"));
-        let mut names = commands.iter().map(|it| name(it.pid));
-        names.all(|name| name.is_ok_and(|name| name == "sleep\n"))
+    wait_until("all commands sleep", || {
+        let mut names = commands.iter().map(Process::name);
+        names.all(|name| name.is_some_and(|name| name == "sleep"))
     });
     server.signal(Signal::SIGSTOP);
     for command in &commands {
         kill(Pid::from_raw(command.pid), Signal::SIGKILL).expect("it runs");
     }
-    wait_until("all have ended", || {
+    wait_until("all commands have exited", || {
         let mut states = server.children().into_iter().map(|it| it.state);
         states.all(|state| state == 'Z')
     });
@@ -259,7 +255,7 @@ fn a_command_that_leaves_its_stdin_unread_leaves_no_descriptor() {
 }
 
 #[test]
-fn a_client_lost_while_its_command_ends_is_one_end() {
+fn a_client_that_leaves_while_its_command_exits_leaves_nothing_behind() {
     let server = Server::script(&[], "read line; exit 1");
     let before = server.descriptors();
     for round in 0..40 {
@@ -277,7 +273,8 @@ fn a_client_lost_while_its_command_ends_is_one_end() {
 
 #[test]
 fn commands_end_with_a_server_that_is_killed() {
-    // No rung can be climbed any more: the kernel itself has been told to end the command.
+    // A killed server sends no signals. The kernel does it in its place (PR_SET_PDEATHSIG,
+    // prctl(2)).
     let mut server = Server::script(&[], STUBBORN);
     let mut clients: Vec<Client> = (0..3).map(|_| server.open("/")).collect();
     for client in &mut clients {
@@ -285,16 +282,12 @@ fn commands_end_with_a_server_that_is_killed() {
     }
     let commands = server.children();
     assert_eq!(commands.len(), 3);
-    let pid = server.pid();
-    server.kill();
-    for command in commands {
-        wait_until("the command is gone", || command.is_gone(pid));
-    }
+    server.kill_and_await_gone(commands);
 }
 
 #[test]
-fn a_prompt_whose_client_has_left_holds_up_no_one() {
-    // The prompt falls due while the command, which ignores what can be ignored, still lives.
+fn a_prompt_timer_of_a_client_that_has_left_does_not_block_the_server() {
+    // The prompt timer expires while the command, which only SIGKILL terminates, still runs.
     let server = Server::script(
         &["--flush=200ms", "--kill-after=2s"],
         "trap '' INT TERM; printf '$ '; while :; do sleep 1; done",
@@ -310,25 +303,25 @@ fn a_prompt_whose_client_has_left_holds_up_no_one() {
     assert_eq!(server.exchange(&server.get("/healthz")).status, 200);
 }
 
-/// Until the next rung may be long, and the number of a group that is gone may be somebody else's by
-/// then. So the end of its last member is heard of, and not found out.
+/// The next step may be an hour away, and by then the group's PID may belong to another process. So
+/// the server must notice the exit of the last member at once, and not only probe for it.
 #[test]
-fn what_a_command_left_behind_is_known_to_be_gone_as_soon_as_it_is() {
+fn the_exit_of_the_last_group_member_is_noticed_at_once() {
     let script = "(trap '' INT; exec sleep 0.3 >/dev/null 2>&1) & exit 3";
     let mut server = Server::script(&["--kill-after=1h", "--drain-timeout=1h"], script);
     let mut client = server.open("/");
-    assert_eq!(client.expect_close("it has ended", 4003), "exit 3");
-    support::wait_until("what it left behind ends", || {
+    assert_eq!(client.expect_close("the command's exit", 4003), "exit 3");
+    support::wait_until("the command's child has exited", || {
         support::descendants_of(server.pid()).is_empty()
     });
-    // Nothing is left, so nothing is waited for.
+    // No process is left, so the server exits without a wait.
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_status().code(), Some(0));
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
         "a_client_that_resets_while_its_output_waits_is_noticed",
         "a_client_that_resets_while_stdin_is_full_is_noticed",
         "a_command_that_leaves_its_stdin_unread_leaves_no_descriptor",

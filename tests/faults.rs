@@ -1,6 +1,6 @@
-//! What a failing system and a hostile peer can do: no descriptor, no process, no memory, calls
-//! that fail or are interrupted, a clock that jumps, stopped processes, a network that is gone,
-//! floods, and peers that are slow on purpose. Each test names the promise that it checks.
+//! The server under faults: system calls that fail or are interrupted, a clock that jumps, a log
+//! that cannot be written, stopped processes, a network that disappears, floods, and peers that are
+//! slow on purpose.
 
 mod support;
 
@@ -17,11 +17,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use support::{
-    BINARY, Call, Client, FIN, Faults, Launch, PING, PONG, Process, Request, Response, Server,
-    TEXT, Wire, cpu_time, header_claiming, masked, raise_own_descriptor_limit, wait_until,
+    BINARY, Call, Client, FIN, Faults, Launch, PING, PONG, Process, Response, Server, TEXT, Wire,
+    cpu_time, header_claiming, masked, raise_own_descriptor_limit, wait_until,
 };
 
-/// Says of the rest of a test that it was not run, and why.
+/// The value of an `Option`. If it is `None`, reports the reason and skips the rest of the test.
 macro_rules! or_skip {
     ($condition:expr, $why:expr) => {
         match $condition {
@@ -31,48 +31,48 @@ macro_rules! or_skip {
     };
 }
 
-const NO_COMPILER: &str = "no C compiler to build the interposer with";
+const NO_COMPILER: &str = "no C compiler to build tests/support/faults.c";
 const NO_NAMESPACES: &str = "network namespaces need root and iproute2";
 
-/// What a system says that lacks something, whatever it was asked for.
-const LACKS: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
+/// The errors of a system that is out of descriptors or memory.
+const OUT_OF_RESOURCES: [Errno; 4] = [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM];
 
-/// How much processor time the server uses in a while.
-fn busy(server: &Server, during: Duration) -> Duration {
+/// The processor time that the server uses within `duration`.
+fn cpu_time_within(server: &Server, duration: Duration) -> Duration {
     let before = cpu_time(server.pid());
-    thread::sleep(during);
+    thread::sleep(duration);
     cpu_time(server.pid()) - before
 }
 
 // -- Calls that fail ---------------------------------------------------------------------------------
 
-/// New clients wait in the backlog, those who are there go on, the loop does not spin, and who
-/// waited is served as soon as there is room.
+/// New clients wait in the backlog, existing clients are served, the loop does not spin, and the
+/// waiting clients are accepted as soon as accept(2) succeeds.
 #[test]
-fn accept_that_fails_delays_new_clients_and_no_one_else() {
+fn a_failing_accept_delays_only_new_clients() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["--echo"]).start();
     let mut client = server.open("/");
-    // EPERM: what a security module says, for as long as its policy stands.
-    for error in [&LACKS[..], &[Errno::EPERM]].concat() {
+    // EPERM: a security module denies the call.
+    for error in [&OUT_OF_RESOURCES[..], &[Errno::EPERM]].concat() {
         println!("{error}");
         let hits = faults.hits(Call::Accept);
         faults.fail(Call::Accept, error, 1);
         let mut waiting = server.connect();
         waiting.send(&server.upgrade("/").to_bytes());
         wait_until("accept has failed", || faults.hits(Call::Accept) > hits);
-        let used = busy(&server, Duration::from_millis(600));
+        let used = cpu_time_within(&server, Duration::from_millis(600));
         assert!(used < Duration::from_millis(150), "{error}: {used:?}");
         client.round_trip("served as before");
-        faults.mend(Call::Accept);
+        faults.clear(Call::Accept);
         assert_eq!(Response::read(&mut waiting, false).status, 101, "{error}");
     }
 }
 
-/// EAGAIN is no fault: what cannot be done now is done as soon as something comes of it. (A full
-/// stdin is EAGAIN by itself: `backpressure::a_command_that_reads_late_gets_everything`.)
+/// After EAGAIN the call is repeated at the next event. (A full stdin causes EAGAIN without
+/// injection: `backpressure::a_command_that_starts_reading_late_gets_every_message`.)
 #[test]
-fn calls_that_would_block_are_made_again_later() {
+fn calls_that_would_block_are_repeated_later() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let fail_once = |call, during: &mut dyn FnMut()| {
@@ -80,7 +80,7 @@ fn calls_that_would_block_are_made_again_later() {
         faults.fail(call, Errno::EAGAIN, 1);
         during();
         wait_until("the call has failed", || faults.hits(call) > hits);
-        faults.mend(call);
+        faults.clear(call);
     };
     let mut waiting = None;
     fail_once(Call::Accept, &mut || {
@@ -103,24 +103,22 @@ fn calls_that_would_block_are_made_again_later() {
     client.leave();
 }
 
-/// A connection that was gone before it was accepted takes no other with it.
 #[test]
-fn a_connection_that_is_gone_before_it_is_accepted_delays_no_one() {
+fn a_connection_that_is_aborted_before_accept_delays_no_other() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["--echo"]).start();
     for error in [Errno::ECONNABORTED, Errno::EPROTO, Errno::ENETUNREACH] {
-        // The first attempt goes well, the second fails, and a third is made at once.
+        // The first call succeeds, the second fails, and a third must follow at once.
         faults.fail(Call::Accept, error, 2);
         for _ in 0..10 {
             server.open("/").round_trip("served");
         }
         assert!(faults.hits(Call::Accept) > 0, "{error}");
-        faults.mend(Call::Accept);
+        faults.clear(Call::Accept);
     }
     assert!(!server.log_text().contains("new connections wait"));
 }
 
-/// What is interrupted is done again; nothing is lost by it.
 #[test]
 fn interrupted_calls_are_repeated() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -146,36 +144,35 @@ fn interrupted_calls_are_repeated() {
     }
     for call in calls {
         assert!(faults.hits(call) > 0, "{call:?} was never interrupted");
-        faults.mend(call);
+        faults.clear(call);
     }
     server.await_no_children();
 }
 
-/// What leaves by writev(2): a long echo, a long line of a command, and whatever goes to many. The
-/// mark is so high that nobody is too slow for what goes to many while it is held up.
+/// Servers that send by writev(2): a long echo, a long line of a command, and a message for several
+/// clients. The high-water mark is so high that no client falls behind while a write is delayed.
 const LONG_WRITERS: [&[&str]; 3] = [
     &["--echo"],
     &["cat"],
     &["--shared", "--high-water=1M", "cat"],
 ];
 
-/// 300,000 bytes in which none could be lost, doubled or moved unnoticed.
+/// 300,000 bytes in which a lost, repeated or moved part is noticed.
 fn long_text() -> String {
     (100_000..150_000).map(|n| n.to_string()).collect()
 }
 
-/// The text comes, in however many messages: a line that goes to many may come in several.
+/// Expects `text` in one or more messages, because a long line of a shared command is split.
 #[track_caller]
 fn expect_text(client: &mut Client, text: &str) {
     let mut got = client.text();
     while got.len() < text.len() {
         got += &client.text();
     }
-    assert!(got == text, "{} bytes, not those sent", got.len());
+    assert!(got == text, "{} bytes, but not those sent", got.len());
 }
 
-/// A long write that is interrupted, or that would block, loses nothing: the whole of it leaves
-/// later, once, before what comes behind it.
+/// After EINTR or EAGAIN a long message is sent later: whole, once, and before the next message.
 #[test]
 fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -188,7 +185,7 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
         }
         for error in [Errno::EINTR, Errno::EAGAIN] {
             println!("{options:?} {error}");
-            // Each of those who are sent it meets the error at least once.
+            // The write to each client fails at least once.
             let hits = faults.hits(Call::Writev) + clients.len() as u32;
             faults.fail(Call::Writev, error, 1);
             clients[0].send_text(&text);
@@ -196,9 +193,9 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
                 faults.hits(Call::Writev) >= hits
             });
             if error == Errno::EAGAIN {
-                faults.mend(Call::Writev);
-                // The socket was not really full, so that no edge tells that it has room again; one
-                // that tells of a ping does.
+                faults.clear(Call::Writev);
+                // The socket was not really full, so no event reports that it is writable. The
+                // event of a ping leads to the next write.
                 for client in &mut clients {
                     client.send(FIN | PING, b"");
                 }
@@ -206,10 +203,10 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
             for client in &mut clients {
                 expect_text(client, &text);
             }
-            faults.mend(Call::Writev);
-            clients[0].send_text("behind it");
+            faults.clear(Call::Writev);
+            clients[0].send_text("the next message");
             for client in &mut clients {
-                assert_eq!(client.text(), "behind it");
+                assert_eq!(client.text(), "the next message");
             }
         }
         for client in clients {
@@ -218,19 +215,19 @@ fn long_writes_that_are_interrupted_or_would_block_lose_nothing() {
     }
 }
 
-/// A command that cannot be started for want of something is a 503 with Retry-After; nothing is
-/// left of the attempt, and the next one succeeds.
+/// The response is a 503 with Retry-After. Nothing is left of the attempt, and the next one
+/// succeeds.
 #[test]
-fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
+fn a_command_that_cannot_start_for_lack_of_resources_is_503() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     for options in [&["cat"][..], &["--stderr=log", "cat"]] {
         let server = faults.launch(options).start();
         let before = server.descriptors();
-        let errors = [&LACKS[..], &[Errno::EAGAIN]].concat();
+        let errors = [&OUT_OF_RESOURCES[..], &[Errno::EAGAIN]].concat();
         let mut cases: Vec<_> = (errors.iter())
             .flat_map(|&error| [(Call::Clone, error, 1), (Call::Pipe, error, 1)])
             .collect();
-        // The second pipe, and the third.
+        // The second pipe of a start, and the third.
         cases.extend([
             (Call::Pipe, Errno::EMFILE, 2),
             (Call::Pipe, Errno::EMFILE, 3),
@@ -239,12 +236,12 @@ fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
             println!("{options:?} {call:?} {error} {one_in}");
             faults.fail(call, error, one_in);
             let mut refused = server.try_open(&server.upgrade("/"));
-            // One in three may meet a start only at the second attempt.
+            // With one failure in three, the first start may succeed.
             if one_in > 1 && refused.is_ok() {
                 refused = server.try_open(&server.upgrade("/"));
             }
             let response = refused.err().expect("it was refused");
-            faults.mend(call);
+            faults.clear(call);
             response.expect_refusal("no command", 503);
             assert!(response.header("Retry-After").is_some());
             server.open("/").round_trip("started");
@@ -254,10 +251,10 @@ fn a_command_for_which_the_machine_lacks_something_is_refused_with_503() {
     }
 }
 
-/// An emulator of another processor refuses a process with which descriptors are shared; the start
-/// goes on with a copy of them.
+/// QEMU's user emulation refuses clone(2) with shared descriptors (EINVAL). The start is repeated
+/// with a copied descriptor table.
 #[test]
-fn a_command_starts_where_no_descriptors_can_be_shared() {
+fn a_command_starts_where_clone_cannot_share_descriptors() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let before = server.descriptors();
@@ -268,18 +265,18 @@ fn a_command_starts_where_no_descriptors_can_be_shared() {
     assert_eq!(
         faults.hits(Call::Clone),
         1,
-        "the second start was begun again"
+        "the second start tried to share again"
     );
-    faults.mend(Call::Clone);
-    server.open("/").round_trip("and goes on so");
+    faults.clear(Call::Clone);
+    server.open("/").round_trip("started again");
     server.await_no_children();
     server.await_descriptors(before);
 }
 
-/// A stream that epoll takes no more of is not left unwatched: its client is let go, its command
-/// ended and reaped.
+/// If a socket or pipe cannot be registered with epoll, its client is closed, and its command is
+/// terminated and reaped.
 #[test]
-fn a_registration_that_fails_leaves_nothing() {
+fn a_failed_epoll_registration_leaves_nothing_behind() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let before = server.descriptors();
@@ -288,10 +285,10 @@ fn a_registration_that_fails_leaves_nothing() {
         // The socket itself.
         let mut wire = server.connect();
         wire.expect_gone();
-        faults.mend(Call::EpollCtl);
+        faults.clear(Call::EpollCtl);
         let reason = std::io::Error::from(error).to_string();
         server.await_log(&["warn", "not served", &reason]);
-        // The pipes of its command: the first, then the second.
+        // The first pipe of the command, then the second.
         for one_in in [1, 2] {
             let mut wire = server.connect();
             let get = server.get("/healthz").to_bytes();
@@ -300,7 +297,7 @@ fn a_registration_that_fails_leaves_nothing() {
             faults.fail(Call::EpollCtl, error, one_in);
             wire.send(&server.upgrade("/").to_bytes());
             Response::read(&mut wire, false).expect_refusal("no command", 503);
-            faults.mend(Call::EpollCtl);
+            faults.clear(Call::EpollCtl);
             drop(wire);
             server.await_no_children();
             server.await_descriptors(before);
@@ -309,13 +306,15 @@ fn a_registration_that_fails_leaves_nothing() {
     server.open("/").round_trip("served again");
 }
 
-/// An error of a socket ends its connection and the command behind it, and no other.
+/// An error on a socket closes its connection and terminates its command, and affects no other
+/// client.
 #[test]
-fn an_error_of_a_socket_ends_its_connection_alone() {
+fn an_error_on_a_socket_ends_only_its_connection() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let before = server.descriptors();
-    let lacks = (LACKS.iter()).flat_map(|&error| [(Call::Recv, error), (Call::Send, error)]);
+    let lacks =
+        (OUT_OF_RESOURCES.iter()).flat_map(|&error| [(Call::Recv, error), (Call::Send, error)]);
     let network = [
         (Call::Recv, Errno::ETIMEDOUT),
         (Call::Recv, Errno::EHOSTUNREACH),
@@ -328,7 +327,7 @@ fn an_error_of_a_socket_ends_its_connection_alone() {
         faults.fail(call, error, 1);
         client.send_text("into the void");
         client.wire.expect_gone();
-        faults.mend(call);
+        faults.clear(call);
         bystander.round_trip("untouched");
         bystander.leave();
         server.await_no_children();
@@ -336,7 +335,7 @@ fn an_error_of_a_socket_ends_its_connection_alone() {
     }
 }
 
-/// What a socket says to a write when its peer is gone, and what a system that lacks memory says.
+/// The errors of a write to a peer that is gone, and of a system without memory.
 const WRITE_ERRORS: [Errno; 4] = [
     Errno::EPIPE,
     Errno::ECONNRESET,
@@ -344,7 +343,7 @@ const WRITE_ERRORS: [Errno; 4] = [
     Errno::ENOMEM,
 ];
 
-/// The log says of the client at `peer` that it was lost by `error`.
+/// Waits for the access-log record that says that the client at `peer` was lost by `error`.
 #[track_caller]
 fn await_lost_by(server: &Server, peer: SocketAddr, error: Errno) {
     let peer = format!("peer={peer} ");
@@ -352,9 +351,8 @@ fn await_lost_by(server: &Server, peer: SocketAddr, error: Errno) {
     server.await_log(&["closed", &peer, &lost]);
 }
 
-/// The same of an error that a long write meets.
 #[test]
-fn an_error_of_a_long_write_ends_its_connection_alone() {
+fn an_error_on_a_long_write_ends_only_its_connection() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let text = long_text();
     for options in [&["--echo"], &["cat"]] {
@@ -366,10 +364,10 @@ fn an_error_of_a_long_write_ends_its_connection_alone() {
             let mut client = server.open("/");
             let peer = client.wire.local_address();
             faults.fail(Call::Writev, error, 1);
-            // The end may come before all of it is sent.
+            // The server may close before all is sent.
             client.wire.try_send(&masked(FIN | TEXT, text.as_bytes()));
             client.wire.expect_gone();
-            faults.mend(Call::Writev);
+            faults.clear(Call::Writev);
             await_lost_by(&server, peer, error);
             bystander.send_text(&text);
             expect_text(&mut bystander, &text);
@@ -380,10 +378,10 @@ fn an_error_of_a_long_write_ends_its_connection_alone() {
     }
 }
 
-/// Of those that a message goes to, one whose socket fails is lost; those before it and behind it
-/// get this message and the next, and the command goes on.
+/// A message goes to three clients, and the second one's socket fails. The first and third get this
+/// message and the next, and the command goes on.
 #[test]
-fn an_error_of_one_socket_keeps_a_message_from_no_other() {
+fn an_error_on_one_socket_does_not_keep_a_message_from_other_clients() {
     for error in WRITE_ERRORS {
         println!("{error}");
         let faults = or_skip!(Faults::new(), NO_COMPILER);
@@ -393,7 +391,8 @@ fn an_error_of_one_socket_keeps_a_message_from_no_other() {
         let mut third = server.open("/");
         let peer = second.wire.local_address();
         let command = server.only_child().pid;
-        // A message makes one call for each, in the order in which they came: the second fails.
+        // One call for each client, in the order of their connections, so the second client's
+        // fails.
         faults.fail(Call::Writev, error, 2);
         first.send_text("to all");
         second.wire.expect_gone();
@@ -401,24 +400,24 @@ fn an_error_of_one_socket_keeps_a_message_from_no_other() {
             (first.text(), third.text()),
             ("to all".into(), "to all".into())
         );
-        faults.mend(Call::Writev);
+        faults.clear(Call::Writev);
         assert_eq!(faults.hits(Call::Writev), 1);
         await_lost_by(&server, peer, error);
-        third.send_text("to those left");
-        assert_eq!(first.text(), "to those left");
-        assert_eq!(third.text(), "to those left");
+        third.send_text("to both");
+        assert_eq!(first.text(), "to both");
+        assert_eq!(third.text(), "to both");
         assert_eq!(server.only_child().pid, command);
     }
 }
 
-/// An error of a pipe is its end: the command notices as ever, its client is told how it ended, and
-/// nothing of it is left.
+/// An error on a pipe counts as its EOF: the command notices, its client gets the exit status, and
+/// no resource is left.
 #[test]
-fn an_error_of_a_pipe_ends_what_goes_through_it() {
+fn an_error_on_a_pipe_counts_as_its_eof() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["cat"]).start();
     let before = server.descriptors();
-    for error in [&LACKS[..], &[Errno::EIO]].concat() {
+    for error in [&OUT_OF_RESOURCES[..], &[Errno::EIO]].concat() {
         for call in [Call::Read, Call::Write] {
             println!("{call:?} {error}");
             let mut bystander = server.open("/");
@@ -427,15 +426,15 @@ fn an_error_of_a_pipe_ends_what_goes_through_it() {
             faults.fail(call, error, 1);
             client.send_text("into the void");
             wait_until("the call has failed", || faults.hits(call) > hits);
-            faults.mend(call);
+            faults.clear(call);
             bystander.round_trip("untouched");
             let (code, reason) = match call {
-                // Its stdout is closed: the next line that it prints ends it.
+                // Its stdout is closed, so the next line that it prints causes SIGPIPE.
                 Call::Read => {
                     client.send_text("once more");
                     (4256 + Signal::SIGPIPE as u16, "signal 13")
                 }
-                // Its stdin is at its end, and so is `cat`.
+                // Its stdin is at EOF, so `cat` exits.
                 _ => (1000, "exit 0"),
             };
             assert_eq!(client.close(), (code, reason.to_owned()));
@@ -449,15 +448,14 @@ fn an_error_of_a_pipe_ends_what_goes_through_it() {
     }
 }
 
-/// The wall clock is for the log alone, which follows it: whatever it does, nobody is dropped and
-/// nothing is missed.
+/// Only the log uses the wall clock. When the clock jumps, no timer fires early or late.
 #[test]
-fn a_wall_clock_that_jumps_moves_no_deadline() {
+fn a_wall_clock_that_jumps_affects_no_timer() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults
         .launch(&["--ping-interval=200ms", "--pong-timeout=1500ms", "cat"])
         .start();
-    // The year of the line that the log has of a visitor.
+    // The year in the access-log record of another client.
     let year_in_log = || -> i32 {
         let visitor = server.open("/");
         let peer = format!("peer={} ", visitor.wire.local_address());
@@ -475,30 +473,30 @@ fn a_wall_clock_that_jumps_moves_no_deadline() {
         client.send_text("after a while");
         thread::sleep(Duration::from_millis(500));
         assert_eq!(client.text(), "after a while");
-        // What is in the way of the next message are the pings, at their usual interval.
+        // Before the next message come the pings, at their usual interval.
         client.round_trip("and now");
         let pings = client.pings.len() - pings;
         assert!((1..=4).contains(&pings), "{pings} pings");
-        // The jump has arrived. Leap days, and midnight at New Year, make a difference of one.
+        // The log shows the jump. Leap days, and midnight at New Year, make a difference of one.
         let year = year_in_log();
         let off = (year - now - ahead).abs();
         assert!(off <= 1, "{year} is not {ahead} years after {now}");
     }
-    let used = busy(&server, Duration::from_millis(300));
+    let used = cpu_time_within(&server, Duration::from_millis(300));
     assert!(used < Duration::from_millis(100), "{used:?}");
     client.leave();
 }
 
 // -- A log that cannot be written --------------------------------------------------------------------
 
-/// A server whose stderr is `stderr`, and its address.
-struct Quiet {
+/// A server whose log the test does not read, and its address.
+struct Unlogged {
     child: Child,
     address: SocketAddr,
 }
 
-impl Quiet {
-    fn start(launch: Launch, stderr: impl Into<Stdio>) -> Quiet {
+impl Unlogged {
+    fn start(launch: Launch, stderr: impl Into<Stdio>) -> Unlogged {
         let child = launch.command().stderr(stderr).spawn();
         let child = child.expect("the server's binary");
         let mut port = None;
@@ -507,27 +505,23 @@ impl Quiet {
             port.is_some()
         });
         let port = port.expect("it was awaited");
-        Quiet {
+        Unlogged {
             child,
             address: ([127, 0, 0, 1], port).into(),
         }
     }
 
     fn open(&self) -> Client {
-        let mut wire = Wire::connect(self.address);
-        wire.send(&Request::upgrade(self.address, "/").to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        Client::new(wire, response)
+        Client::open(self.address, "/")
     }
 
-    fn end(mut self) {
+    fn stop(mut self) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("it runs");
         assert_eq!(self.child.wait().expect("waitpid").code(), Some(0));
     }
 }
 
-/// The port that a process listens on, from /proc: its log does not say.
+/// The port on which a process listens, from `/proc`, because its log cannot be read.
 fn listening_port(pid: u32) -> Option<u16> {
     let sockets: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?
@@ -547,43 +541,40 @@ fn listening_port(pid: u32) -> Option<u16> {
     })
 }
 
-/// A full disk behind the log stops nothing.
 #[test]
 fn a_log_on_a_full_disk_stops_nothing() {
     let full = File::options().write(true).open("/dev/full");
     let launch = Launch::new(&["--echo", "--log-level=debug"]);
-    let server = Quiet::start(launch, full.expect("/dev/full"));
+    let server = Unlogged::start(launch, full.expect("/dev/full"));
     for _ in 0..20 {
         let mut client = server.open();
         client.round_trip("served");
         client.leave();
     }
-    server.end();
+    server.stop();
 }
 
-/// A log that has reached the limit of file sizes (RLIMIT_FSIZE) stops nothing: SIGXFSZ, which is
-/// sent then, does not end the server.
+/// A write beyond RLIMIT_FSIZE causes SIGXFSZ (setrlimit(2)), which must not terminate the server.
 #[test]
-fn a_log_at_the_limit_of_file_sizes_stops_nothing() {
+fn a_log_at_the_file_size_limit_stops_nothing() {
     let folder = support::TempDir::new();
     let file = File::create(folder.path("log")).expect("a file");
-    // dash and bash count in blocks of 512 or 1,024 bytes: one block.
+    // One block: 512 bytes in dash, 1,024 in bash.
     let launch = Launch::new(&["--echo", "--log-level=debug"]).after("ulimit -f 1");
-    let server = Quiet::start(launch, file);
+    let server = Unlogged::start(launch, file);
     for _ in 0..20 {
         let mut client = server.open();
         client.round_trip("served");
         client.leave();
     }
     assert!(folder.read("log").len() >= 512, "the limit was not reached");
-    server.end();
+    server.stop();
 }
 
 // -- Stopped processes -------------------------------------------------------------------------------
 
-/// A stopped command is like a slow one: what was sent to it waits, and arrives when it goes on.
 #[test]
-fn a_stopped_command_gets_everything_when_it_goes_on() {
+fn a_stopped_command_gets_every_message_once_it_continues() {
     let server = Server::start(&["cat"]);
     let mut client = server.open("/");
     client.round_trip("before");
@@ -592,7 +583,7 @@ fn a_stopped_command_gets_everything_when_it_goes_on() {
     for number in 0..50 {
         client.send_text(&number.to_string());
     }
-    server.open("/").round_trip("another one's command runs");
+    server.open("/").round_trip("another command runs");
     kill(command, Signal::SIGCONT).expect("the command");
     for number in 0..50 {
         assert_eq!(client.text(), number.to_string());
@@ -600,9 +591,9 @@ fn a_stopped_command_gets_everything_when_it_goes_on() {
     client.leave();
 }
 
-/// A stopped command, which hears no signal but one, does not outlive its client.
+/// While a process is stopped, only SIGKILL has an effect.
 #[test]
-fn a_stopped_command_goes_with_its_client() {
+fn a_stopped_command_is_killed_when_its_client_leaves() {
     let server = Server::start(&["--kill-after=500ms", "cat"]);
     let mut client = server.open("/");
     client.round_trip("before");
@@ -613,10 +604,10 @@ fn a_stopped_command_goes_with_its_client() {
     server.await_no_children();
 }
 
-/// A server that was stopped finds everything as it would have: who came meanwhile is served, who
-/// was there is not dropped for a silence that was the server's own.
+/// After SIGCONT the server accepts the clients that have connected meanwhile, and drops none for a
+/// silence that the stop caused.
 #[test]
-fn a_server_that_was_stopped_drops_no_one() {
+fn a_server_that_was_stopped_drops_no_client() {
     let server = Server::start(&[
         "--ping-interval=1s",
         "--pong-timeout=3s",
@@ -633,22 +624,22 @@ fn a_server_that_was_stopped_drops_no_one() {
     idle.round_trip("before");
     talking.round_trip("before");
     server.signal(Signal::SIGSTOP);
-    talking.send_text("sent while it stood still");
+    talking.send_text("sent while it was stopped");
     half.send(rest);
-    let mut newcomer = server.connect();
-    newcomer.send(&upgrade);
+    let mut new_client = server.connect();
+    new_client.send(&upgrade);
     thread::sleep(Duration::from_millis(4500));
     server.signal(Signal::SIGCONT);
-    assert_eq!(talking.text(), "sent while it stood still");
+    assert_eq!(talking.text(), "sent while it was stopped");
     assert_eq!(Response::read(&mut half, false).status, 101);
-    assert_eq!(Response::read(&mut newcomer, false).status, 101);
+    assert_eq!(Response::read(&mut new_client, false).status, 101);
     idle.round_trip("after");
     talking.round_trip("after");
 }
 
 // -- A network that is gone --------------------------------------------------------------------------
 
-/// A network namespace, which lives as long as the process in it.
+/// A network namespace, which exists as long as the process in it.
 struct Namespace(Child);
 
 impl Namespace {
@@ -668,7 +659,7 @@ impl Namespace {
         format!("/proc/{}/ns/net", self.0.id())
     }
 
-    /// What `action` returns on a thread that is in the namespace.
+    /// Runs `action` on a thread inside the namespace.
     fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> T {
         let file = File::open(self.path()).expect("the namespace");
         thread::scope(|scope| {
@@ -693,97 +684,97 @@ fn ip(arguments: &str) {
     assert!(status.expect("ip").success(), "ip {arguments}");
 }
 
-/// Whether namespaces can be made here: as root, with iproute2, and where they are allowed.
+/// Whether network namespaces can be made: this takes root, iproute2 and a system that allows them.
 fn can_make_namespaces() -> Option<()> {
     let has_ip = Command::new("ip").arg("-V").stdout(Stdio::null()).status();
     let allowed = || thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET).is_ok()).join();
     (geteuid().is_root() && has_ip.is_ok() && allowed().expect("the thread")).then_some(())
 }
 
-/// Two machines and a cable between them: the server's and its peers'.
-struct Cable {
-    here: Namespace,
-    there: Namespace,
+/// Two namespaces with a link between them: one for the server and one for its clients.
+struct Link {
+    server: Namespace,
+    clients: Namespace,
 }
 
-impl Cable {
-    fn new() -> Cable {
-        let (here, there) = (Namespace::new(), Namespace::new());
-        here.inside(|| {
-            let peer = there.0.id();
+impl Link {
+    fn new() -> Link {
+        let (server, clients) = (Namespace::new(), Namespace::new());
+        server.inside(|| {
+            let peer = clients.0.id();
             ip(&format!(
                 "link add wire0 type veth peer name wire1 netns {peer}"
             ));
             ip("addr add 10.231.0.1/24 dev wire0");
             ip("link set wire0 up");
         });
-        there.inside(|| {
+        clients.inside(|| {
             ip("addr add 10.231.0.2/24 dev wire1");
             ip("link set wire1 up");
         });
-        Cable { here, there }
+        Link { server, clients }
     }
 
     fn start(&self, args: &[&str]) -> Server {
         let args = [&["--address=10.231.0.1"], args].concat();
-        self.here.inside(|| Server::start(&args))
+        self.server.inside(|| Server::start(&args))
     }
 
     fn open(&self, server: &Server) -> Client {
-        self.there.inside(|| server.open("/"))
+        self.clients.inside(|| server.open("/"))
     }
 
-    /// The peers' end goes down, as when they are switched off. The server's end loses its carrier
-    /// and keeps its address and route, so that what is sent is accepted and goes nowhere.
+    /// Takes the clients' end down, as if they were switched off. The server's end loses its
+    /// carrier but keeps its address and route, so the kernel accepts data that never arrives.
     fn cut(&self) {
-        self.there.inside(|| ip("link set wire1 down"));
+        self.clients.inside(|| ip("link set wire1 down"));
     }
 }
 
-/// A peer whose network is gone sends no FIN and no reset. When it was idle, it is dropped once it
-/// was not heard for the pong time-out, its command with it. (The kernel would find it too, but here
-/// only after a minute: at the larger of the pong and the write time-out.)
+/// A peer whose network is gone sends neither FIN nor RST. An idle one is dropped after the pong
+/// timeout, and its command is terminated. (TCP_USER_TIMEOUT would drop it too, but here only after
+/// a minute: it is the larger of the pong and the write timeout.)
 #[test]
 fn a_peer_whose_link_goes_down_is_dropped_within_the_pong_timeout() {
     or_skip!(can_make_namespaces(), NO_NAMESPACES);
-    let cable = Cable::new();
-    let server = cable.start(&[
+    let link = Link::new();
+    let server = link.start(&[
         "--ping-interval=500ms",
         "--pong-timeout=2s",
         "--write-timeout=60s",
         "cat",
     ]);
     let before = server.descriptors();
-    let mut client = cable.open(&server);
+    let mut client = link.open(&server);
     let peer = format!("peer={} ", client.wire.local_address());
     let command = server.only_child();
-    let mut heard = Instant::now();
-    // For longer than the time-out: its pongs are what keeps it.
+    let mut last_pong = Instant::now();
+    // For longer than the timeout, its pongs keep it connected.
     for _ in 0..5 {
         let ping = client.frame();
         assert_eq!(ping.opcode, PING);
-        heard = Instant::now();
+        last_pong = Instant::now();
         client.send(FIN | PONG, &ping.payload);
     }
-    cable.cut();
+    link.cut();
     server.await_log(&[
         "closed",
         &peer,
         "lost=\"nothing received for --pong-timeout\"",
     ]);
-    let waited = heard.elapsed();
+    let waited = last_pong.elapsed();
     assert!(waited > Duration::from_millis(1800), "after {waited:?}");
-    assert!(waited < Duration::from_secs(8), "after {waited:?} only");
+    assert!(waited < Duration::from_secs(8), "only after {waited:?}");
     server.await_gone(command);
     server.await_descriptors(before);
 }
 
-/// When its output was under way, it is dropped once it has taken nothing for the write time-out.
+/// A peer with output in flight is dropped once it has acknowledged nothing for the write timeout.
 #[test]
-fn a_peer_whose_link_goes_down_amid_its_output_is_dropped_within_the_write_timeout() {
+fn a_peer_whose_link_goes_down_during_output_is_dropped_within_the_write_timeout() {
     or_skip!(can_make_namespaces(), NO_NAMESPACES);
-    let cable = Cable::new();
-    let server = cable.start(&[
+    let link = Link::new();
+    let server = link.start(&[
         "--pong-timeout=60s",
         "--write-timeout=2s",
         "--binary",
@@ -791,18 +782,18 @@ fn a_peer_whose_link_goes_down_amid_its_output_is_dropped_within_the_write_timeo
         "/dev/zero",
     ]);
     let before = server.descriptors();
-    let mut client = cable.open(&server);
+    let mut client = link.open(&server);
     let peer = format!("peer={} ", client.wire.local_address());
     let command = server.only_child();
-    // More than all buffers hold: it is its reading that keeps the rest coming.
+    // More than all buffers hold, so the client's reading keeps the output flowing.
     let mut taken = 0;
     while taken < 16 << 20 {
         taken += client.binary().len();
     }
     let down = Instant::now();
     thread::scope(|scope| {
-        scope.spawn(|| client.wire.drain(Duration::from_secs(1)));
-        cable.cut();
+        scope.spawn(|| client.wire.discard(Duration::from_secs(1)));
+        link.cut();
     });
     server.await_log(&[
         "closed",
@@ -810,17 +801,15 @@ fn a_peer_whose_link_goes_down_amid_its_output_is_dropped_within_the_write_timeo
         "lost=\"the peer took nothing for --write-timeout\"",
     ]);
     let waited = down.elapsed();
-    assert!(waited < Duration::from_secs(8), "after {waited:?} only");
+    assert!(waited < Duration::from_secs(8), "only after {waited:?}");
     server.await_gone(command);
     server.await_descriptors(before);
 }
 
 // -- Floods ------------------------------------------------------------------------------------------
 
-/// 10,000 connections opened and reset at once leave nothing behind, and no one is forgotten
-/// meanwhile.
 #[test]
-fn ten_thousand_connections_reset_at_once_leave_nothing() {
+fn ten_thousand_connections_that_are_reset_leave_nothing_behind() {
     raise_own_descriptor_limit();
     let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
     let (_, hard) = limit.expect("getrlimit");
@@ -853,13 +842,13 @@ fn ten_thousand_connections_reset_at_once_leave_nothing() {
         }
         bystander.round_trip("while they go");
         server.await_descriptors(before);
-        let what = format!("the memory of round {round} is given back");
+        let what = format!("the memory of round {round} is released");
         wait_until(&what, || server.rss_anon() < memory + (512 << 10));
     }
 }
 
-/// Who only pings and never reads is stopped, then dropped: by the write time-out at the latest,
-/// for its pongs cannot leave.
+/// A client that sends pings and reads nothing is stopped, and dropped at the latest by the write
+/// timeout, because its pongs cannot be sent.
 #[test]
 fn a_peer_that_pings_and_never_reads_is_dropped() {
     let server = Server::start(&["--write-timeout=1s", "cat"]);
@@ -867,8 +856,11 @@ fn a_peer_that_pings_and_never_reads_is_dropped() {
     let mut client = server.open("/");
     let unit = masked(FIN | PING, &[7; 125]);
     let flood_len = 64 << 20;
-    let (begun, _) = client.wire.stuff(&unit, flood_len);
-    assert!(begun * unit.len() < flood_len, "everything was taken");
+    let (begun, _) = client.wire.flood(&unit, flood_len);
+    assert!(
+        begun * unit.len() < flood_len,
+        "the server accepted everything"
+    );
     server.await_no_children();
     let grown = server.rss_anon().saturating_sub(before);
     assert!(grown < 2 << 20, "{grown} bytes");
@@ -877,10 +869,10 @@ fn a_peer_that_pings_and_never_reads_is_dropped() {
 
 // -- Slow on purpose ---------------------------------------------------------------------------------
 
-/// Who dribbles a request head is gone by the head's time-out, many of them too, and others are
-/// served meanwhile.
+/// Clients that send a head byte by byte are refused at the head timeout. Others are served
+/// meanwhile.
 #[test]
-fn slow_heads_are_ended_and_hold_up_no_one() {
+fn slow_request_heads_are_refused_and_delay_no_other_client() {
     let server = Server::start(&["--echo", "--head-timeout=1s"]);
     let before = server.descriptors();
     // A head of 8 KiB would last for minutes at this pace.
@@ -891,8 +883,9 @@ fn slow_heads_are_ended_and_hold_up_no_one() {
     let mut slow: Vec<Wire> = (0..200).map(|_| server.connect()).collect();
     let start = Instant::now();
     for byte in head {
-        // Those who were answered were sent a byte in the round before: they were dribbling still.
-        let answered = |wire: &mut Wire| wire.has_come(Duration::ZERO);
+        // A client that has a response now sent a byte in the round before, so it was still
+        // sending.
+        let answered = |wire: &mut Wire| wire.is_readable_within(Duration::ZERO);
         for mut wire in slow.extract_if(.., answered) {
             let waited = start.elapsed();
             Response::read(&mut wire, false).expect_refusal("a slow head", 408);
@@ -918,11 +911,11 @@ fn slow_heads_are_ended_and_hold_up_no_one() {
     server.await_descriptors(before);
 }
 
-/// Who announces long messages and sends them byte by byte costs what it has sent, and no more. Each
-/// byte counts as heard, but a message that was begun does not keep anyone: the pong time-out after
-/// the last of its bytes it is given up.
+/// A client that announces a long message and sends it byte by byte costs only the memory of the
+/// bytes it has sent. Each byte is a sign of life, but an unfinished message is not: the client is
+/// dropped at the pong timeout after its last byte.
 #[test]
-fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
+fn slow_frames_take_only_the_memory_of_their_bytes_and_then_time_out() {
     let server = Server::start(&["--echo", "--ping-interval=500ms", "--pong-timeout=2s"]);
     let idle = server.descriptors();
     let mut slow: Vec<Client> = (0..200).map(|_| server.open("/")).collect();
@@ -939,12 +932,12 @@ fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
         server.open("/").round_trip("served meanwhile");
     }
     let each = server.rss_anon().saturating_sub(before) / 200;
-    assert!(each < 4096, "{each} bytes for each");
-    // No byte comes any more, nor a pong.
+    assert!(each < 4096, "{each} bytes per client");
+    // The clients send neither a further byte nor a pong.
     server.await_descriptors(idle);
     let waited = last.elapsed();
     assert!(waited > Duration::from_millis(1800), "after {waited:?}");
-    assert!(waited < Duration::from_secs(8), "after {waited:?} only");
+    assert!(waited < Duration::from_secs(8), "only after {waited:?}");
     for client in &slow {
         let peer = format!("peer={} ", client.wire.local_address());
         let lost = "lost=\"nothing received for --pong-timeout\"";
@@ -952,7 +945,7 @@ fn slow_frames_cost_what_was_sent_and_end_with_their_bytes() {
     }
 }
 
-/// Who reads slowly stops its command and is served at its pace; nothing is lost, and little waits.
+/// A slow client slows down its command. Nothing is lost, and little is buffered.
 #[test]
 fn slow_readers_are_served_at_their_pace() {
     let server = Server::script(
@@ -977,9 +970,9 @@ fn slow_readers_are_served_at_their_pace() {
     server.await_no_children();
 }
 
-/// Looked at by nobody else here, and a hang of the test itself if it is wrong.
+/// If the server did not load the library, the tests above would wait for faults in vain.
 #[test]
-fn the_interposer_is_in_place() {
+fn the_server_loads_the_library_that_injects_faults() {
     let faults = or_skip!(Faults::new(), NO_COMPILER);
     let server = faults.launch(&["--echo"]).start();
     let mut maps = String::new();

@@ -1,5 +1,5 @@
-//! How the bytes of a command's pipes and messages correspond (`--framing`, `--crlf`, `--max-line`,
-//! `--flush`), and where its stderr goes (`--stderr`).
+//! How the bytes of a command's pipes become messages and back (`--framing`, `--crlf`,
+//! `--max-line`, `--flush`), and where its stderr goes (`--stderr`).
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{
     descendants_of, masked, wait_until, write_file,
 };
 
-/// What a client is sent by a command that prints and ends, and the close.
+/// The messages and the close of a command that prints and exits.
 #[track_caller]
 fn output_of(options: &[&str], script: &str) -> (Vec<Message>, (u16, String)) {
     let server = Server::script(options, script);
@@ -42,7 +42,7 @@ fn text(text: &str) -> Message {
 // -- Lines ----------------------------------------------------------------------------------------
 
 #[test]
-fn a_return_before_the_newline_is_stripped_or_kept() {
+fn a_carriage_return_before_the_newline_is_stripped_or_kept() {
     let script = r"printf 'a\r\nb\n\r\nc\r'";
     assert_eq!(
         texts_of(&["--framing=lines"], script),
@@ -55,7 +55,7 @@ fn a_return_before_the_newline_is_stripped_or_kept() {
 }
 
 #[test]
-fn a_line_over_max_line_ends_the_session() {
+fn a_line_over_max_line_closes_the_connection_with_1009() {
     let script = "printf '1234567890\\r\\n1234567890\\n12345678901\\n'; exec sleep 1000";
     let (messages, (code, reason)) = output_of(&["--max-line=10"], script);
     assert_eq!(messages, [text("1234567890"), text("1234567890")]);
@@ -64,12 +64,12 @@ fn a_line_over_max_line_ends_the_session() {
 }
 
 #[test]
-fn a_line_over_max_line_is_told_before_it_ends() {
+fn an_endless_line_is_refused_once_it_exceeds_max_line() {
     for max_line in ["1k", "64k", "200k"] {
         let option = format!("--max-line={max_line}");
         let server = Server::script(&[&option], "tr '\\0' x </dev/zero");
         let mut client = server.open("/");
-        // Longer than a fragment: its beginning is out already, and the close comes inside it.
+        // A line longer than a fragment is sent in part, and the close comes inside its message.
         let mut len = 0;
         let (code, reason) = loop {
             let frame = client.frame();
@@ -91,7 +91,7 @@ fn a_line_over_max_line_is_told_before_it_ends() {
 // -- Prompts --------------------------------------------------------------------------------------
 
 #[test]
-fn a_prompt_is_sent_after_a_while() {
+fn with_flush_a_prompt_is_sent_after_the_flush_time() {
     let script = "printf 'name? '; read name; echo hello $name; printf 'bye? '; read x";
     let server = Server::script(&["--flush=50ms"], script);
     let mut client = server.open("/");
@@ -102,7 +102,7 @@ fn a_prompt_is_sent_after_a_while() {
 }
 
 #[test]
-fn a_prompt_is_withheld_unless_asked_for() {
+fn without_flush_a_prompt_is_withheld() {
     let server = Server::script(&[], "printf 'name? '; exec cat");
     let mut client = server.open("/");
     client.wire.expect_silence(Duration::from_millis(300));
@@ -118,16 +118,16 @@ fn a_prompt_is_not_cut_inside_a_character() {
 }
 
 #[test]
-fn a_prompt_of_records_is_sent_too() {
+fn with_flush_an_incomplete_nul_record_is_sent() {
     let server = Server::script(&["--null", "--flush=50ms"], "printf 'a\\0b\\n'; exec cat");
     let mut client = server.open("/");
     assert_eq!([client.text(), client.text()], ["a", "b\n"]);
     client.leave();
 }
 
-/// What counts is how long a line has waited, not when the first one did that waited.
+/// The flush time runs for each line separately.
 #[test]
-fn flush_cuts_no_line_that_ends_in_time() {
+fn flush_does_not_split_a_line_that_ends_in_time() {
     let script = "for i in $(seq 30); do printf 'in two parts\\nwritten '; sleep 0.05; done";
     let mut texts = texts_of(&["--flush=1s"], script);
     assert_eq!(texts.pop().as_deref(), Some("written "));
@@ -139,15 +139,16 @@ fn flush_cuts_no_line_that_ends_in_time() {
     assert!(texts.len() == 30 && others.is_empty(), "{others:?}");
 }
 
-/// A read ends inside a line, and its end stays in the pipe while the client does not read.
+/// The server has read the start of a line. Its end stays in the pipe while the client does not
+/// read.
 #[test]
-fn flush_cuts_no_line_whose_end_is_in_the_pipe() {
-    // Unlike `yes` it does not write whole lines.
+fn flush_does_not_split_a_line_whose_end_waits_in_the_pipe() {
+    // Unlike `yes`, `seq` does not write whole lines.
     let server = Server::start(&["--flush=200ms", "seq", "-f", "%01000.0f", "20000"]);
     let mut client = server.open("/");
     let mut expect = |number: usize| assert_eq!(client.text(), format!("{number:01000}"));
     expect(1);
-    server.only_child().await_standstill();
+    server.only_child().await_stalled();
     std::thread::sleep(Duration::from_millis(500));
     (2..=20_000).for_each(&mut expect);
     assert_eq!(client.close().0, 1000);
@@ -156,7 +157,7 @@ fn flush_cuts_no_line_whose_end_is_in_the_pipe() {
 // -- Records that end with NUL --------------------------------------------------------------------
 
 #[test]
-fn null_separates_records_both_ways() {
+fn with_null_records_end_with_nul_in_both_directions() {
     for option in ["--null", "--framing=null"] {
         let server = Server::script(&[option], "printf 'one\\n\\0\\0two\\r\\0'; exec cat");
         let mut client = server.open("/");
@@ -164,7 +165,7 @@ fn null_separates_records_both_ways() {
         assert_eq!(greeting, ["one\n", "", "two\r"]);
         client.round_trip("several\nlines\n");
         client.round_trip("");
-        // As a newline among lines: it is passed on as it is.
+        // A NUL inside a message is not escaped, like a newline with the lines framing.
         client.send_text("a\0b");
         assert_eq!([client.text(), client.text()], ["a", "b"]);
         client.leave();
@@ -183,7 +184,7 @@ fn a_message_to_a_command_ends_in_exactly_one_nul() {
 }
 
 #[test]
-fn a_warning_gets_into_no_record() {
+fn with_null_stderr_does_not_mix_with_the_records() {
     let script = "printf 'one\\0'; echo warning >&2; printf 'two\\0'";
     let server = Server::script(&["--null"], script);
     assert_eq!(server.open("/").texts_to_close().0, ["one", "two"]);
@@ -193,7 +194,7 @@ fn a_warning_gets_into_no_record() {
 // -- Messages with their length -------------------------------------------------------------------
 
 #[test]
-fn length_carries_exact_messages_both_ways() {
+fn with_length_framing_messages_are_exact_in_both_directions() {
     let server = Server::start(&["--framing=length", "cat"]);
     let mut client = server.open("/");
     for text in ["hello", "", "two\nlines\n", "nul \0 and ß€🦀", "\r\n"] {
@@ -210,7 +211,7 @@ fn length_carries_exact_messages_both_ways() {
 }
 
 #[test]
-fn the_command_sees_kind_and_length() {
+fn with_length_framing_the_command_gets_kind_and_length() {
     let script = "head -c 14 | od -An -tx1 -v | tr -d '\\n ' >&2";
     let server = Server::script(&["--framing=length"], script);
     let mut client = server.open("/");
@@ -220,7 +221,7 @@ fn the_command_sees_kind_and_length() {
 }
 
 #[test]
-fn a_message_of_any_length_is_one_message() {
+fn with_length_framing_a_message_of_any_length_stays_one_message() {
     let server = Server::start(&["--framing=length", "--max-message=4M", "cat"]);
     let mut random = Random::new();
     let mut client = server.open("/");
@@ -241,7 +242,7 @@ fn a_message_of_any_length_is_one_message() {
 }
 
 #[test]
-fn a_message_without_end_takes_no_memory() {
+fn with_length_framing_a_message_of_4_gib_takes_no_memory() {
     let script = r"printf '\002\377\377\377\377'; exec cat /dev/zero";
     let server = Server::script(&["--framing=length"], script);
     let before = server.rss_anon();
@@ -257,9 +258,9 @@ fn a_message_without_end_takes_no_memory() {
 }
 
 #[test]
-fn output_that_breaks_the_format_ends_the_session_with_1011() {
+fn output_that_violates_length_framing_closes_with_1011() {
     let cases = [
-        // What it printed, the messages before the fault, a word of the reason.
+        // Output of the command, the messages before the fault, a word of the reason.
         ("hello", vec![], "104"),
         (r"\001\000\000\000\002hi\n", vec![text("hi")], "10"),
         (r"\001\000\000\000\001\377", vec![], "UTF-8"),
@@ -281,14 +282,14 @@ fn output_that_breaks_the_format_ends_the_session_with_1011() {
 }
 
 #[test]
-fn output_that_ends_inside_a_message_ends_the_session_with_1011() {
+fn output_that_ends_inside_a_message_closes_with_1011() {
     for output in [
         r"\001",
         r"\001\000\000",
         r"\002\000\000\000\003ab",
         r"\001\000\000\000\000\002",
     ] {
-        // At the exit, and where only the pipe is closed.
+        // When the command exits, and when it only closes the pipe.
         for then in ["exit 3", "exec sleep 1000 >&- 2>&-"] {
             let script = format!("printf '{output}'; {then}");
             let server = Server::script(&["--framing=length"], &script);
@@ -305,9 +306,10 @@ fn output_that_ends_inside_a_message_ends_the_session_with_1011() {
     }
 }
 
-/// Not at the end of the pipe, which somebody holds who has left the group, but at that of the command.
+/// The fault is noticed at the exit of the command. A child outside its process group keeps the
+/// pipe open, so there is no EOF.
 #[test]
-fn a_message_that_breaks_off_is_a_fault_where_the_pipe_does_not_end() {
+fn an_incomplete_message_is_a_fault_at_the_exit_of_the_command() {
     for options in [&[][..], &["--shared"], &["--resume=30"]] {
         let dir = TempDir::new();
         let (left, done) = (dir.text("left"), dir.text("done"));
@@ -320,7 +322,7 @@ fn a_message_that_breaks_off_is_a_fault_where_the_pipe_does_not_end() {
         let session = "wspipe.session.0123456789abcdef0123456789abcdef.0";
         let request = server.upgrade("/").add("Sec-WebSocket-Protocol", session);
         let mut client = server.try_open(&request).expect("served");
-        let reason = client.expect_close("it breaks off", 1011);
+        let reason = client.expect_close("an incomplete message", 1011);
         assert!(reason.contains("inside a message"), "{options:?}: {reason}");
         write_file(&dir.path("done"), "", 0o644);
         server.await_no_children();
@@ -328,7 +330,7 @@ fn a_message_that_breaks_off_is_a_fault_where_the_pipe_does_not_end() {
 }
 
 #[test]
-fn output_that_ends_between_messages_is_no_fault() {
+fn output_that_ends_after_a_message_is_no_fault() {
     let script = r"printf '\001\000\000\000\002hi\002\000\000\000\000'; exit 3";
     let (messages, close) = output_of(&["--framing=length"], script);
     assert_eq!(messages, [text("hi"), Message::Binary(Vec::new())]);
@@ -339,8 +341,7 @@ fn output_that_ends_between_messages_is_no_fault() {
 
 // -- Stderr ---------------------------------------------------------------------------------------
 
-/// The stream, the data and whether there is more, of a message of `--stderr=json` whose data
-/// needs no unescaping.
+/// Stream, data and `more` of a message of `--stderr=json` whose data needs no unescaping.
 #[track_caller]
 fn tagged(message: &str) -> (&str, &str, bool) {
     let rest = message.strip_prefix("{\"stream\":\"").expect(message);
@@ -369,14 +370,14 @@ fn json_tags_the_lines_of_both_streams() {
 }
 
 #[test]
-fn json_takes_records_that_end_with_nul() {
-    let script = "printf 'a\\nb\\0'; echo complaint >&2";
+fn json_works_with_records_that_end_with_nul() {
+    let script = "printf 'a\\nb\\0'; echo warning >&2";
     let mut texts = texts_of(&["--stderr=json", "--null"], script);
     texts.sort();
     assert_eq!(
         texts,
         [
-            r#"{"stream":"stderr","data":"complaint"}"#,
+            r#"{"stream":"stderr","data":"warning"}"#,
             r#"{"stream":"stdout","data":"a\nb"}"#
         ]
     );
@@ -395,7 +396,7 @@ fn json_sends_prompts_of_both_streams() {
 }
 
 #[test]
-fn json_cuts_a_long_line_into_messages_that_say_so() {
+fn json_splits_a_long_line_into_messages_marked_more() {
     for (len, messages) in [(65_536, 1), (65_537, 2), (200_000, 4)] {
         let script = format!("head -c {len} /dev/zero | tr '\\0' x; echo; echo short");
         let texts = texts_of(&["--stderr=json"], &script);
@@ -412,8 +413,8 @@ fn json_cuts_a_long_line_into_messages_that_say_so() {
 }
 
 #[test]
-fn json_lets_no_stream_lock_the_other_out() {
-    // A line that never ends, and lines that never end, on either stream.
+fn json_does_not_let_one_stream_block_the_other() {
+    // One endless line, and endlessly many lines, on either stream.
     for flood in ["tr '\\0' x </dev/zero", "yes"] {
         for (flood_to, other_to, other) in [("1", "2", "stderr"), ("2", "1", "stdout")] {
             let script = format!("{flood} >&{flood_to} & sleep 0.3; echo here >&{other_to}; wait");
@@ -422,21 +423,21 @@ fn json_lets_no_stream_lock_the_other_out() {
             let start = Instant::now();
             while tagged(&client.text()) != (other, "here", false) {
                 let waited = start.elapsed();
-                assert!(waited < support::PATIENCE, "{flood} {flood_to}");
+                assert!(waited < support::TIMEOUT, "{flood} {flood_to}");
             }
         }
     }
 }
 
 #[test]
-fn json_takes_no_more_memory_than_the_queues() {
-    // Each empty line of one byte becomes a message of 33.
+fn json_takes_only_the_memory_of_the_queues() {
+    // Each empty line, one byte, becomes a message of 33 bytes.
     let server = Server::script(&["--stderr=json"], "yes '' & yes '' >&2");
     let before = server.rss_anon();
     let mut client = server.open("/");
     client.text();
     for command in descendants_of(server.pid()) {
-        command.await_standstill();
+        command.await_stalled();
     }
     let growth = server.rss_anon().saturating_sub(before);
     assert!(growth < 1 << 20, "the memory grew by {growth} bytes");
@@ -445,8 +446,8 @@ fn json_takes_no_more_memory_than_the_queues() {
     }
 }
 
-/// A script that floods stderr and then leaves a mark, and waits.
-fn flood_then_mark(dir: &TempDir) -> String {
+/// A script that writes 2.5 MiB to stderr, creates the file `done`, and sleeps.
+fn flood_stderr(dir: &TempDir) -> String {
     format!(
         "i=0; while [ $i -lt 40 ]; do head -c 65536 /dev/zero | tr '\\0' x >&2; echo >&2; \
          i=$((i+1)); done; touch {}; exec sleep 1000",
@@ -457,11 +458,12 @@ fn flood_then_mark(dir: &TempDir) -> String {
 #[test]
 fn stderr_in_the_log_never_waits_for_the_client() {
     let dir = TempDir::new();
-    // It prints until the pipe is full, since the client does not read, and complains meanwhile.
+    // The stdout pipe is full, because the client does not read. Meanwhile the command writes to
+    // stderr.
     let script = format!(
         "yes & while [ ! -e {} ]; do sleep 0.05; done; {}",
         dir.text("go"),
-        flood_then_mark(&dir)
+        flood_stderr(&dir)
     );
     for options in [&["--stderr=log"][..], &["--stderr=drop"], &["--binary"]] {
         let server = Server::script(options, &script);
@@ -469,9 +471,9 @@ fn stderr_in_the_log_never_waits_for_the_client() {
         client.message();
         let printing = descendants_of(server.pid());
         let yes = printing.iter().max_by_key(|it| it.bytes_written());
-        yes.expect("yes").await_standstill();
+        yes.expect("yes").await_stalled();
         support::write_file(&dir.path("go"), "", 0o644);
-        wait_until("the complaints are out", || dir.has("done"));
+        wait_until("all of stderr is written", || dir.has("done"));
         std::fs::remove_file(dir.path("go")).expect("removed");
         std::fs::remove_file(dir.path("done")).expect("removed");
         drop(client);
@@ -482,20 +484,20 @@ fn stderr_in_the_log_never_waits_for_the_client() {
 #[test]
 fn stderr_in_the_log_never_waits_for_the_log() {
     let dir = TempDir::new();
-    let script = format!("echo begun; {}", flood_then_mark(&dir));
+    let script = format!("echo begun; {}", flood_stderr(&dir));
     let server = Launch::new(&["--stderr=log", "--", "sh", "-c", &script])
         .small_log_pipe()
         .start();
     server.hold_log(true);
     let mut client = server.open("/");
     assert_eq!(client.text(), "begun");
-    wait_until("the complaints are out", || dir.has("done"));
+    wait_until("all of stderr is written", || dir.has("done"));
     client.leave();
     server.hold_log(false);
 }
 
 #[test]
-fn a_line_in_the_log_is_cut_once_and_says_so() {
+fn a_long_stderr_line_is_truncated_in_the_log_and_marked() {
     let script =
         "head -c 20000 /dev/zero | tr '\\0' x >&2; echo >&2; echo short >&2; printf end >&2";
     let server = Server::script(&["--stderr=log"], script);
@@ -517,13 +519,13 @@ fn a_line_in_the_log_is_cut_once_and_says_so() {
 }
 
 #[test]
-fn dropped_stderr_is_dev_null() {
-    let script = "readlink /proc/$$/fd/2; echo complaint >&2";
+fn with_stderr_drop_stderr_is_dev_null() {
+    let script = "readlink /proc/$$/fd/2; echo warning >&2";
     assert_eq!(texts_of(&["--stderr=drop"], script), ["/dev/null"]);
 }
 
 #[test]
-fn the_demo_speaks_any_framing() {
+fn the_demo_accepts_framing_options() {
     let server = Server::start(&["--stderr=json"]);
     let mut client: Client = server.open("/ws");
     client.send_text("echo $((1 + 2)); nonsense-command");
@@ -535,13 +537,13 @@ fn the_demo_speaks_any_framing() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
-        "a_message_of_any_length_is_one_message",
-        "flush_cuts_no_line_whose_end_is_in_the_pipe",
-        "json_cuts_a_long_line_into_messages_that_say_so",
-        "json_lets_no_stream_lock_the_other_out",
-        "length_carries_exact_messages_both_ways",
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
+        "with_length_framing_a_message_of_any_length_stays_one_message",
+        "flush_does_not_split_a_line_whose_end_waits_in_the_pipe",
+        "json_splits_a_long_line_into_messages_marked_more",
+        "json_does_not_let_one_stream_block_the_other",
+        "with_length_framing_messages_are_exact_in_both_directions",
         "stderr_in_the_log_never_waits_for_the_client",
     ]);
 }

@@ -1,13 +1,12 @@
-//! The opening handshake (RFC 6455 section 4, DESIGN 3.3): what is let in, and what is refused
-//! with which status and reason.
+//! The opening handshake (RFC 6455 section 4): which requests are accepted, and which are refused
+//! with which status and reason. Includes the checks of `Origin` and `Host`, and who may use the
+//! demo's shell.
 
 mod support;
 
-use std::time::Duration;
+use support::{Client, FIN, Request, Response, Server, TEXT, as_another_user, has_ipv6, masked};
 
-use support::{Client, FIN, Request, Response, Server, TEXT, has_ipv6, masked};
-
-/// The status that `request` gets, 101 if it is let in.
+/// The status of the response to `request`; 101 if it is accepted.
 #[track_caller]
 fn status(server: &Server, request: &Request) -> u16 {
     match server.try_open(request) {
@@ -17,11 +16,11 @@ fn status(server: &Server, request: &Request) -> u16 {
 }
 
 #[test]
-fn accepts_with_the_key_of_the_rfc_example() {
+fn the_accept_header_is_that_of_the_rfc_example() {
     let server = Server::start(&[]);
     let client = server.open("/echo");
     let response = &client.response;
-    // RFC 6455 1.3 computes this value from the key that the test client sends.
+    // The test client sends the key of RFC 6455 1.3, which also gives this value.
     let accept = response.header("Sec-WebSocket-Accept");
     assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     let upgrade = response.header("Upgrade").expect("Upgrade");
@@ -32,16 +31,16 @@ fn accepts_with_the_key_of_the_rfc_example() {
 }
 
 #[test]
-fn agrees_to_no_extension() {
+fn offered_extensions_are_not_accepted() {
     let server = Server::start(&[]);
     let offer = (server.upgrade("/echo")).add("Sec-WebSocket-Extensions", "permessage-deflate");
-    let mut client = server.try_open(&offer).expect("let in");
+    let mut client = server.try_open(&offer).expect("accepted");
     assert_eq!(client.response.header("Sec-WebSocket-Extensions"), None);
     client.round_trip("uncompressed");
 }
 
 #[test]
-fn finds_the_tokens_in_any_case_and_place() {
+fn upgrade_tokens_are_found_in_any_case_and_position() {
     let server = Server::echo();
     let right = server.upgrade("/");
     let cases = [
@@ -61,7 +60,7 @@ fn finds_the_tokens_in_any_case_and_place() {
 }
 
 #[test]
-fn refuses_each_header_that_is_wrong_and_names_it() {
+fn an_invalid_handshake_header_is_refused_and_named() {
     let server = Server::echo();
     let right = server.upgrade("/");
     let key = "Sec-WebSocket-Key";
@@ -124,7 +123,7 @@ fn refuses_each_header_that_is_wrong_and_names_it() {
         let response = server
             .try_open(&request)
             .err()
-            .unwrap_or_else(|| panic!("{case}: let in"));
+            .unwrap_or_else(|| panic!("{case}: accepted"));
         let reason = response.expect_refusal(case, 400);
         assert!(
             reason.contains(header),
@@ -134,7 +133,7 @@ fn refuses_each_header_that_is_wrong_and_names_it() {
 }
 
 #[test]
-fn refuses_another_version_and_names_its_own() {
+fn another_websocket_version_is_refused_with_426_and_version_13() {
     let server = Server::echo();
     for version in ["8", "0", "14", "013", "thirteen"] {
         let request = server.upgrade("/").set("Sec-WebSocket-Version", version);
@@ -149,7 +148,7 @@ fn refuses_another_version_and_names_its_own() {
 }
 
 #[test]
-fn refuses_a_missing_version() {
+fn a_missing_websocket_version_is_refused() {
     let server = Server::echo();
     let request = server.upgrade("/").without("Sec-WebSocket-Version");
     let response = server.try_open(&request).err().expect("refused");
@@ -158,7 +157,7 @@ fn refuses_a_missing_version() {
 }
 
 #[test]
-fn refuses_an_upgrade_in_http_1_0() {
+fn an_upgrade_in_http_1_0_is_refused() {
     let server = Server::echo();
     let request = server.upgrade("/").version("HTTP/1.0");
     let response = server.try_open(&request).err().expect("refused");
@@ -166,7 +165,7 @@ fn refuses_an_upgrade_in_http_1_0() {
 }
 
 #[test]
-fn refuses_another_method() {
+fn a_handshake_with_another_method_is_405() {
     let server = Server::echo();
     let response = (server.try_open(&server.upgrade("/").method("POST")))
         .err()
@@ -176,7 +175,7 @@ fn refuses_another_method() {
 }
 
 #[test]
-fn answers_a_plain_get_on_a_websocket_path_with_426() {
+fn a_plain_get_on_a_websocket_path_is_426() {
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let response = server.exchange(&server.get(path));
@@ -184,14 +183,14 @@ fn answers_a_plain_get_on_a_websocket_path_with_426() {
         let upgrade = response.header("Upgrade").expect("Upgrade");
         assert!(upgrade.eq_ignore_ascii_case("websocket"), "{upgrade}");
     }
-    // An upgrade to something else is no WebSocket handshake either.
+    // An upgrade to another protocol is no WebSocket handshake either.
     let other = server.upgrade("/echo").set("Upgrade", "h2c");
     let status = status(&server, &other);
     assert!(matches!(status, 400 | 426), "{status}");
 }
 
 #[test]
-fn the_demo_upgrades_at_its_two_paths_only() {
+fn the_demo_serves_websockets_only_at_its_two_paths() {
     let server = Server::start(&[]);
     for (path, expected) in [
         ("/echo", 101),
@@ -204,7 +203,7 @@ fn the_demo_upgrades_at_its_two_paths_only() {
 }
 
 #[test]
-fn a_command_and_the_echo_are_at_every_path() {
+fn a_command_or_the_echo_is_served_at_every_path() {
     for server in [Server::echo(), Server::start(&["cat"])] {
         for path in ["/", "/ws", "/any/path?with=query", "/%E2%82%AC"] {
             server.open(path).round_trip(path);
@@ -213,7 +212,7 @@ fn a_command_and_the_echo_are_at_every_path() {
 }
 
 #[test]
-fn loses_no_frame_that_comes_with_the_head() {
+fn frames_sent_with_the_handshake_are_not_lost() {
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let mut bytes = server.upgrade(path).to_bytes();
@@ -221,9 +220,7 @@ fn loses_no_frame_that_comes_with_the_head() {
         bytes.extend(masked(FIN | TEXT, b"echo second"));
         let mut wire = server.connect();
         wire.send(&bytes);
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        let mut client = Client::new(wire, response);
+        let mut client = Client::accepted(wire);
         let texts = [client.text(), client.text()];
         match path {
             "/echo" => assert_eq!(texts, ["echo first", "echo second"]),
@@ -233,16 +230,15 @@ fn loses_no_frame_that_comes_with_the_head() {
 }
 
 #[test]
-fn takes_a_head_that_comes_in_pieces() {
+fn a_handshake_may_arrive_in_pieces() {
     let server = Server::echo();
     let mut bytes = server.upgrade("/").to_bytes();
     let head_len = bytes.len();
     bytes.extend(masked(FIN | TEXT, b"hello"));
     let mut wire = server.connect();
     wire.send_bytewise(&bytes);
-    let response = Response::read(&mut wire, false);
-    assert_eq!(Client::new(wire, response).text(), "hello");
-    // The interesting cuts: about the line ends, and about the end of the head.
+    assert_eq!(Client::accepted(wire).text(), "hello");
+    // Cuts around the line ends, and around the end of the head.
     for cut in [
         1,
         14,
@@ -256,15 +252,15 @@ fn takes_a_head_that_comes_in_pieces() {
     ] {
         let mut wire = server.connect();
         wire.send(&bytes[..cut]);
-        std::thread::sleep(Duration::from_millis(10));
+        // A client that connects later is served later.
+        server.open("/").round_trip("the first part is read");
         wire.send(&bytes[cut..]);
-        let response = Response::read(&mut wire, false);
-        assert_eq!(Client::new(wire, response).text(), "hello", "cut at {cut}");
+        assert_eq!(Client::accepted(wire).text(), "hello", "cut at {cut}");
     }
 }
 
 #[test]
-fn upgrades_a_connection_that_has_fetched_before() {
+fn a_persistent_connection_can_be_upgraded_after_a_request() {
     let server = Server::echo();
     let mut bytes = server.get("/healthz").to_bytes();
     bytes.extend(server.upgrade("/").to_bytes());
@@ -272,23 +268,21 @@ fn upgrades_a_connection_that_has_fetched_before() {
     let mut wire = server.connect();
     wire.send(&bytes);
     assert_eq!(Response::read(&mut wire, false).status, 200);
-    let response = Response::read(&mut wire, false);
-    assert_eq!(response.status, 101);
-    assert_eq!(Client::new(wire, response).text(), "all in one packet");
+    assert_eq!(Client::accepted(wire).text(), "all in one packet");
 }
 
 #[test]
-fn lets_a_request_without_an_origin_in() {
+fn a_handshake_without_an_origin_is_accepted() {
     let server = Server::start(&[]);
     assert_eq!(status(&server, &server.upgrade("/ws")), 101);
 }
 
 #[test]
-fn compares_the_origin_with_the_host() {
+fn the_origin_must_match_the_host() {
     let server = Server::echo();
     let port = server.address().port();
     let with_port = |text: &str| text.replace("PORT", &port.to_string());
-    // (what it shows, Origin, Host, status)
+    // (case, Origin, Host, status)
     let cases = [
         ("the same", "http://127.0.0.1:PORT", "127.0.0.1:PORT", 101),
         (
@@ -392,7 +386,7 @@ fn compares_the_origin_with_the_host() {
             .set("Host", &with_port(host))
             .add("Origin", &with_port(origin));
         match server.try_open(&request) {
-            Ok(_) => assert_eq!(expected, 101, "{case}: let in"),
+            Ok(_) => assert_eq!(expected, 101, "{case}: accepted"),
             Err(response) => {
                 let reason = response.expect_refusal(case, expected);
                 assert!(reason.contains("--origin"), "{case}: {reason}");
@@ -402,7 +396,7 @@ fn compares_the_origin_with_the_host() {
 }
 
 #[test]
-fn refuses_two_origins() {
+fn two_origins_are_refused() {
     let server = Server::echo();
     let origin = format!("http://{}", server.address());
     let request = server
@@ -414,7 +408,7 @@ fn refuses_two_origins() {
 }
 
 #[test]
-fn lets_the_listed_origins_in_besides_its_own() {
+fn listed_origins_are_accepted_in_addition_to_its_own() {
     let list = "--origin=https://app.example,app2.example:8443,null,chrome-extension://abcdef";
     let server = Server::start(&["--echo", list]);
     let own = format!("http://{}", server.address());
@@ -453,7 +447,7 @@ fn lets_the_listed_origins_in_besides_its_own() {
 }
 
 #[test]
-fn origin_any_lets_every_origin_in() {
+fn origin_any_accepts_every_origin() {
     let server = Server::start(&["--echo", "--origin=any"]);
     for origin in ["https://evil.example", "null", "chrome-extension://abcdef"] {
         let request = server.upgrade("/").add("Origin", origin);
@@ -462,7 +456,7 @@ fn origin_any_lets_every_origin_in() {
 }
 
 #[test]
-fn on_loopback_only_its_own_names_are_a_host() {
+fn on_loopback_only_local_host_names_are_accepted() {
     let server = Server::start(&[]);
     let own = nix::unistd::gethostname().expect("gethostname");
     let own = own.to_str().expect("a host name in ASCII");
@@ -486,7 +480,7 @@ fn on_loopback_only_its_own_names_are_a_host() {
             let host = format!("{host}:{}", server.address().port());
             let request = server.upgrade(path).set("Host", &host);
             match server.try_open(&request) {
-                Ok(_) => assert_eq!(expected, 101, "{host}: let in"),
+                Ok(_) => assert_eq!(expected, 101, "{host}: accepted"),
                 Err(response) => {
                     let reason = response.expect_refusal(&host, expected);
                     assert!(reason.contains("--allow-host"), "{host}: {reason}");
@@ -498,7 +492,7 @@ fn on_loopback_only_its_own_names_are_a_host() {
 
 #[test]
 fn dns_rebinding_does_not_pass_as_the_same_origin() {
-    // The page of evil.example, whose name now points at 127.0.0.1: Origin and Host agree.
+    // A page of evil.example, whose name now resolves to 127.0.0.1, so that Origin and Host agree.
     let server = Server::start(&[]);
     let name = format!("evil.example:{}", server.address().port());
     let request = (server.upgrade("/ws"))
@@ -507,13 +501,13 @@ fn dns_rebinding_does_not_pass_as_the_same_origin() {
     let response = server.try_open(&request).err().expect("refused");
     let reason = response.expect_refusal("rebinding", 403);
     assert!(reason.contains("--allow-host"), "{reason}");
-    // Nor does it get the page itself.
+    // The console page is refused too.
     let page = server.exchange(&server.get("/").set("Host", &name));
     assert_eq!(page.status, 403);
 }
 
 #[test]
-fn allow_host_adds_names() {
+fn allow_host_adds_host_names() {
     let server = Server::start(&["--allow-host=app.example,other.example"]);
     for name in ["app.example", "OTHER.example:8080"] {
         let request = (server.upgrade("/ws"))
@@ -526,7 +520,7 @@ fn allow_host_adds_names() {
 }
 
 #[test]
-fn a_listed_origin_may_come_by_any_host_name() {
+fn a_listed_origin_may_use_any_host_name() {
     let server = Server::start(&["--echo", "--origin=https://app.example"]);
     let request = (server.upgrade("/"))
         .set("Host", "proxy.example")
@@ -558,7 +552,7 @@ fn beyond_loopback_a_foreign_host_name_is_refused_to_browsers_only() {
 }
 
 #[test]
-fn the_refusal_is_logged_with_its_remedy() {
+fn a_refusal_is_logged_with_its_remedy() {
     let server = Server::start(&["--echo", "--log-level=debug"]);
     let foreign = server.upgrade("/").add("Origin", "http://evil.example");
     assert_eq!(status(&server, &foreign), 403);
@@ -577,28 +571,13 @@ fn the_demo_has_no_shell_beyond_loopback() {
 }
 
 #[test]
-fn the_demo_has_no_shell_if_one_of_its_addresses_is_not_loopback() {
+fn the_demo_has_no_shell_if_any_address_is_not_loopback() {
     if std::net::TcpListener::bind("[::]:0").is_err() {
         return support::skipped("no IPv6 here");
     }
     let server = Server::start(&["--address=127.0.0.1", "--address=::"]);
     assert_eq!(server.addresses().len(), 2);
     assert_eq!(status(&server, &server.upgrade("/ws")), 404);
-}
-
-/// What `action` returns when this thread creates its sockets as another user. None without
-/// the right to do so.
-fn as_another_user<T>(action: impl FnOnce() -> T) -> Option<T> {
-    use nix::unistd::{Uid, setfsuid};
-    if !Uid::effective().is_root() {
-        support::skipped("a socket of another user takes root");
-        return None;
-    }
-    // A socket belongs to the file-system user of the thread that made it.
-    setfsuid(Uid::from_raw(65534));
-    let result = action();
-    setfsuid(Uid::from_raw(0));
-    Some(result)
 }
 
 #[test]
@@ -613,19 +592,19 @@ fn the_demos_shell_is_for_the_servers_own_user() {
     assert!(reason.contains("--same-user=no"), "{reason}");
     server.await_log(&["--same-user=no"]);
     let echo = as_another_user(|| status(&server, &server.upgrade("/echo")));
-    assert_eq!(echo, Some(101), "the echo is for everybody");
+    assert_eq!(echo, Some(101), "the echo is for every user");
     server.open("/ws").round_trip_shell();
 }
 
 #[test]
-fn same_user_no_lets_other_users_in() {
+fn same_user_no_admits_other_users() {
     let server = Server::start(&["--same-user=no"]);
     let shell = as_another_user(|| status(&server, &server.upgrade("/ws")));
     assert!(matches!(shell, Some(101) | None), "{shell:?}");
 }
 
 #[test]
-fn the_shell_is_there_over_ipv6() {
+fn the_demos_shell_is_available_over_ipv6() {
     if !has_ipv6() {
         return support::skipped("no IPv6 here");
     }
@@ -634,7 +613,7 @@ fn the_shell_is_there_over_ipv6() {
 }
 
 #[test]
-fn chooses_the_first_subprotocol_offered_that_is_listed() {
+fn the_first_offered_subprotocol_that_is_listed_is_chosen() {
     let server = Server::start(&["--echo", "--subprotocol=chat,mqtt"]);
     let cases: [(&[&str], Option<&str>); 7] = [
         (&["chat"], Some("chat")),
@@ -649,7 +628,7 @@ fn chooses_the_first_subprotocol_offered_that_is_listed() {
         let request = (offers.iter()).fold(server.upgrade("/"), |request, offer| {
             request.add("Sec-WebSocket-Protocol", offer)
         });
-        let client = server.try_open(&request).expect("let in");
+        let client = server.try_open(&request).expect("accepted");
         let chosen = client.response.header("Sec-WebSocket-Protocol");
         assert_eq!(chosen, expected, "{offers:?}");
     }

@@ -1,5 +1,5 @@
-//! Keep-alive (DESIGN 3.6) with short intervals. The rules themselves are tested on virtual
-//! time beside their code; here they meet real sockets.
+//! Keep-alive on real sockets with short intervals: pings, the pong timeout, the write timeout. The
+//! rules are also tested on virtual time, next to their code.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn a_silent_client_that_answers_pings_stays() {
 }
 
 #[test]
-fn a_client_that_answers_nothing_is_given_up() {
+fn a_client_that_answers_no_ping_is_dropped_after_the_pong_timeout() {
     let server = Server::start(&["--ping-interval=200ms", "--pong-timeout=1s"]);
     let before = server.descriptors();
     for path in ["/echo", "/ws"] {
@@ -36,11 +36,11 @@ fn a_client_that_answers_nothing_is_given_up() {
         let waited = start.elapsed();
         assert!(
             waited > Duration::from_millis(800),
-            "given up after {waited:?}"
+            "dropped after {waited:?}"
         );
         assert!(
             waited < Duration::from_secs(8),
-            "given up after {waited:?} only"
+            "dropped only after {waited:?}"
         );
         server.await_log(&["closed", &peer]);
     }
@@ -49,7 +49,7 @@ fn a_client_that_answers_nothing_is_given_up() {
 }
 
 #[test]
-fn it_is_given_up_although_it_never_ends_its_side() {
+fn a_silent_client_that_never_closes_its_side_is_dropped() {
     let server = Server::start(&[
         "--echo",
         "--ping-interval=200ms",
@@ -63,7 +63,7 @@ fn it_is_given_up_although_it_never_ends_its_side() {
 }
 
 #[test]
-fn whatever_is_heard_puts_the_ping_off() {
+fn any_message_postpones_the_next_ping() {
     let server = Server::start(&["--echo", "--ping-interval=1500ms"]);
     let mut client = server.open("/");
     let start = Instant::now();
@@ -74,11 +74,11 @@ fn whatever_is_heard_puts_the_ping_off() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert!(client.pings.is_empty(), "{} pings", client.pings.len());
-    assert_eq!(client.frame().opcode, PING, "once it is silent");
+    assert_eq!(client.frame().opcode, PING, "after silence");
 }
 
 #[test]
-fn bytes_of_an_unfinished_frame_are_heard_too() {
+fn bytes_of_an_unfinished_frame_count_as_a_sign_of_life() {
     let server = Server::start(&["--echo", "--ping-interval=300ms", "--pong-timeout=1s"]);
     let mut client = server.open("/");
     let text = "slowly".repeat(10);
@@ -90,20 +90,20 @@ fn bytes_of_an_unfinished_frame_are_heard_too() {
 }
 
 #[test]
-fn silence_that_the_server_caused_is_not_the_clients() {
-    // The command does not read for a while, so the client is not read either, and its pongs
-    // cannot be seen for three times the time-out.
+fn a_client_that_is_not_read_is_not_taken_for_silent() {
+    // The command does not read for three times the pong timeout, so the server does not read the
+    // client either and cannot see its pongs.
     let lines = 4096;
     let line = "x".repeat(1023);
     let script = format!("sleep 3; head -c {} | wc -c", lines * 1024);
     let server = Server::script(&["--ping-interval=200ms", "--pong-timeout=1s"], &script);
-    // Made before the client is there, which must not be silent for as long as that takes.
+    // Made before the client connects, because it must not be silent meanwhile.
     let bytes: Vec<u8> = (0..lines)
         .flat_map(|_| masked(FIN | TEXT, line.as_bytes()))
         .collect();
     let mut client = server.open("/");
     let sender = client.wire.send_in_background(bytes);
-    // Frame by frame, and no ping answered: a pong would land inside the sender's frames.
+    // Pings are not answered: a pong would land inside a frame of the sender.
     let answer = loop {
         let frame = client.frame();
         if frame.opcode != PING {
@@ -112,12 +112,12 @@ fn silence_that_the_server_caused_is_not_the_clients() {
     };
     let count = String::from_utf8(answer.payload).expect("text");
     assert_eq!(count.trim(), (lines * 1024).to_string());
-    assert!(sender.join().expect("the sender"), "everything was taken");
+    assert!(sender.join().expect("the sender"), "not all was sent");
 }
 
 #[test]
-fn a_reader_that_only_takes_output_is_alive() {
-    // No pong at all, but what is sent is acknowledged by the client's TCP.
+fn a_client_that_only_reads_output_is_not_dropped() {
+    // The client sends no pongs, but its TCP acknowledges the output.
     let server = Server::start(&["--ping-interval=300ms", "--pong-timeout=1s", "yes"]);
     let mut client = server.open("/");
     let start = Instant::now();
@@ -132,7 +132,7 @@ fn a_reader_that_only_takes_output_is_alive() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_is_ended_by_the_write_timeout() {
+fn a_client_that_takes_nothing_is_dropped_by_the_write_timeout() {
     let server = Server::start(&["--write-timeout=1s", "yes"]);
     let before = server.descriptors();
     let client = server.open("/");
@@ -141,14 +141,14 @@ fn a_reader_that_takes_nothing_is_ended_by_the_write_timeout() {
     let waited = start.elapsed();
     assert!(
         waited > Duration::from_millis(800),
-        "ended after {waited:?}"
+        "closed after {waited:?}"
     );
     server.await_descriptors(before);
     drop(client);
 }
 
 #[test]
-fn an_idle_connection_is_not_ended_by_the_write_timeout() {
+fn an_idle_connection_is_not_closed_by_the_write_timeout() {
     let server = Server::start(&["--echo", "--write-timeout=300ms"]);
     let mut client = server.open("/");
     client.wire.expect_silence(Duration::from_secs(1));
@@ -156,7 +156,7 @@ fn an_idle_connection_is_not_ended_by_the_write_timeout() {
 }
 
 #[test]
-fn pings_wait_for_their_interval() {
+fn no_ping_is_sent_before_its_interval() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.wire.expect_silence(Duration::from_secs(1));

@@ -1,5 +1,5 @@
-//! Limits and what happens at them (DESIGN 3.1, 3.2, 3.6 and 3.7): hundreds of clients, no
-//! descriptor left, a log that nobody reads.
+//! The server at its limits: hundreds of clients and commands, the memory they take and release, no
+//! free descriptor, a log that is not read, and an idle server's use of the processor.
 
 mod support;
 
@@ -11,12 +11,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Client, FIN, Launch, Request, Response, Server, TEXT, USUAL_PIPE_LEN, Wire, cpu_time, masked,
+    Client, FIN, Launch, Response, Server, TEXT, USUAL_PIPE_LEN, Wire, cpu_time, masked,
     pipe_lens_of, raise_own_descriptor_limit, unprivileged, wait_until,
 };
 
 #[test]
-fn serves_hundreds_of_clients_at_once() {
+fn hundreds_of_clients_are_served_at_once() {
     raise_own_descriptor_limit();
     let server = Server::echo();
     let before = server.descriptors();
@@ -35,7 +35,7 @@ fn serves_hundreds_of_clients_at_once() {
 }
 
 #[test]
-fn serves_hundreds_of_commands_at_once() {
+fn hundreds_of_commands_are_served_at_once() {
     raise_own_descriptor_limit();
     let server = Server::start(&["cat"]);
     let before = server.descriptors();
@@ -52,15 +52,15 @@ fn serves_hundreds_of_commands_at_once() {
     server.await_descriptors(before);
 }
 
-/// One user's pipes are small when they have many (DESIGN section 4, trap 11).
+/// A further pipe of an unprivileged user with many pipes has a capacity of two pages (pipe(7)).
 #[test]
-fn hundreds_of_commands_of_one_user_lose_nothing_although_their_pipes_are_small() {
+fn hundreds_of_commands_whose_pipes_are_small_lose_nothing() {
     let pages = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").expect("/proc");
-    // Two pipes of 16 pages to each command, and some commands more.
+    // Two pipes of 16 pages for each command until the limit, and 60 more commands.
     let count = pages.trim().parse::<usize>().expect("a number") / 32 + 60;
     let descriptors = raise_own_descriptor_limit();
     if count == 60 || count > 1200 || descriptors < 4 * count as u64 {
-        let why = format!("pipes that are small because they are many, {count} commands here");
+        let why = format!("small pipes would take {count} commands here");
         return support::skipped(&why);
     }
     let script = "read -r how; [ $how = echo ] && exec cat; seq 1 20000; exit 7";
@@ -83,7 +83,7 @@ fn hundreds_of_commands_of_one_user_lose_nothing_although_their_pipes_are_small(
     }
     for client in &mut *echoes {
         client.send_text("echo");
-        // Longer than the pipe both ways, and then more than all pipes and sockets hold.
+        // Longer than a pipe, in both directions; below, more than all pipes and sockets hold.
         let long = "x".repeat(100_000);
         let sender = client
             .wire
@@ -104,7 +104,7 @@ fn hundreds_of_commands_of_one_user_lose_nothing_although_their_pipes_are_small(
             });
         }
     });
-    // Their output has waited meanwhile, the end of it in a full pipe.
+    // Meanwhile the output of the other commands waited, its end in a full pipe.
     for client in ends {
         let (texts, close) = client.texts_to_close();
         assert_eq!(close, (4007, "exit 7".to_string()));
@@ -119,11 +119,11 @@ fn hundreds_of_commands_of_one_user_lose_nothing_although_their_pipes_are_small(
 }
 
 #[test]
-fn a_burst_of_connections_finds_room_in_the_backlog() {
-    // More at once than one turn accepts, and than mio's own backlog of 128.
+fn a_burst_of_connections_fits_into_the_backlog() {
+    // More connections than one turn accepts, and than mio's own backlog of 128.
     let kernel = std::fs::read_to_string("/proc/sys/net/core/somaxconn").expect("somaxconn");
     if kernel.trim().parse::<u32>().expect("a number") < 1024 {
-        return support::skipped("the kernel's own limit on backlogs is too low here");
+        return support::skipped("the kernel's limit on backlogs (somaxconn) is too low here");
     }
     raise_own_descriptor_limit();
     let server = Server::echo();
@@ -154,36 +154,39 @@ fn an_idle_client_costs_little_memory() {
         client.round_trip("a few bytes, after which no buffer is kept");
     }
     let each = server.rss_anon().saturating_sub(before) / 800;
-    assert!(each < 1024, "{each} bytes for each client");
+    assert!(each < 1024, "{each} bytes per client");
 }
 
-/// Those who stay longest have places behind all others'; their leaving gives back what was kept
-/// before them.
+/// The clients that leave last occupy the last slots. Once they have left, the slots before theirs
+/// are released too.
 #[test]
-fn memory_is_given_back_also_when_a_crowd_leaves_one_by_one() {
+fn memory_is_released_when_many_clients_leave_one_by_one() {
     raise_own_descriptor_limit();
     let server = Server::start(&["--echo", "--log-level=error"]);
     let mut bystander = server.open("/");
     bystander.round_trip("before");
     let (memory, descriptors) = (server.rss_anon(), server.descriptors());
-    let crowd: Vec<Client> = (0..2000).map(|_| server.open("/")).collect();
-    assert!(server.rss_anon() > memory + (400 << 10), "it takes memory");
-    for client in crowd {
+    let clients: Vec<Client> = (0..2000).map(|_| server.open("/")).collect();
+    assert!(
+        server.rss_anon() > memory + (400 << 10),
+        "no memory is used"
+    );
+    for client in clients {
         client.wire.reset();
-        // The server has seen that one leave before the next does.
+        // Afterwards the server has seen this client leave.
         bystander.round_trip("meanwhile");
     }
     server.await_descriptors(descriptors);
-    wait_until("its memory is given back", || {
+    wait_until("the memory is released", || {
         server.rss_anon() < memory + (200 << 10)
     });
 }
 
 #[test]
-fn a_crowd_of_commands_leaves_no_memory_behind() {
+fn memory_is_released_when_many_commands_end() {
     const COMMANDS: usize = 200;
     let server = Server::script(&["--resume=1h"], "printf '%030000d\\n' 0; exec cat");
-    // One client after the other: it is their commands that are many, each with what it printed.
+    // The clients come one after the other. Their commands remain, each with its replay buffer.
     let open = |session: usize, received: usize| {
         let protocol = format!("wspipe.session.{session:032x}.{received}");
         let request = server.upgrade("/").add("Sec-WebSocket-Protocol", &protocol);
@@ -197,13 +200,16 @@ fn a_crowd_of_commands_leaves_no_memory_behind() {
     }
     assert_eq!(server.children().len(), COMMANDS);
     let grown = server.rss_anon().saturating_sub(before);
-    assert!(grown > 5 << 20, "{grown} bytes are no crowd's");
-    // Whoever says that he has had more than was sent ends his session.
+    assert!(
+        grown > 5 << 20,
+        "the replay buffers take only {grown} bytes"
+    );
+    // A client that claims to have received more than was sent ends its session.
     for session in 0..COMMANDS {
         open(session, 99).expect_close("lost", 4410);
     }
     server.await_no_children();
-    wait_until("the memory is given back", || {
+    wait_until("the memory is released", || {
         server.rss_anon() < before + (512 << 10)
     });
 }
@@ -223,27 +229,27 @@ fn the_soft_descriptor_limit_is_raised() {
 }
 
 #[test]
-fn a_low_descriptor_limit_is_warned_of() {
+fn a_low_descriptor_limit_causes_a_warning() {
     let server = Launch::new(&["--echo"]).after("ulimit -n 50").start();
     server.await_log(&["warn", "50 descriptors"]);
 }
 
 #[test]
-fn without_descriptors_new_clients_wait_and_the_others_go_on() {
+fn without_descriptors_new_clients_wait_and_others_are_served() {
     let server = Launch::new(&["--echo"]).after("ulimit -n 40").start();
     let mut clients: Vec<Client> = (0..10).map(|_| server.open("/")).collect();
-    // Far more than there is room for; these occupy what is left and ask for nothing.
+    // Far more than the limit allows. They occupy the remaining descriptors and send nothing.
     let waiting: Vec<Wire> = (0..60).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.round_trip("served as before");
     }
-    // The listener stays readable all the time. That must not keep the loop busy.
+    // The listener stays readable. That must not keep the event loop busy.
     let before = cpu_time(server.pid());
     std::thread::sleep(Duration::from_secs(1));
     let used = cpu_time(server.pid()) - before;
     assert!(
         used < Duration::from_millis(300),
-        "{used:?} of processor time in a second"
+        "{used:?} of processor time within a second"
     );
     for client in &mut clients {
         client.round_trip("still");
@@ -252,8 +258,7 @@ fn without_descriptors_new_clients_wait_and_the_others_go_on() {
     await_room(&server);
 }
 
-/// Waits until a new client is served again. Until the server has noticed that the others are
-/// gone it may still refuse.
+/// Waits until a new client is served. The server may refuse until it has noticed that others left.
 #[track_caller]
 fn await_room(server: &Server) {
     wait_until("there is room again", || {
@@ -268,19 +273,19 @@ fn await_room(server: &Server) {
 }
 
 #[test]
-fn those_who_waited_for_a_descriptor_are_served() {
+fn a_client_that_waited_for_a_descriptor_is_served() {
     let server = Launch::new(&["--echo"]).after("ulimit -n 40").start();
     let occupied: Vec<Wire> = (0..60).map(|_| server.connect()).collect();
     let mut wire = server.connect();
     wire.send(&server.get("/healthz").to_bytes());
     drop(occupied);
-    // Nothing announces that descriptors are free again, apart from the ends of clients.
+    // No event reports that descriptors are free again, except that clients have left.
     let response = Response::read(&mut wire, false);
     assert!(matches!(response.status, 200 | 503), "{response:?}");
 }
 
 #[test]
-fn a_command_without_descriptors_is_refused_with_503() {
+fn a_command_that_cannot_start_without_descriptors_is_503() {
     let server = Launch::new(&["cat"]).after("ulimit -n 40").start();
     let mut clients = Vec::new();
     let refused = loop {
@@ -308,19 +313,19 @@ fn a_command_without_descriptors_is_refused_with_503() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn a_log_that_is_not_read_stops_nothing() {
     let server = Launch::new(&["--echo"]).small_log_pipe().start();
     server.hold_log(true);
     for _ in 0..300 {
         server.open("/").leave();
     }
     let mut client = server.open("/");
-    client.round_trip("served although the log stands still");
+    client.round_trip("served although the log is blocked");
     server.hold_log(false);
-    // What was lost is told when the log is read again.
+    // Once the log is read again, it reports the number of lost lines.
     client.leave();
-    support::wait_until("the lost lines are told of", || {
-        // With a line that the pipe takes, once it is being emptied.
+    support::wait_until("the lost lines are reported", || {
+        // The report comes with the next line that fits into the pipe.
         server.open("/").leave();
         server.log_text().contains("lost")
     });
@@ -346,11 +351,7 @@ fn a_log_that_is_closed_stops_nothing() {
     let (_, rest) = line.rsplit_once("http://").expect("a URL");
     let address = rest.trim_end_matches("/\n").parse().expect("an address");
     for _ in 0..5 {
-        let mut wire = Wire::connect(address);
-        wire.send(&Request::upgrade(address, "/").to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101);
-        let mut client = Client::new(wire, response);
+        let mut client = Client::open(address, "/");
         client.round_trip("served");
         client.leave();
     }
@@ -359,7 +360,7 @@ fn a_log_that_is_closed_stops_nothing() {
 }
 
 #[test]
-fn a_log_line_has_a_limit() {
+fn a_log_line_has_a_maximum_length() {
     let server = Server::start(&["--echo", "--log-level=debug", "--max-head=64k"]);
     let target = format!("/{}", "x".repeat(20_000));
     server.open(&target).leave();
@@ -374,9 +375,9 @@ fn a_log_line_has_a_limit() {
 }
 
 #[test]
-fn what_a_peer_sends_is_escaped_in_the_log() {
+fn bytes_from_a_peer_are_escaped_in_the_log() {
     let server = Server::start(&["--echo", "--log-level=debug"]);
-    // Nothing that a terminal would obey, however it got there.
+    // Control characters that a terminal would obey.
     let origin = server
         .upgrade("/")
         .add("Origin", "http://\u{9b}31m\u{202e}.example");
@@ -398,7 +399,7 @@ fn what_a_peer_sends_is_escaped_in_the_log() {
 }
 
 #[test]
-fn an_idle_server_uses_no_processor() {
+fn an_idle_server_uses_no_processor_time() {
     let server = Server::start(&[]);
     let mut clients: Vec<Client> = (0..20).map(|_| server.open("/echo")).collect();
     clients.extend((0..5).map(|_| server.open("/ws")));
@@ -410,11 +411,11 @@ fn an_idle_server_uses_no_processor() {
 }
 
 #[test]
-fn a_stalled_client_uses_no_processor() {
+fn a_stalled_client_uses_no_processor_time() {
     let server = Server::start(&["yes"]);
     let mut client = server.open("/");
     client.frame();
-    // The kernel may take long to fill its buffers; then all stands still, and stays so.
+    // The kernel may take long to fill its buffers. Then the server must become and stay idle.
     support::wait_until("the server is idle", || {
         let before = cpu_time(server.pid());
         std::thread::sleep(Duration::from_secs(1));

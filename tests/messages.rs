@@ -1,5 +1,5 @@
-//! Messages and frames (RFC 6455 sections 5 and 8): the echo at every length, fragments,
-//! control frames between them, and each rule that a peer can break.
+//! Messages and frames (RFC 6455 sections 5 and 8): echoes of every length, fragments, control
+//! frames between them, and each rule that a client can break.
 
 mod support;
 
@@ -10,14 +10,14 @@ use support::{
     header_claiming, masked,
 };
 
-/// Lengths about each length encoding of RFC 6455 5.2, and about common buffer sizes.
+/// Lengths around each length encoding of RFC 6455 5.2, and around common buffer sizes.
 const LENGTHS: [usize; 19] = [
     0, 1, 2, 124, 125, 126, 127, 128, 4095, 4096, 16_383, 16_384, 65_534, 65_535, 65_536, 65_537,
     131_072, 500_000, 1_048_576,
 ];
 
 #[test]
-fn echoes_every_length_in_its_kind() {
+fn messages_of_every_length_are_echoed_in_their_kind() {
     let server = Server::start(&[]);
     let mut client = server.open("/echo");
     let mut random = Random::new();
@@ -38,11 +38,11 @@ fn echoes_every_length_in_its_kind() {
     client.leave();
 }
 
-/// Large messages whole and in fragments, compared byte for byte. (Autobahn's 9.1 to 9.6 compare
-/// lengths only.) A frame of one byte takes eight, and in a debug build its time: there the long
-/// messages come in long fragments only, unless `WSPIPE_ALL_PAYLOADS` is set.
+/// Compares large messages byte for byte. (Autobahn's cases 9.1 to 9.6 compare only lengths.)
+/// Frames of one byte are slow in a debug build, so the largest messages come only in long
+/// fragments unless `WSPIPE_ALL_PAYLOADS` is set.
 #[test]
-fn large_messages_come_back_byte_for_byte_however_fragmented() {
+fn large_messages_are_echoed_byte_for_byte_however_fragmented() {
     let server = Server::start(&["--echo", "--max-message=16M"]);
     let mut random = Random::new();
     let all = std::env::var_os("WSPIPE_ALL_PAYLOADS").is_some();
@@ -74,9 +74,10 @@ fn large_messages_come_back_byte_for_byte_however_fragmented() {
     client.leave();
 }
 
-/// An echo need not be kept until its message has ended: it leaves 64 KiB at a time, or more.
+/// The echo of a long message is sent in fragments of at least 64 KiB while the message still
+/// arrives.
 #[test]
-fn a_long_message_is_echoed_before_it_has_ended() {
+fn a_long_message_is_echoed_before_it_is_complete() {
     const LEN: usize = 1 << 20;
     let server = Server::echo();
     let mut client = server.open("/");
@@ -101,9 +102,9 @@ fn a_long_message_is_echoed_before_it_has_ended() {
     client.leave();
 }
 
-/// The same through the pipes of a command, whose lines come back as messages of many fragments.
+/// A long line of a command becomes a message of many fragments.
 #[test]
-fn large_messages_come_through_a_command_byte_for_byte() {
+fn large_messages_pass_through_a_command_byte_for_byte() {
     let mut random = Random::new();
     for (binary, arguments) in [
         (false, ["--max-message=16M", "cat"].as_slice()),
@@ -129,7 +130,7 @@ fn large_messages_come_through_a_command_byte_for_byte() {
     }
 }
 
-/// The frames of a message whose fragments are of `fragment_len` bytes, the last maybe shorter.
+/// The frames of a message in fragments of `fragment_len` bytes; the last may be shorter.
 fn fragmented(opcode: u8, payload: &[u8], fragment_len: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut fragments = payload.chunks(fragment_len).peekable();
@@ -143,7 +144,7 @@ fn fragmented(opcode: u8, payload: &[u8], fragment_len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn echoes_what_comes_byte_by_byte() {
+fn a_message_may_arrive_byte_by_byte() {
     let server = Server::echo();
     let mut client = server.open("/");
     for len in [0, 1, 125, 126, 300] {
@@ -156,7 +157,7 @@ fn echoes_what_comes_byte_by_byte() {
 }
 
 #[test]
-fn keeps_the_order_of_many_messages_in_one_packet() {
+fn many_messages_in_one_packet_keep_their_order() {
     let server = Server::echo();
     let mut client = server.open("/");
     let bytes: Vec<u8> = (0..5000)
@@ -170,7 +171,7 @@ fn keeps_the_order_of_many_messages_in_one_packet() {
 }
 
 #[test]
-fn joins_the_fragments_of_a_message() {
+fn fragments_are_joined_to_a_message() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.send(TEXT, b"one ");
@@ -185,13 +186,13 @@ fn joins_the_fragments_of_a_message() {
 }
 
 #[test]
-fn answers_a_ping_between_fragments_at_once() {
+fn a_ping_between_fragments_is_answered_at_once() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.send(TEXT, b"before ");
     client.send(FIN | PING, b"between");
     let pong = loop {
-        // Whether a fragment is echoed before the message is whole is the server's choice.
+        // The server may echo a fragment before the message is complete.
         let frame = client.frame();
         if frame.opcode == PONG {
             break frame;
@@ -205,7 +206,7 @@ fn answers_a_ping_between_fragments_at_once() {
 }
 
 #[test]
-fn answers_pings_with_their_payload() {
+fn pings_are_answered_with_their_payload() {
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let mut client = server.open(path);
@@ -215,7 +216,7 @@ fn answers_pings_with_their_payload() {
             let frame = client.frame();
             assert_eq!((frame.opcode, frame.payload), (PONG, payload), "{path}");
         }
-        // A pong that nobody asked for is no fault (5.5.3), and needs no answer.
+        // An unsolicited pong is allowed and needs no answer (RFC 6455 5.5.3).
         client.send(FIN | PONG, b"unasked");
         client.send(FIN | PING, b"last");
         assert_eq!(client.frame().payload, b"last", "{path}");
@@ -223,7 +224,7 @@ fn answers_pings_with_their_payload() {
 }
 
 #[test]
-fn a_character_may_be_cut_by_fragments_and_reads() {
+fn a_character_may_be_split_between_fragments() {
     let server = Server::echo();
     let mut client = server.open("/");
     let text = "aß€🦀";
@@ -241,7 +242,7 @@ fn a_character_may_be_cut_by_fragments_and_reads() {
 }
 
 #[test]
-fn clients_do_not_get_each_others_messages() {
+fn clients_do_not_get_the_messages_of_others() {
     let server = Server::echo();
     let mut clients: Vec<Client> = (0..20).map(|_| server.open("/")).collect();
     for round in 0..10 {
@@ -257,10 +258,10 @@ fn clients_do_not_get_each_others_messages() {
     }
 }
 
-/// Random messages in random fragments with pings between them, cut into random packets: the
-/// echo must give back every message and every pong in order.
+/// Sends random messages in random fragments with pings between them. Every echo and every pong
+/// must come back in order.
 #[test]
-fn echoes_whatever_is_well_formed() {
+fn random_well_formed_messages_are_echoed() {
     let server = Server::echo();
     for _ in 0..10 {
         let mut random = Random::new();
@@ -287,7 +288,7 @@ fn echoes_whatever_is_well_formed() {
         for (index, message) in messages.iter().enumerate() {
             assert!(client.message() == *message, "message {index}");
         }
-        assert!(sender.join().expect("the sender"), "everything was taken");
+        assert!(sender.join().expect("the sender"), "not all was sent");
         client.send(FIN | PING, b"the last");
         pings.push(b"the last".to_vec());
         while client.pongs.len() < pings.len() {
@@ -329,7 +330,7 @@ fn write_message(
     }
 }
 
-/// A frame whose length is encoded in 2 or 8 bytes although fewer would do.
+/// A frame whose length is not minimally encoded: in 2 or 8 bytes where fewer suffice.
 fn overlong(marker: u8, len: u64) -> Vec<u8> {
     let mut frame = vec![FIN | BINARY, 0x80 | marker];
     match marker {
@@ -345,11 +346,11 @@ fn two(first: Vec<u8>, second: Vec<u8>) -> Vec<u8> {
     [first, second].concat()
 }
 
-/// Every rule of section 5 that a client can break, the bytes that break it, and the code that
-/// the server must fail the connection with.
+/// Every rule of RFC 6455 section 5 that a client can break: its name, bytes that break it, and the
+/// code with which the server must fail the connection.
 fn violations() -> Vec<(String, Vec<u8>, u16)> {
     let mut cases = vec![
-        // An unmasked frame (5.1); one that is empty too.
+        // An unmasked frame (5.1), even an empty one.
         ("not masked".into(), b"\x81\x02hi".to_vec(), 1002),
         ("not masked, empty".into(), b"\x81\x00".to_vec(), 1002),
         ("a ping not masked".into(), b"\x89\x00".to_vec(), 1002),
@@ -422,7 +423,7 @@ fn violations() -> Vec<(String, Vec<u8>, u16)> {
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
         cases.push((format!("opcode {opcode}"), masked(FIN | opcode, b"x"), 1002));
     }
-    // 1004, 1005, 1006 and 1015 must not be sent; the rest belongs to no one (7.4).
+    // 1004, 1005, 1006 and 1015 must not be sent; the others are undefined (7.4).
     for code in [
         0u16, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65_535,
     ] {
@@ -433,7 +434,7 @@ fn violations() -> Vec<(String, Vec<u8>, u16)> {
 }
 
 #[test]
-fn fails_the_connection_for_each_rule_broken() {
+fn each_protocol_violation_fails_the_connection() {
     let server = Server::start(&[]);
     for (case, bytes, code) in violations() {
         for path in ["/echo", "/ws"] {
@@ -448,7 +449,7 @@ fn fails_the_connection_for_each_rule_broken() {
 }
 
 #[test]
-fn fails_the_connection_also_byte_by_byte() {
+fn each_protocol_violation_sent_byte_by_byte_fails_the_connection() {
     let server = Server::echo();
     for (case, bytes, code) in violations() {
         if bytes.len() > 500 {
@@ -457,7 +458,7 @@ fn fails_the_connection_also_byte_by_byte() {
         println!("{case}");
         let mut client = server.open("/");
         for byte in bytes {
-            // The server may have seen enough before the last byte.
+            // The server may fail the connection before the last byte.
             client.wire.try_send(&[byte]);
         }
         client.expect_close(&case, code);
@@ -476,7 +477,7 @@ fn a_violation_is_logged_at_debug_level() {
 }
 
 #[test]
-fn delivers_what_came_before_the_violation() {
+fn a_message_before_a_violation_is_delivered() {
     let server = Server::echo();
     let mut client = server.open("/");
     client
@@ -488,7 +489,8 @@ fn delivers_what_came_before_the_violation() {
 
 #[test]
 fn the_close_frame_survives_unread_bytes() {
-    // A socket that is closed with unread bytes sends a reset, which overtakes the close frame.
+    // Closing a socket with unread bytes sends a reset, which can make the peer lose the close
+    // frame.
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let mut client = server.open(path);
@@ -516,7 +518,7 @@ const INVALID_TEXT: [(&str, &[u8]); 12] = [
 ];
 
 #[test]
-fn fails_text_that_is_not_utf_8() {
+fn text_that_is_not_utf_8_fails_with_1007() {
     let server = Server::start(&[]);
     for (case, bytes) in INVALID_TEXT {
         for path in ["/echo", "/ws"] {
@@ -524,7 +526,7 @@ fn fails_text_that_is_not_utf_8() {
             client.send(FIN | TEXT, &[b"fine until ", bytes].concat());
             client.expect_close(case, 1007);
         }
-        // The same bytes are nobody's fault in a binary message.
+        // In a binary message the same bytes are allowed.
         let mut client = server.open("/echo");
         client.send_binary(bytes);
         assert_eq!(client.binary(), bytes, "{case}");
@@ -532,11 +534,11 @@ fn fails_text_that_is_not_utf_8() {
 }
 
 #[test]
-fn fails_text_at_its_first_bad_byte() {
+fn text_fails_at_its_first_invalid_byte() {
     let server = Server::start(&[]);
     for (case, bytes) in INVALID_TEXT {
         for path in ["/echo", "/ws"] {
-            // The header promises more than is sent: the server must not wait for it.
+            // The header claims more than is sent. The server must not wait for the rest.
             let mut client = server.open(path);
             let mut frame = header_claiming(TEXT, 100_000);
             let key: [u8; 4] = frame[frame.len() - 4..].try_into().expect("four bytes");
@@ -552,7 +554,7 @@ fn fails_text_at_its_first_bad_byte() {
 }
 
 #[test]
-fn fails_text_that_ends_inside_a_character() {
+fn text_that_ends_inside_a_character_fails_with_1007() {
     let server = Server::echo();
     for cut in ["ß", "€", "🦀"] {
         for len in 1..cut.len() {
@@ -565,17 +567,17 @@ fn fails_text_that_ends_inside_a_character() {
 }
 
 #[test]
-fn text_is_judged_across_fragments() {
+fn utf_8_is_checked_across_fragments() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.send(TEXT, b"\xed");
-    // Only with the second byte is it a surrogate.
+    // The second byte makes it a surrogate.
     client.send(CONTINUATION, b"\xa0");
     client.expect_close("a surrogate in two fragments", 1007);
 }
 
 #[test]
-fn fails_a_message_over_the_limit_before_it_comes() {
+fn a_message_over_the_limit_fails_at_its_header() {
     let server = Server::start(&["--max-message=100k"]);
     for path in ["/echo", "/ws"] {
         for claimed in [100 * 1024 + 1, 1 << 20, 1 << 40, (1 << 63) - 1] {
@@ -588,7 +590,7 @@ fn fails_a_message_over_the_limit_before_it_comes() {
 }
 
 #[test]
-fn fails_fragments_whose_sum_is_over_the_limit() {
+fn fragments_whose_sum_exceeds_the_limit_fail() {
     let server = Server::start(&["--max-message=100k"]);
     for path in ["/echo", "/ws"] {
         let mut client = server.open(path);
@@ -596,7 +598,7 @@ fn fails_fragments_whose_sum_is_over_the_limit() {
         client.send(CONTINUATION, &[b'#'; 42_400]);
         client.wire.send(&header_claiming(FIN | CONTINUATION, 1));
         loop {
-            // The echo may have sent the first fragments back already.
+            // The server may have echoed the first fragments already.
             let frame = client.frame();
             if frame.opcode == CLOSE {
                 assert_eq!(frame.payload[..2], 1009u16.to_be_bytes(), "{path}");
@@ -607,7 +609,7 @@ fn fails_fragments_whose_sum_is_over_the_limit() {
 }
 
 #[test]
-fn takes_a_message_of_exactly_the_limit() {
+fn a_message_of_exactly_the_limit_is_accepted() {
     let server = Server::start(&["--echo", "--max-message=100k"]);
     let mut client = server.open("/");
     client.round_trip(&"x".repeat(100 * 1024));
@@ -617,7 +619,7 @@ fn takes_a_message_of_exactly_the_limit() {
 }
 
 #[test]
-fn arbitrary_bytes_end_one_connection_and_nothing_else() {
+fn arbitrary_bytes_end_only_their_connection() {
     let server = Server::start(&[]);
     let mut bystander = server.open("/echo");
     let mut random = Random::new();
@@ -626,7 +628,7 @@ fn arbitrary_bytes_end_one_connection_and_nothing_else() {
         let len = 1 + random.below(600);
         let mut bytes = random.bytes(len);
         if random.one_in(2) {
-            // A first byte that is right leads deeper into the parser.
+            // A valid first byte leads deeper into the parser.
             bytes[0] = [FIN | TEXT, FIN | BINARY, TEXT, FIN | PING, FIN | CLOSE][random.below(5)];
             if let Some(second) = bytes.get_mut(1) {
                 *second |= 0x80;
@@ -648,7 +650,7 @@ fn arbitrary_bytes_end_one_connection_and_nothing_else() {
 }
 
 #[test]
-fn a_message_that_is_never_finished_is_no_reason_to_close() {
+fn an_unfinished_message_does_not_close_the_connection() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.wire.send(&header_claiming(FIN | BINARY, 100));

@@ -1,18 +1,18 @@
-//! The opening handshake and the request head, rule by rule: one named test for each MUST of
-//! RFC 6455 section 4 and of RFC 9112 that a client can break, and for what must be let in. The
-//! bytes are sent as they stand here; a refusal is known by its status, and by no 101 in all that
-//! the server sends.
+//! The opening handshake and the request head, rule by rule: one test for each MUST of RFC 6455
+//! section 4 and of RFC 9112 that a client can break, and one for each form that must be accepted.
+//! The tests are grouped in modules, so that the path of a test is a sentence:
+//! `a_handshake_is_refused_with::two_keys`. The heads are sent byte for byte as written here. A
+//! refusal has the expected status, and no 101 follows it.
 
 mod support;
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{Client, FIN, Response, Server, TEXT, Wire, masked};
 
 const LINE: &[u8] = b"GET / HTTP/1.1";
 
-/// Header fields with which every rule is kept.
+/// The header fields of a valid handshake.
 const FIELDS: [&[u8]; 5] = [
     b"Host: localhost",
     b"Upgrade: websocket",
@@ -21,7 +21,7 @@ const FIELDS: [&[u8]; 5] = [
     b"Sec-WebSocket-Version: 13",
 ];
 
-/// A request head: its first line, and its fields.
+/// A request head: its request line and its fields.
 struct Head {
     line: Vec<u8>,
     fields: Vec<Vec<u8>>,
@@ -47,13 +47,13 @@ impl Head {
         }
     }
 
-    /// `field` besides the right ones, as their first: nothing is skipped because it comes last.
+    /// Adds `field` before all others, so that it is not skipped because it comes last.
     fn and(mut self, field: &[u8]) -> Head {
         self.fields.insert(0, field.to_vec());
         self
     }
 
-    /// `field` in place of the one of its name.
+    /// Replaces the field with the name of `field`.
     fn instead(self, field: &[u8]) -> Head {
         let name = field.split(|&byte| byte == b':').next().unwrap_or_default();
         let name = std::str::from_utf8(name).expect("a name").to_owned();
@@ -79,7 +79,7 @@ impl Head {
     }
 }
 
-/// Sends `bytes`; the answer must have `status`, and no 101 may follow it.
+/// Sends `bytes`. Asserts a response with `status` and no 101 after it.
 #[track_caller]
 fn refused(bytes: &[u8], status: u16) -> Response {
     let server = Server::echo();
@@ -87,8 +87,8 @@ fn refused(bytes: &[u8], status: u16) -> Response {
     wire.send(bytes);
     let response = Response::read(&mut wire, false);
     response.expect_refusal("the head", status);
-    // What had been let in would answer this; what was refused may have closed by now.
-    wire.try_send(&masked(FIN | TEXT, b"let in?"));
+    // An accepted handshake would echo this. After a refusal the server may have closed already.
+    wire.try_send(&masked(FIN | TEXT, b"accepted?"));
     wire.finish();
     let rest = wire.take_to_end();
     assert!(
@@ -99,10 +99,9 @@ fn refused(bytes: &[u8], status: u16) -> Response {
     response
 }
 
-/// Sends `bytes` and a request right behind them; the answer must have `status`, and the connection
-/// end with it.
+/// Sends `bytes` and a valid request after them. Asserts one response with `status`, then EOF.
 #[track_caller]
-fn refused_for_good(bytes: &[u8], status: u16) {
+fn refused_and_closed(bytes: &[u8], status: u16) {
     let server = Server::echo();
     let mut wire = server.connect();
     wire.send(&[bytes, &Head::plain(b"GET /healthz HTTP/1.1").bytes()].concat());
@@ -112,7 +111,7 @@ fn refused_for_good(bytes: &[u8], status: u16) {
     wire.expect_eof();
 }
 
-/// Sends `bytes`; the answer must be a 101, and an echo be behind it.
+/// Sends `bytes`. Asserts a 101 and a working echo.
 #[track_caller]
 fn accepted(bytes: &[u8]) {
     let server = Server::echo();
@@ -125,56 +124,73 @@ fn accepted(bytes: &[u8]) {
 fn expect_open(mut wire: Wire) {
     let response = Response::read(&mut wire, false);
     assert_eq!(response.status, 101, "{}", response.text());
-    // The key of the RFC's example, section 1.3.
+    // The key of FIELDS and this value are the example of RFC 6455 1.3.
     let accept = response.header("Sec-WebSocket-Accept");
     assert_eq!(accept, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     let mut client = Client::new(wire, response);
-    client.round_trip("let in");
+    client.round_trip("accepted");
     client.leave();
 }
 
-/// Named tests, each of a head that must be refused with the status behind it.
+/// One test for each head that must be refused. The status follows the head.
 macro_rules! refused {
-    ($($(#[$doc:meta])* $name:ident: $head:expr => $status:expr;)*) => {$(
-        $(#[$doc])*
-        #[test]
-        fn $name() {
-            refused(&$head.bytes(), $status);
+    (mod $group:ident; $($(#[$doc:meta])* $name:ident: $head:expr => $status:expr;)*) => {
+        mod $group {
+            use super::*;
+            $(
+                $(#[$doc])*
+                #[test]
+                fn $name() {
+                    refused(&$head.bytes(), $status);
+                }
+            )*
         }
-    )*};
+    };
 }
 
-/// Named tests, each of header fields that no request may have. A handshake with them is refused, but
-/// so it would be for any body; a request for a page would be answered if they were overlooked. Where
-/// the next request begins is not known then, so none may be answered.
+/// One test for each set of header fields that no request may have. A handshake with them would be
+/// refused for any body, so each is also tried with a request for a page. Where the next request
+/// begins is unknown then, so none may be answered.
 macro_rules! never_accepted {
-    ($($(#[$doc:meta])* $name:ident: $fields:expr => $status:expr;)*) => {$(
-        $(#[$doc])*
-        #[test]
-        fn $name() {
-            for head in [Head::right(), Head::plain(LINE)] {
-                let fields: &[&[u8]] = &$fields;
-                let head = fields.iter().rev().fold(head, |head, field| head.and(field));
-                refused_for_good(&head.bytes(), $status);
-            }
+    (mod $group:ident; $($(#[$doc:meta])* $name:ident: $fields:expr => $status:expr;)*) => {
+        mod $group {
+            use super::*;
+            $(
+                $(#[$doc])*
+                #[test]
+                fn $name() {
+                    for head in [Head::right(), Head::plain(LINE)] {
+                        let fields: &[&[u8]] = &$fields;
+                        let head = fields.iter().rev().fold(head, |head, field| head.and(field));
+                        refused_and_closed(&head.bytes(), $status);
+                    }
+                }
+            )*
         }
-    )*};
+    };
 }
 
-/// Named tests, each of a head that must be let in.
+/// One test for each head that must be accepted.
 macro_rules! accepted {
-    ($($(#[$doc:meta])* $name:ident: $head:expr;)*) => {$(
-        $(#[$doc])*
-        #[test]
-        fn $name() {
-            accepted(&$head.bytes());
+    (mod $group:ident; $($(#[$doc:meta])* $name:ident: $head:expr;)*) => {
+        mod $group {
+            use super::*;
+            $(
+                $(#[$doc])*
+                #[test]
+                fn $name() {
+                    accepted(&$head.bytes());
+                }
+            )*
         }
-    )*};
+    };
 }
 
 // -- RFC 6455, section 4.1 (what a client must send) and 4.2.1 (what a server must check) ----------
 
 refused! {
+    mod a_handshake_is_refused_with;
+
     /// 4.1 (2): "The method of the request MUST be GET".
     the_method_post: Head::with_line(b"POST / HTTP/1.1") => 405;
     the_method_put: Head::with_line(b"PUT / HTTP/1.1") => 405;
@@ -186,11 +202,11 @@ refused! {
     /// 4.1 (4): "The request MUST contain a |Host| header field".
     no_host: Head::right().without("Host") => 400;
     /// 4.1 (5): "The request MUST contain an |Upgrade| header field whose value MUST include the
-    /// "websocket" keyword". What else the request has says that it was meant.
+    /// "websocket" keyword". The other fields show that an upgrade was intended.
     no_upgrade: Head::right().without("Upgrade") => 400;
     an_empty_upgrade: Head::right().instead(b"Upgrade:") => 400;
     another_upgrade: Head::right().instead(b"Upgrade: h2c") => 400;
-    an_upgrade_that_only_begins_so: Head::right().instead(b"Upgrade: websockets") => 400;
+    an_upgrade_that_only_begins_with_websocket: Head::right().instead(b"Upgrade: websockets") => 400;
     an_upgrade_with_a_blank_inside: Head::right().instead(b"Upgrade: web socket") => 400;
     /// 4.1 (6): "The request MUST contain a |Connection| header field whose value MUST include the
     /// "Upgrade" token".
@@ -217,21 +233,21 @@ refused! {
     /// value of this header field MUST be 13."
     no_version: Head::right().without("Sec-WebSocket-Version") => 400;
     two_versions: Head::right().and(b"Sec-WebSocket-Version: 13") => 400;
-    /// 4.1 (8): there is at most one |Origin|.
+    /// 4.1 (8): at most one |Origin|.
     two_origins: Head::right().and(b"Origin: http://localhost").and(b"Origin: http://localhost") => 400;
-    /// 4.2.2 (4): an origin that is not acceptable gets 403.
-    another_origin: Head::right().and(b"Origin: http://evil.example") => 403;
+    /// 4.2.2 (4): 403 for an origin that is not acceptable.
+    the_origin_of_another_host: Head::right().and(b"Origin: http://evil.example") => 403;
     an_opaque_origin: Head::right().and(b"Origin: null") => 403;
     an_empty_origin: Head::right().and(b"Origin:") => 403;
-    /// RFC 9110 7.8 lets no body come before the new protocol's first byte: its bytes would be
-    /// taken for frames.
+    /// RFC 9110 7.8: the request, with its body, ends before the new protocol begins. A body that
+    /// is not read would be taken for frames.
     a_body_with_a_length: Head::right().and(b"Content-Length: 5") => 400;
     a_body_in_chunks: Head::right().and(b"Transfer-Encoding: chunked") => 400;
 }
 
-/// HEAD is answered like GET elsewhere; there is no handshake by it.
+/// HEAD is answered like GET for pages, but is no method of a handshake.
 #[test]
-fn the_method_head() {
+fn a_handshake_with_the_method_head_is_refused() {
     let server = Server::echo();
     let mut wire = server.connect();
     wire.send(&Head::with_line(b"HEAD / HTTP/1.1").bytes());
@@ -240,7 +256,9 @@ fn the_method_head() {
 }
 
 refused! {
-    /// 4.2.1: "any violations of the ABNF grammar" of 4.3, also in what would be ignored.
+    mod a_handshake_is_refused_for_the_grammar_of;
+
+    /// 4.2.1: "any violations of the ABNF grammar" of 4.3, even in a value that would be ignored.
     an_upgrade_that_is_no_list_of_protocols: Head::right().and(b"Upgrade: \xff;;") => 400;
     a_connection_that_is_no_list_of_tokens: Head::right().and(b"Connection: (x)") => 400;
     an_empty_subprotocol: Head::right().and(b"Sec-WebSocket-Protocol:") => 400;
@@ -251,7 +269,7 @@ refused! {
     an_empty_extension: Head::right().and(b"Sec-WebSocket-Extensions:") => 400;
     an_extension_without_a_name: Head::right().and(b"Sec-WebSocket-Extensions: ;a=1") => 400;
     an_extension_whose_parameter_has_no_value: Head::right().and(b"Sec-WebSocket-Extensions: x; a=") => 400;
-    /// 9.1: in quotes stands what would be a token without them.
+    /// 9.1: a quoted value must be a token without its quotes.
     an_extension_whose_quotes_hide_a_comma: Head::right().and(b"Sec-WebSocket-Extensions: x; a=\"b,c\"") => 400;
     an_extension_whose_quotes_do_not_end: Head::right().and(b"Sec-WebSocket-Extensions: x; a=\"b") => 400;
     /// 4.1 (10): sub-protocols "MUST all be unique strings".
@@ -259,9 +277,9 @@ refused! {
     a_subprotocol_in_two_fields: Head::right().and(b"Sec-WebSocket-Protocol: chat").and(b"Sec-WebSocket-Protocol: chat") => 400;
 }
 
-/// 4.2.2 (4): a version that is not understood gets 426 and the version that is.
+/// 4.2.2 (4).
 #[test]
-fn other_versions_are_told_of_13() {
+fn another_version_is_426_with_version_13_in_the_response() {
     for version in [
         "0", "7", "8", "12", "14", "25", "013", "13x", "-13", "1 3", "13, 8", "13, 13",
     ] {
@@ -278,18 +296,21 @@ fn other_versions_are_told_of_13() {
 // -- RFC 9112: the request head ----------------------------------------------------------------------
 
 never_accepted! {
-    /// 6.3 (3) with 6.1: both are request smuggling or its preparation.
-    a_length_with_chunks: [b"Transfer-Encoding: chunked", b"Content-Length: 5"] => 400;
-    chunks_with_a_length: [b"Content-Length: 5", b"Transfer-Encoding: chunked"] => 400;
-    an_empty_body_with_chunks: [b"Transfer-Encoding: chunked", b"Content-Length: 0"] => 400;
-    /// 6.3 (5): lengths that differ, or are none.
+    mod any_request_is_refused_with;
+
+    /// 6.3 (3) and 6.1: both headers together may be an attempt of request smuggling.
+    chunked_before_a_length: [b"Transfer-Encoding: chunked", b"Content-Length: 5"] => 400;
+    a_length_before_chunked: [b"Content-Length: 5", b"Transfer-Encoding: chunked"] => 400;
+    chunked_before_a_length_of_zero: [b"Transfer-Encoding: chunked", b"Content-Length: 0"] => 400;
+    /// 6.3 (5): lengths that differ or are invalid.
     two_lengths: [b"Content-Length: 5", b"Content-Length: 0"] => 400;
     the_same_length_twice: [b"Content-Length: 0", b"Content-Length: 0"] => 400;
-    the_same_length_but_for_zeros: [b"Content-Length: 5", b"Content-Length: 05"] => 400;
+    lengths_that_differ_only_in_leading_zeros: [b"Content-Length: 5", b"Content-Length: 05"] => 400;
     a_list_of_lengths: [b"Content-Length: 0, 5"] => 400;
-    /// RFC 9110 8.6 lets a server refuse equal ones or take them for one. They are refused.
+    /// RFC 9110 8.6 allows a server to refuse repeated equal lengths or to merge them. They are
+    /// refused.
     a_list_of_equal_lengths: [b"Content-Length: 5, 5"] => 400;
-    a_list_of_no_lengths: [b"Content-Length: 0, 0"] => 400;
+    a_list_of_zero_lengths: [b"Content-Length: 0, 0"] => 400;
     a_list_of_one_length: [b"Content-Length: 0,"] => 400;
     a_length_with_a_sign: [b"Content-Length: +0"] => 400;
     a_length_of_5_with_a_sign: [b"Content-Length: +5"] => 400;
@@ -300,27 +321,30 @@ never_accepted! {
     a_length_with_a_fraction: [b"Content-Length: 0.0"] => 400;
     a_length_in_hexadecimal: [b"Content-Length: 0x0"] => 400;
     a_length_without_digits: [b"Content-Length:"] => 400;
-    /// 6.3 (4): a coding of a request that does not end with chunked, and chunked twice (7.1).
-    chunks_that_are_not_last: [b"Transfer-Encoding: chunked, gzip"] => 400;
-    chunks_twice: [b"Transfer-Encoding: chunked, chunked"] => 400;
-    chunks_in_two_fields: [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"] => 400;
-    chunks_misspelt: [b"Transfer-Encoding: xchunked"] => 400;
-    chunks_behind_a_vertical_tab: [b"Transfer-Encoding: \x0bchunked"] => 400;
-    chunks_behind_the_identity: [b"Transfer-Encoding: identity"] => 400;
+    /// 6.3 (4): the last coding of a request must be chunked; 7.1: and only once.
+    chunked_as_the_first_of_two_codings: [b"Transfer-Encoding: chunked, gzip"] => 400;
+    chunked_twice: [b"Transfer-Encoding: chunked, chunked"] => 400;
+    chunked_in_two_fields: [b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"] => 400;
+    an_unknown_coding_whose_name_ends_in_chunked: [b"Transfer-Encoding: xchunked"] => 400;
+    a_vertical_tab_before_chunked: [b"Transfer-Encoding: \x0bchunked"] => 400;
+    the_identity_coding: [b"Transfer-Encoding: identity"] => 400;
     /// 6.1: "A server that receives a request message with a transfer coding it does not understand
     /// SHOULD respond with 501".
-    chunks_of_an_unknown_coding: [b"Transfer-Encoding: gzip, chunked"] => 501;
+    an_unknown_transfer_coding: [b"Transfer-Encoding: gzip, chunked"] => 501;
 }
 
 refused! {
+    mod a_request_head_is_refused_with;
+
     /// 6.1: such a message is to be treated "as if the framing is faulty".
-    chunks_in_http_1_0: Head::plain(b"GET / HTTP/1.0").and(b"Transfer-Encoding: chunked") => 400;
+    chunked_in_http_1_0: Head::plain(b"GET / HTTP/1.0").and(b"Transfer-Encoding: chunked") => 400;
     /// 2.2: "A recipient of such a bare CR MUST consider that element to be invalid".
     a_bare_cr_in_a_value: Head::right().and(b"X: a\rb") => 400;
     a_bare_cr_before_a_field: Head::right().and(b"\rX: y") => 400;
     a_bare_cr_in_the_request_line: Head::with_line(b"GET /\r HTTP/1.1") => 400;
     a_cr_twice: Head::right().and(b"X: y\r") => 400;
-    /// 2.2 lets a server take a bare LF for a line's end. Whoever stands before it may not: refused.
+    /// 2.2 allows a server to accept a bare LF as a line end. A proxy before it may not do so, so
+    /// it is refused.
     a_bare_lf_in_a_value: Head::right().and(b"X: a\nb: c") => 400;
     a_bare_lf_for_the_first_line: Head::with_line(b"GET / HTTP/1.1\nX: y") => 400;
     a_bare_lf_before_a_field: Head::right().and(b"\nX: y") => 400;
@@ -342,7 +366,7 @@ refused! {
     a_nul_in_the_target: Head::with_line(b"GET /\0 HTTP/1.1") => 400;
     an_escape_character_in_a_value: Head::right().and(b"X: \x1b[2J") => 400;
     a_del_in_a_value: Head::right().and(b"X: \x7f") => 400;
-    /// RFC 9110 5.1: a field name is a token, and is there.
+    /// RFC 9110 5.1: a field name is a token, so it is not empty.
     a_name_that_is_no_token: Head::right().and(b"X(y): z") => 400;
     a_name_that_is_not_ascii: Head::right().and(b"X\xc3\xa9: y") => 400;
     an_empty_name: Head::right().and(b": y") => 400;
@@ -356,11 +380,11 @@ refused! {
     a_host_with_a_path: Head::right().instead(b"Host: localhost/") => 400;
     a_host_with_a_port_too_large: Head::right().instead(b"Host: localhost:65536") => 400;
     a_host_that_is_not_ascii: Head::right().instead(b"Host: l\xc3\xb6calhost") => 400;
-    /// 3: the request line is three words with one space between each.
+    /// 3: the request line is three words separated by single spaces.
     two_spaces_in_the_request_line: Head::with_line(b"GET  / HTTP/1.1") => 400;
     a_tab_in_the_request_line: Head::with_line(b"GET\t/ HTTP/1.1") => 400;
     a_space_in_the_target: Head::with_line(b"GET /a b HTTP/1.1") => 400;
-    a_space_behind_the_request_line: Head::with_line(b"GET / HTTP/1.1 ") => 400;
+    a_space_after_the_request_line: Head::with_line(b"GET / HTTP/1.1 ") => 400;
     a_space_before_the_request_line: Head::with_line(b" GET / HTTP/1.1") => 400;
     no_target: Head::with_line(b"GET HTTP/1.1") => 400;
     no_version_of_http: Head::with_line(b"GET /") => 400;
@@ -370,7 +394,7 @@ refused! {
     http_1_2: Head::with_line(b"GET / HTTP/1.2") => 505;
     http_2: Head::with_line(b"GET / HTTP/2.0") => 505;
     a_method_that_is_no_token: Head::with_line(b"G(ET / HTTP/1.1") => 400;
-    /// 3.2: the four forms of a target, of which a GET has two.
+    /// 3.2: a GET has two of the four forms of a target.
     the_asterisk_form: Head::with_line(b"GET * HTTP/1.1") => 400;
     the_authority_form: Head::with_line(b"GET localhost:80 HTTP/1.1") => 400;
     a_target_without_a_slash: Head::with_line(b"GET a/b HTTP/1.1") => 400;
@@ -382,7 +406,7 @@ refused! {
     another_scheme: Head::with_line(b"GET ftp://localhost/ HTTP/1.1") => 400;
     an_absolute_target_with_a_user: Head::with_line(b"GET http://user@localhost/ HTTP/1.1") => 400;
     an_absolute_target_without_a_host: Head::with_line(b"GET http:///a HTTP/1.1") => 400;
-    /// 3.2.2 does not take the place of 3.2.
+    /// 3.2: an absolute target does not make Host optional.
     an_absolute_target_without_host: Head::with_line(b"GET http://localhost/ HTTP/1.1").without("Host") => 400;
     /// 3.2.2: "must ignore the received Host header field (if any) and instead replace it".
     an_absolute_target_of_another_host: Head::with_line(b"GET http://evil.example/ HTTP/1.1").and(b"Origin: http://evil.example") => 403;
@@ -392,10 +416,11 @@ refused! {
     sixty_five_fields: (0..60).fold(Head::right(), |head, _| head.and(b"X: y")) => 431;
 }
 
-/// RFC 9110 8.6: "a recipient MUST anticipate potentially large decimal numerals and prevent parsing
-/// errors due to integer conversion overflows". One that wraps to nothing would make frames of a body.
+/// RFC 9110 8.6: "a recipient MUST anticipate potentially large decimal numerals and prevent
+/// parsing errors due to integer conversion overflows". A length that wraps to 0 would turn the
+/// body into frames.
 #[test]
-fn no_length_of_a_body_is_too_large_to_be_seen() {
+fn a_content_length_that_overflows_is_refused() {
     let (zeros, digits) = ("0".repeat(1000), "9".repeat(1000));
     for length in [
         "4294967296",
@@ -410,11 +435,11 @@ fn no_length_of_a_body_is_too_large_to_be_seen() {
     ] {
         println!("{length}");
         let field = format!("Content-Length: {length}");
-        refused_for_good(&Head::right().and(field.as_bytes()).bytes(), 400);
+        refused_and_closed(&Head::right().and(field.as_bytes()).bytes(), 400);
     }
 }
 
-/// Two requests in one packet, of which the second hides in what a careless reader takes for the
+/// Two requests in one packet. A reader that counts the length takes part of the second for the
 /// body of the first.
 #[test]
 fn a_smuggled_request_is_not_answered() {
@@ -427,9 +452,9 @@ fn a_smuggled_request_is_not_answered() {
     refused(&bytes, 400);
 }
 
-/// RFC 9112 9.3: a request with a body is answered, but what follows it is not taken for a request.
+/// RFC 9112 9.3: a server that does not read the body of a request must close after the response.
 #[test]
-fn nothing_behind_a_body_is_taken_for_a_request() {
+fn bytes_after_a_body_are_not_taken_for_a_request() {
     let server = Server::echo();
     let mut wire = server.connect();
     let mut bytes = b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello".to_vec();
@@ -439,9 +464,9 @@ fn nothing_behind_a_body_is_taken_for_a_request() {
     wire.expect_eof();
 }
 
-/// What a client sends ahead, trusting in the 101, are frames and no requests.
+/// A client that does not wait for the 101 sends frames after its handshake, not requests.
 #[test]
-fn nothing_behind_a_refused_handshake_is_taken_for_a_request() {
+fn bytes_after_a_refused_handshake_are_not_taken_for_a_request() {
     let server = Server::echo();
     let mut wire = server.connect();
     let mut bytes = Head::right().without("Sec-WebSocket-Key").bytes();
@@ -451,16 +476,18 @@ fn nothing_behind_a_refused_handshake_is_taken_for_a_request() {
     wire.expect_eof();
 }
 
-// -- What must be let in -------------------------------------------------------------------------------
+// -- Heads that must be accepted -------------------------------------------------------------------
 
 accepted! {
-    a_head_as_the_rfc_has_it: Head::right();
+    mod a_handshake_is_accepted_with;
+
+    only_the_required_fields: Head::right();
     /// RFC 9112 3.2.2: "a server MUST accept the absolute-form in requests".
     an_absolute_target: Head::with_line(b"GET http://localhost/chat HTTP/1.1");
     an_absolute_target_without_a_path: Head::with_line(b"GET http://localhost HTTP/1.1");
     an_absolute_target_of_websocket: Head::with_line(b"GET ws://localhost/chat?x=y HTTP/1.1");
     an_absolute_target_in_any_case: Head::with_line(b"GET HTTP://LOCALHOST/ HTTP/1.1");
-    /// The authority takes the place of `Host`, which then may say anything.
+    /// The authority replaces the value of `Host`.
     an_absolute_target_in_place_of_host: Head::with_line(b"GET http://localhost/ HTTP/1.1").instead(b"Host: evil.example").and(b"Origin: http://localhost");
     /// RFC 9110 5.1: "Field names are case-insensitive".
     names_in_small_letters: Head {
@@ -474,28 +501,28 @@ accepted! {
     /// 4.2.1 (3) and (4): the values "treated as an ASCII case-insensitive value".
     tokens_in_capitals: Head::right().instead(b"Upgrade: WEBSOCKET").instead(b"Connection: UPGRADE");
     tokens_in_mixed_case: Head::right().instead(b"Upgrade: WebSocket").instead(b"Connection: uPgRaDe");
-    /// RFC 9110 5.6.1: lists, and 5.3: in several fields.
-    the_connection_of_firefox: Head::right().instead(b"Connection: keep-alive, Upgrade");
+    /// RFC 9110 5.6.1: lists; 5.3: in several fields.
+    the_connection_header_of_firefox: Head::right().instead(b"Connection: keep-alive, Upgrade");
     a_list_of_upgrades: Head::right().instead(b"Upgrade: h2c, websocket");
     lists_with_empty_members: Head::right().instead(b"Upgrade: , websocket ,,").instead(b"Connection: ,,Upgrade,");
     lists_in_several_fields: Head::right().and(b"Upgrade: h2c").and(b"Connection: keep-alive");
-    /// RFC 9112 5: optional white space about a value.
-    no_white_space_about_values: Head {
+    /// RFC 9112 5: optional white space around a value.
+    no_white_space_around_values: Head {
         line: LINE.to_vec(),
         fields: FIELDS.iter().map(|field| without_space(field)).collect(),
     };
-    white_space_about_values: Head::right().instead(b"Upgrade: \t websocket\t ").instead(b"Sec-WebSocket-Version:  13  ");
+    white_space_around_values: Head::right().instead(b"Upgrade: \t websocket\t ").instead(b"Sec-WebSocket-Version:  13  ");
     empty_values: Head::right().and(b"X:");
     /// RFC 9110 5.5: obs-text is opaque data in a value.
     a_value_above_0x7e: Head::right().and(b"X: \xc3\xa9\xff");
-    a_length_of_nothing: Head::right().and(b"Content-Length: 0");
-    a_length_of_nothing_in_many_digits: Head::right().and(&[b"Content-Length: ", &[b'0'; 1000][..]].concat());
+    a_length_of_zero: Head::right().and(b"Content-Length: 0");
+    a_length_of_zero_in_many_digits: Head::right().and(&[b"Content-Length: ", &[b'0'; 1000][..]].concat());
     /// RFC 9112 2.2: "a server SHOULD ignore at least one empty line received prior".
     an_empty_line_first: Head::with_line(b"\r\nGET / HTTP/1.1");
     an_encoded_path: Head::with_line(b"GET /%E2%82%AC/%2e%2e/%2F?%25 HTTP/1.1");
-    /// Paths name no file here, so they are passed on and harm nothing.
+    /// Paths do not name files here, so dots are harmless.
     dots_in_a_path: Head::with_line(b"GET /../../etc/passwd HTTP/1.1");
-    a_percent_that_encodes_nothing: Head::with_line(b"GET /%zz%2 HTTP/1.1");
+    a_percent_sign_that_encodes_nothing: Head::with_line(b"GET /%zz%2 HTTP/1.1");
     a_target_of_every_allowed_byte: Head::with_line(b"GET /!$%&'()*+,-./09:;=?@AZ[]^_`az{|}~\"<>\\ HTTP/1.1");
     an_unknown_extension: Head::right().and(b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits");
     an_extension_with_a_value_in_quotes: Head::right().and(b"Sec-WebSocket-Extensions: x ; a = \"\\b\" , y");
@@ -529,37 +556,35 @@ fn without_space(field: &[u8]) -> Vec<u8> {
     [name, value.trim_ascii_start()].concat()
 }
 
-/// A request, and a frame right behind it, come in two parts, cut at every byte. The first part has
-/// been read on its own when the second comes: the server is idle again.
+/// A handshake and a frame after it arrive in two parts, split at every byte. The server has read
+/// the first part when the second arrives.
 #[test]
-fn a_head_and_a_frame_split_at_every_byte() {
+fn a_handshake_and_a_frame_may_be_split_at_any_byte() {
     let server = Server::echo();
     let mut bytes = Head::right().bytes();
     let head_len = bytes.len();
-    bytes.extend(masked(FIN | TEXT, b"right behind"));
-    // All first parts are under way at once, so that the wait for them is one.
+    bytes.extend(masked(FIN | TEXT, b"the frame"));
+    // All first parts are sent at once, so that one wait suffices.
     let mut wires: Vec<Wire> = Vec::new();
     for cut in 1..bytes.len() {
         let mut wire = server.connect();
         wire.send(&bytes[..cut]);
         wires.push(wire);
     }
-    // Whoever connects last is served last.
+    // A client that connects last is served last.
     server.open("/").round_trip("all first parts are read");
-    thread::sleep(Duration::from_millis(20));
     for (mut wire, cut) in wires.into_iter().zip(1..) {
         wire.send(&bytes[cut..]);
         let response = Response::read(&mut wire, false);
         assert_eq!(response.status, 101, "cut at {cut} of {head_len}");
         let mut client = Client::new(wire, response);
-        assert_eq!(client.text(), "right behind", "cut at {cut} of {head_len}");
+        assert_eq!(client.text(), "the frame", "cut at {cut} of {head_len}");
         client.leave();
     }
 }
 
-/// A head that never ends is refused at its limit, one that comes too slowly at its time.
 #[test]
-fn dribbled_heads_are_refused() {
+fn an_endless_head_is_431_and_a_slow_head_is_408() {
     let server = Server::start(&["--echo", "--max-head=1k", "--head-timeout=500ms"]);
     let mut wire = server.connect();
     wire.send(b"GET / HTTP/1.1\r\n");
@@ -569,9 +594,10 @@ fn dribbled_heads_are_refused() {
     Response::read(&mut wire, false).expect_refusal("an endless head", 431);
     let mut wire = server.connect();
     let start = Instant::now();
-    // It would take 20 s, and no pause in it is as long as the time-out: that must come meanwhile.
+    // All bytes would take 20 s, and no pause is as long as the timeout, which must expire
+    // meanwhile.
     let slow = [&b"GET / HTTP/1.1\r\nX: "[..], &[b'y'; 480]].concat();
-    wire.dribble(&slow, Duration::from_millis(40));
+    wire.send_slowly(&slow, Duration::from_millis(40));
     let waited = start.elapsed();
     Response::read(&mut wire, false).expect_refusal("a slow head", 408);
     wire.expect_eof();

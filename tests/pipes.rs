@@ -1,5 +1,5 @@
-//! A command behind a client (DESIGN 3.4 and 3.5): messages to lines and back, what the command
-//! is started with, and the promise that it gets a message whole or not at all.
+//! A command for each client: messages become lines and lines become messages, the state in which
+//! the command starts, and the rule that it gets each message whole or not at all.
 
 mod support;
 
@@ -10,7 +10,7 @@ use support::{
 };
 use support::{header_claiming, masked, wait_until};
 
-/// What a client is sent by a command that prints and ends.
+/// The texts that a script prints. The script must exit with 0.
 #[track_caller]
 fn output_of(script: &str) -> Vec<String> {
     let server = Server::script(&[], script);
@@ -20,7 +20,7 @@ fn output_of(script: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_shell_answers() {
+fn the_demos_shell_answers() {
     let server = Server::start(&[]);
     let mut client = server.open("/ws");
     client.send_text("echo $((1 + 2))");
@@ -30,14 +30,14 @@ fn a_shell_answers() {
         [client.text(), client.text(), client.text()],
         ["a", "b", "c"]
     );
-    let complaint = client.text();
-    assert!(complaint.contains("nonsense-command"), "{complaint}");
+    let error = client.text();
+    assert!(error.contains("nonsense-command"), "{error}");
     client.send_text("exit 5");
     assert_eq!(client.close(), (4005, "exit 5".to_string()));
 }
 
 #[test]
-fn a_message_is_a_line_and_a_line_is_a_message() {
+fn a_message_becomes_a_line_and_a_line_becomes_a_message() {
     let server = Server::start(&["cat"]);
     let mut client = server.open("/");
     for text in [
@@ -71,7 +71,7 @@ fn a_message_ends_in_exactly_one_newline() {
 }
 
 #[test]
-fn a_binary_message_is_treated_like_text() {
+fn a_binary_message_becomes_a_line_too() {
     let server = Server::start(&["cat"]);
     let mut client = server.open("/");
     client.send_binary(b"bytes");
@@ -84,13 +84,13 @@ fn a_binary_message_is_treated_like_text() {
 }
 
 #[test]
-fn line_ends_of_both_kinds_are_taken_off() {
+fn both_kinds_of_line_ends_are_stripped() {
     let texts = output_of(r"printf 'unix\nwindows\r\n\r\n\nbare\rreturn\ntwo\r\r\n'");
     assert_eq!(texts, ["unix", "windows", "", "", "bare\rreturn", "two\r"]);
 }
 
 #[test]
-fn the_last_line_counts_without_a_newline() {
+fn a_last_line_without_a_newline_is_a_message() {
     assert_eq!(output_of("printf 'a\\nb'"), ["a", "b"]);
     assert_eq!(output_of("printf x"), ["x"]);
     assert_eq!(output_of("printf '\\n'"), [""]);
@@ -98,14 +98,14 @@ fn the_last_line_counts_without_a_newline() {
 }
 
 #[test]
-fn a_line_cut_by_the_commands_writes_is_one_message() {
+fn a_line_written_in_parts_is_one_message() {
     let script =
         "printf 'one '; sleep 0.1; printf 'li'; sleep 0.1; printf 'ne\\r'; sleep 0.1; echo";
     assert_eq!(output_of(script), ["one line"]);
 }
 
 #[test]
-fn keeps_the_order_of_many_lines() {
+fn many_lines_keep_their_order() {
     let texts = output_of("seq 1 100000");
     assert_eq!(texts.len(), 100_000);
     for (index, text) in texts.iter().enumerate() {
@@ -114,7 +114,7 @@ fn keeps_the_order_of_many_lines() {
 }
 
 #[test]
-fn keeps_the_order_of_many_messages_through_a_command() {
+fn many_messages_through_a_command_keep_their_order() {
     let server = Server::start(&["cat"]);
     let mut client = server.open("/");
     let count = 50_000;
@@ -136,7 +136,7 @@ fn a_long_line_is_one_message_in_fragments() {
     );
     let mut client = server.open("/");
     assert!(client.text() == "x".repeat(3_000_000));
-    // Longer than what is queued at most, so it cannot have been sent as one frame.
+    // Longer than the queue, so it cannot have been sent as one frame.
     assert!(client.fragments > 10, "{} fragments", client.fragments);
     assert_eq!(client.text(), "short");
     assert_eq!(client.fragments, 1);
@@ -152,8 +152,8 @@ fn a_long_line_begins_to_arrive_before_it_ends() {
 }
 
 #[test]
-fn no_character_is_broken_by_a_fragments_edge() {
-    // Three bytes to a character: no power of two is an edge between two of them.
+fn no_character_is_split_between_fragments() {
+    // With three bytes per character, no power of two falls between two characters.
     let server = Server::start(&["cat"]);
     for lead in 0..3 {
         let mut client = server.open("/");
@@ -183,7 +183,7 @@ fn bytes_that_are_not_utf_8_become_replacement_characters() {
     let mut client = server.open("/");
     for bytes in cases {
         client.send_binary(bytes);
-        // One for each maximal part of a character, as every browser's decoder does it.
+        // One replacement for each maximal part of a character, like the decoders of browsers.
         assert_eq!(
             client.text(),
             String::from_utf8_lossy(bytes),
@@ -195,13 +195,13 @@ fn bytes_that_are_not_utf_8_become_replacement_characters() {
 }
 
 #[test]
-fn a_character_cut_by_the_commands_writes_is_whole() {
+fn a_character_written_in_parts_is_not_split() {
     let script = r"printf '\342'; sleep 0.1; printf '\202'; sleep 0.1; printf '\254\n\342\202'";
     assert_eq!(output_of(script), ["€", "\u{FFFD}"]);
 }
 
 #[test]
-fn stderr_is_merged_in_its_order() {
+fn stderr_is_merged_in_order() {
     let script = "for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; done";
     let expected: Vec<String> = (1..=5)
         .flat_map(|i| [format!("out {i}"), format!("err {i}")])
@@ -210,7 +210,7 @@ fn stderr_is_merged_in_its_order() {
 }
 
 #[test]
-fn binary_mode_passes_every_byte_both_ways() {
+fn binary_mode_passes_every_byte_in_both_directions() {
     let server = Server::start(&["--binary", "cat"]);
     let mut client = server.open("/");
     let all: Vec<u8> = (0..=255).collect();
@@ -237,7 +237,7 @@ fn binary_mode_passes_every_byte_both_ways() {
 }
 
 #[test]
-fn binary_mode_streams_a_message_as_it_comes() {
+fn binary_mode_passes_a_fragment_before_its_message_is_complete() {
     let server = Server::start(&["--binary", "cat"]);
     let mut client = server.open("/");
     client.send(BINARY, b"the first part");
@@ -274,7 +274,7 @@ fn binary_mode_keeps_stderr_out_of_the_stream() {
 }
 
 #[test]
-fn every_client_has_a_command_of_its_own() {
+fn every_client_has_its_own_command() {
     let server = Server::script(&[], "echo $$; exec cat");
     let mut clients: Vec<Client> = (0..10).map(|_| server.open("/")).collect();
     let mut pids: Vec<String> = clients.iter_mut().map(Client::text).collect();
@@ -288,7 +288,7 @@ fn every_client_has_a_command_of_its_own() {
 }
 
 #[test]
-fn arguments_are_passed_as_they_are() {
+fn arguments_are_passed_unchanged() {
     let args = ["a b", "", "--echo", "--port=1", "*", "$HOME", "ß", "--"];
     let script = "for arg; do echo \"<$arg>\"; done";
     let server = Server::start(&[&["sh", "-c", script, "sh"], &args[..]].concat());
@@ -298,13 +298,13 @@ fn arguments_are_passed_as_they_are() {
 }
 
 #[test]
-fn the_environment_is_cleared_but_for_what_is_passed() {
+fn only_variables_in_passenv_are_inherited() {
     let server = Launch::new(&["--passenv=PATH,PASSED", "env"])
         .env("SECRET", "xyzzy")
         .env("PASSED", "on purpose")
         .start();
     let request = server.upgrade("/").add("Proxy", "http://evil.example");
-    let mut client = server.try_open(&request).expect("let in");
+    let mut client = server.try_open(&request).expect("accepted");
     let (texts, _) = client.texts_to_close();
     assert!(
         texts.contains(&"PASSED=on purpose".to_string()),
@@ -318,7 +318,7 @@ fn the_environment_is_cleared_but_for_what_is_passed() {
         !texts.iter().any(|text| text.contains("xyzzy")),
         "{texts:?}"
     );
-    // A `Proxy` header must not become what programs take for their proxy (httpoxy).
+    // A `Proxy` header must not set the variable that configures a program's proxy (httpoxy).
     assert!(
         !texts.iter().any(|text| text.starts_with("HTTP_PROXY")),
         "{texts:?}"
@@ -326,7 +326,7 @@ fn the_environment_is_cleared_but_for_what_is_passed() {
 }
 
 #[test]
-fn the_usual_variables_are_passed_by_default() {
+fn home_lang_and_tz_are_passed_by_default() {
     let server = Launch::new(&["env"])
         .env("HOME", "/the/home")
         .env("LANG", "xx_XX")
@@ -353,17 +353,17 @@ fn a_command_starts_with_no_signal_blocked_or_ignored() {
     for text in texts {
         let (_, mask) = text.split_once(':').expect("a mask");
         let mask = u64::from_str_radix(mask.trim(), 16).expect("a mask");
-        // Bit n - 1 is signal n. The two that glibc keeps for itself (32, 33) do not count.
+        // Bit n - 1 is signal n. glibc reserves signals 32 and 33 (nptl(7)).
         assert_eq!(mask & !(3 << 31), 0, "{text}");
     }
 }
 
 #[test]
-fn a_command_inherits_no_descriptor_but_its_three() {
+fn a_command_inherits_only_stdin_stdout_and_stderr() {
     let server = Launch::new(&["sh", "-c", "ls /proc/$$/fd; exec cat"])
         .after("exec 7</dev/null 9</dev/null")
         .start();
-    // Clients that are there already have descriptors that must not leak into later commands.
+    // The descriptors of the first client must not leak into the command of the second.
     let mut first = server.open("/");
     let mut second = server.open("/");
     for client in [&mut first, &mut second] {
@@ -376,7 +376,7 @@ fn a_command_inherits_no_descriptor_but_its_three() {
 }
 
 #[test]
-fn a_command_beside_hundreds_has_three_descriptors_too() {
+fn among_hundreds_a_command_inherits_only_three_descriptors() {
     support::raise_own_descriptor_limit();
     let script = "ls /proc/$$/fd; exec cat";
     let server = Launch::new(&["--stderr=log", "sh", "-c", script])
@@ -391,7 +391,7 @@ fn a_command_beside_hundreds_has_three_descriptors_too() {
 }
 
 #[test]
-fn a_server_without_stdin_and_stdout_starts_commands_all_the_same() {
+fn a_server_without_stdin_and_stdout_can_start_commands() {
     let script = "ls /proc/$$/fd; exec cat";
     let server = Launch::new(&["sh", "-c", script])
         .after("exec <&- >&-")
@@ -403,7 +403,7 @@ fn a_server_without_stdin_and_stdout_starts_commands_all_the_same() {
 }
 
 #[test]
-fn a_command_has_its_own_session_and_no_terminal() {
+fn a_command_has_its_own_process_session_and_no_terminal() {
     let server = Server::start(&["cat"]);
     let mut client = server.open("/");
     client.round_trip("started");
@@ -417,7 +417,7 @@ fn a_command_has_its_own_session_and_no_terminal() {
 }
 
 #[test]
-fn a_command_gets_the_descriptor_limit_that_the_server_was_given() {
+fn a_command_gets_the_descriptor_limit_the_server_was_started_with() {
     let server = Launch::new(&["sh", "-c", "ulimit -Sn"])
         .after("ulimit -Sn 200; ulimit -Hn 500")
         .start();
@@ -425,23 +425,23 @@ fn a_command_gets_the_descriptor_limit_that_the_server_was_given() {
     assert_eq!(texts, ["200"]);
 }
 
-/// The ways in which a client can be lost in the middle of a message.
+/// How a client leaves in the middle of a message.
 #[derive(Clone, Copy, Debug)]
 enum Loss {
     Reset,
-    End,
+    Eof,
     Close,
     BadText,
     TooBig,
 }
 
 #[test]
-fn a_message_that_breaks_off_reaches_no_command() {
+fn an_incomplete_message_never_reaches_the_command() {
     let server = Server::start(&["--max-message=64k"]);
     let dir = TempDir::new();
     for loss in [
         Loss::Reset,
-        Loss::End,
+        Loss::Eof,
         Loss::Close,
         Loss::BadText,
         Loss::TooBig,
@@ -451,7 +451,7 @@ fn a_message_that_breaks_off_reaches_no_command() {
             let mut client = server.open("/ws");
             client.send_text("echo ready");
             assert_eq!(client.text(), "ready");
-            // `sh` would run this at the end of its input, and also at the newline.
+            // `sh` would run this at EOF, and also at the newline.
             let command = format!("touch {}\n", dir.text(&name));
             let frame = masked(TEXT, command.as_bytes());
             if whole_frame {
@@ -461,8 +461,8 @@ fn a_message_that_breaks_off_reaches_no_command() {
             }
             match loss {
                 Loss::Reset => client.wire.reset(),
-                Loss::End => client.wire.finish(),
-                // Inside a frame these are its last byte and what follows it.
+                Loss::Eof => client.wire.finish(),
+                // Inside a frame, these bytes complete it and follow it.
                 Loss::Close => client.wire.send(&masked(FIN | 8, b"\x03\xe8")),
                 Loss::BadText => client.send(FIN | CONTINUATION, b"\xff\xff"),
                 Loss::TooBig => client
@@ -476,8 +476,8 @@ fn a_message_that_breaks_off_reaches_no_command() {
 }
 
 #[test]
-fn whole_messages_reach_the_command_although_the_client_has_left() {
-    // The ladder is long, so that a busy machine cannot end the shell in mid-work.
+fn complete_messages_reach_the_command_after_the_client_has_left() {
+    // The escalation is long, so that no signal interrupts the shell on a busy machine.
     let server = Server::start(&["--kill-after=30s"]);
     let dir = TempDir::new();
     for name in ["close", "end", "vanish"] {
@@ -497,8 +497,8 @@ fn whole_messages_reach_the_command_although_the_client_has_left() {
 }
 
 #[test]
-fn stdin_ends_only_when_a_message_is_whole() {
-    // The message does not fit the pipe, and the command begins to read when the client is gone.
+fn stdin_is_closed_only_after_a_complete_message() {
+    // The message does not fit into the pipe, and the command reads only after the client has left.
     let dir = TempDir::new();
     let script = format!("sleep 0.5; wc -c > {}", dir.text("count"));
     let server = Server::script(&["--kill-after=30s"], &script);
@@ -514,14 +514,14 @@ fn stdin_ends_only_when_a_message_is_whole() {
 }
 
 #[test]
-fn the_end_of_a_clients_messages_is_the_end_of_stdin() {
+fn stdin_is_closed_after_the_last_message_of_a_client() {
     let dir = TempDir::new();
     let script = format!("cat > {}; echo done >> {0}", dir.text("out"));
     let server = Server::script(&["--kill-after=30s"], &script);
     let mut client = server.open("/");
     client.send_text("line");
     client.leave();
-    wait_until("cat has met the end", || dir.read("out") == "line\ndone\n");
+    wait_until("cat is at EOF", || dir.read("out") == "line\ndone\n");
 }
 
 #[test]
@@ -529,7 +529,7 @@ fn a_command_that_closes_its_stdin_goes_on() {
     let server = Server::script(&[], "exec 0<&-; echo ready; sleep 1; echo done; exit 6");
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");
-    // More than any buffer holds: it has to be read and dropped.
+    // More than all buffers hold: the server has to read and discard it.
     for _ in 0..64 {
         client.send_text(&"x".repeat(256 * 1024));
     }
@@ -549,7 +549,7 @@ fn a_command_that_closes_its_stdout_goes_on() {
 }
 
 #[test]
-fn a_command_that_reads_nothing_and_ends_is_no_error() {
+fn a_command_that_exits_without_reading_is_no_error() {
     let server = Server::script(&[], "echo bye");
     for _ in 0..20 {
         let mut client = server.open("/");
@@ -558,7 +558,7 @@ fn a_command_that_reads_nothing_and_ends_is_no_error() {
     }
 }
 
-/// The refusal of a handshake, which is logged under the client's address.
+/// Asserts that a handshake is refused with `status` and logged with the client's address.
 #[track_caller]
 fn refused(server: &Server, case: &str, status: u16) {
     let mut wire = server.connect();
@@ -569,26 +569,26 @@ fn refused(server: &Server, case: &str, status: u16) {
 }
 
 #[test]
-fn a_command_that_is_not_there_is_404() {
+fn a_missing_command_is_404() {
     let dir = TempDir::new();
     let path = dir.text("nothing");
     let server = Server::start(&[path.as_str()]);
     server.await_log(&["warn", &path]);
     refused(&server, "no file", 404);
-    // It may be put there later.
+    // The program may be created later.
     support::write_file(&dir.path("nothing"), "#!/bin/sh\necho here\n", 0o755);
     assert_eq!(server.open("/").texts_to_close().0, ["here"]);
 }
 
 #[test]
-fn a_command_that_is_not_in_the_path_is_404() {
+fn a_command_missing_from_the_path_is_404() {
     let server = Server::start(&["no-such-command-anywhere"]);
     server.await_log(&["warn", "no-such-command-anywhere"]);
     refused(&server, "no file in the path", 404);
 }
 
 #[test]
-fn a_command_that_cannot_be_run_is_500() {
+fn a_command_that_cannot_be_executed_is_500() {
     let dir = TempDir::new();
     let cases = [
         ("not-executable", "#!/bin/sh\n", 0o644),
@@ -605,7 +605,7 @@ fn a_command_that_cannot_be_run_is_500() {
 }
 
 #[test]
-fn a_failed_start_hurts_no_one_else() {
+fn a_failed_start_affects_no_other_client() {
     let dir = TempDir::new();
     let path = dir.path("command");
     support::write_file(&path, "#!/bin/sh\nexec cat\n", 0o755);
@@ -618,18 +618,18 @@ fn a_failed_start_hurts_no_one_else() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
-        "a_message_that_breaks_off_reaches_no_command",
-        "binary_mode_passes_every_byte_both_ways",
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
+        "an_incomplete_message_never_reaches_the_command",
+        "binary_mode_passes_every_byte_in_both_directions",
         "a_command_that_closes_its_stdin_goes_on",
-        "a_command_that_reads_nothing_and_ends_is_no_error",
+        "a_command_that_exits_without_reading_is_no_error",
         "a_long_line_is_one_message_in_fragments",
-        "keeps_the_order_of_many_lines",
-        "keeps_the_order_of_many_messages_through_a_command",
-        "no_character_is_broken_by_a_fragments_edge",
-        "stderr_is_merged_in_its_order",
-        "stdin_ends_only_when_a_message_is_whole",
-        "whole_messages_reach_the_command_although_the_client_has_left",
+        "many_lines_keep_their_order",
+        "many_messages_through_a_command_keep_their_order",
+        "no_character_is_split_between_fragments",
+        "stderr_is_merged_in_order",
+        "stdin_is_closed_only_after_a_complete_message",
+        "complete_messages_reach_the_command_after_the_client_has_left",
     ]);
 }

@@ -1,7 +1,9 @@
-//! The oracles of the pure layers, fed with the fuzzers' seeds as they are and damaged at random.
-//! `tests/fuzz` feeds them with what a fuzzer finds.
+//! Checks the pure layers with the oracles of `tests/oracles`. The inputs are the seeds of the
+//! fuzzers, unchanged and randomly damaged. `tests/fuzz` runs the same oracles with the inputs of a
+//! fuzzer.
 //!
-//! `WSPIPE_SEED` runs another seed than the clock's, `WSPIPE_PROPERTY_INPUTS` more inputs.
+//! `WSPIPE_SEED` sets the random seed (by default from the clock), `WSPIPE_PROPERTY_INPUTS` the
+//! number of inputs for each oracle.
 
 mod oracles;
 mod support;
@@ -11,7 +13,7 @@ use std::path::Path;
 
 use support::Random;
 
-/// Checks every seed of `target`, and as many inputs made of them.
+/// Checks every seed of `target`, then inputs made from them.
 fn check(target: &str, oracle: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
     let mut seeds = Vec::new();
@@ -22,7 +24,7 @@ fn check(target: &str, oracle: fn(&[u8])) {
         oracle(&seed);
         seeds.push(seed);
     }
-    // The order of a directory is not that of another machine, and a run is to be repeated.
+    // The order of a directory differs between machines, but a run must be repeatable.
     seeds.sort();
     let inputs = std::env::var("WSPIPE_PROPERTY_INPUTS").map_or(20_000, |inputs| {
         inputs.parse().expect("WSPIPE_PROPERTY_INPUTS")
@@ -42,7 +44,8 @@ fn check(target: &str, oracle: fn(&[u8])) {
 fn damaged(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut input = seeds[random.below(seeds.len())].clone();
     if random.one_in(2) {
-        // The knobs of the second are left out, so that its stream follows the first one's.
+        // The first bytes of a seed are parameters. Skip those of the second seed, so that its
+        // stream continues that of the first.
         let second = &seeds[random.below(seeds.len())];
         let from = if random.one_in(2) {
             3
@@ -74,21 +77,21 @@ fn damaged(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 #[test]
-fn frames_are_taken_as_the_reference_takes_them() {
+fn frames_are_decoded_like_the_reference_decoder() {
     check("connection", oracles::connection::check);
 }
 
 #[test]
-fn heads_that_pass_are_valid_and_handshakes_that_pass_are_whole() {
+fn accepted_heads_are_valid_and_accepted_handshakes_are_complete() {
     check("head", oracles::head::check);
 }
 
 #[test]
-fn lines_joined_are_the_bytes_again() {
+fn lines_joined_again_are_the_input() {
     check("lines", oracles::lines::check);
 }
 
 #[test]
-fn text_in_pieces_is_utf8_as_it_is_whole() {
+fn utf_8_in_pieces_is_judged_like_the_whole() {
     check("utf8", oracles::utf8::check);
 }

@@ -1,4 +1,5 @@
-//! Reaping takes any child of the process, so it has a process of its own here, and one test.
+//! Reaps children with the real system. Reaping affects every child of the process, so this file,
+//! which is a process of its own, has only one test.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use wspipe::system::{Exit, Group, Spawn, System};
 
 #[test]
 fn every_child_is_reaped_and_adopted_orphans_too() {
-    // As the first process of a container would be.
+    // Like the first process of a container.
     prctl::set_child_subreaper(true).unwrap();
     let poll = Poll::new().unwrap();
     let config = Config {
@@ -35,7 +36,7 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
         };
         linux.spawn(&spawn)
     };
-    // Of a start that fails nothing is left to be reaped.
+    // A failed start leaves no child to reap.
     assert!(try_start(&["/no/such/file"]).is_err());
     let mut start = |script: &str| try_start(&["sh", "-c", script]).unwrap();
     let sleeping = start("exec sleep 100");
@@ -43,8 +44,8 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     let signalled = start("kill -KILL $$");
 
     let mut ended = reap(&mut linux, 2);
-    assert_eq!(linux.reap(Some(sleeping.pid)), None, "one that runs");
-    assert_eq!(linux.reap(Some(leaving.pid)), None, "each end is told once");
+    assert_eq!(linux.reap(Some(sleeping.pid)), None, "it still runs");
+    assert_eq!(linux.reap(Some(leaving.pid)), None, "reaped before");
     ended.sort_by_key(|&(pid, _)| pid);
     assert_eq!(
         ended,
@@ -56,10 +57,10 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     assert_eq!(
         linux.reap(None),
         None,
-        "a child that runs is not waited for"
+        "reap does not wait for a running child"
     );
 
-    // The orphan, whose number nobody here knows, is still of the group.
+    // The orphan, whose PID is unknown here, is still in the group.
     assert_eq!(linux.probe_group(leaving.pid), Group::Alive);
     linux.signal_group(leaving.pid, wspipe::config::Signal::Terminate);
     let orphan = reap(&mut linux, 1);
@@ -72,12 +73,12 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     assert_eq!(linux.reap(None), None);
 }
 
-/// Reaps until so many have ended.
+/// Reaps until `count` children have exited.
 fn reap(linux: &mut Linux, count: usize) -> Vec<(i32, Exit)> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut ended = Vec::new();
     while ended.len() < count {
-        assert!(Instant::now() < deadline, "{ended:?} is not all");
+        assert!(Instant::now() < deadline, "only {ended:?}");
         ended.extend(linux.reap(None));
         std::thread::yield_now();
     }

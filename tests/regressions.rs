@@ -1,5 +1,5 @@
-//! Faults that the server once had, each with a name: what was wrong is above each test, what has
-//! to be is in it. Those that only a clock or a count of one turn can show are in
+//! Bugs that the server once had. The comment of each test describes the bug, the test the correct
+//! behaviour. Bugs that appear only with exact control of time or of single turns are in
 //! `model/scenarios.rs`.
 
 mod support;
@@ -9,35 +9,22 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use support::{
-    CLOSE, Client, FIN, Launch, PING, PONG, Process, Response, Server, TempDir, Wire, cpu_time,
-    masked, wait_until,
+    CLOSE, Client, FIN, Launch, PING, PONG, Process, Response, STUBBORN, Server, TempDir, Wire,
+    cpu_time, masked, wait_until,
 };
-
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
-
-/// A client whose kernel keeps little of what it has not read.
-#[track_caller]
-fn open_narrow(server: &Server) -> Client {
-    let mut wire = Wire::connect_narrow(server.address());
-    wire.send(&server.upgrade("/").to_bytes());
-    let response = Response::read(&mut wire, false);
-    assert_eq!(response.status, 101);
-    Client::new(wire, response)
-}
 
 // -- The end of a connection ------------------------------------------------------------------------
 
-/// The time-out of a prompt whose client had left came again at once, for ever, within one turn:
-/// the server hung.
+/// The prompt timer of a client that had left fired again and again within one turn, so the server
+/// hung.
 #[test]
-fn a_prompt_of_a_client_that_is_lost_does_not_hold_the_loop() {
+fn the_prompt_timer_of_a_lost_client_does_not_block_the_loop() {
     let script = "trap '' INT TERM; printf 'ready\nname? '; exec sleep 1000";
     let server = Server::script(&["--flush=300ms", "--kill-after=2s"], script);
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");
     client.wire.reset();
-    // The time-out comes, and the command is still there.
+    // Meanwhile the timer expires, and the command still runs.
     let before = cpu_time(server.pid());
     std::thread::sleep(Duration::from_millis(1200));
     let used = cpu_time(server.pid()) - before;
@@ -46,29 +33,29 @@ fn a_prompt_of_a_client_that_is_lost_does_not_hold_the_loop() {
     server.await_no_children();
 }
 
-/// The close time-out began when the kernel had taken the last byte, and did not look whether the
-/// client was still taking in what lay before it: output and close frame were lost.
+/// The close timeout began when the kernel had accepted the last byte, even if the client was still
+/// receiving the bytes before it. Output and close frame were lost.
 #[test]
 fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     let script = "head -c 1200000 /dev/zero | tr '\\0' x | fold -w 999; exit 7";
     let server = Server::script(&["--close-timeout=400ms"], script);
-    let mut client = open_narrow(&server);
+    let mut client = server.open_with_small_buffers("/");
     let start = Instant::now();
     let mut bytes = Vec::new();
-    // Nothing that is printed looks like it.
+    // The close frame. These bytes do not occur in the output.
     let close = [&[0x88, 8][..], &4007_u16.to_be_bytes(), b"exit 7"].concat();
     while !bytes.ends_with(&close) {
         let read = client.wire.read_at_most(10_000);
-        assert!(!read.is_empty(), "the end after {} bytes", bytes.len());
+        assert!(!read.is_empty(), "EOF after {} bytes", bytes.len());
         bytes.extend(read);
-        // It is alive, and says so.
+        // A sign of life.
         client.wire.try_send(&masked(FIN | PONG, b""));
         std::thread::sleep(Duration::from_millis(15));
     }
     let waited = start.elapsed();
     assert!(waited > Duration::from_millis(1200), "read in {waited:?}");
     let count = bytes.iter().filter(|byte| **byte == b'x').count();
-    assert_eq!(count, 1_200_000 + 1, "with the one of `exit`");
+    assert_eq!(count, 1_200_000 + 1, "output, and the x of `exit`");
     client
         .wire
         .try_send(&masked(FIN | CLOSE, &4007_u16.to_be_bytes()));
@@ -76,8 +63,8 @@ fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
     server.await_log(&["closed", "code=4007", "exit=\"exit 7\""]);
 }
 
-/// Whatever was written began the close time-out anew, the answers to pings as well: a client that
-/// did not answer the Close, but pinged, held its connection for ever.
+/// Every write restarted the close timeout, even the answer to a ping. A client that did not answer
+/// the close but sent pings kept its connection forever.
 #[test]
 fn pings_do_not_prolong_the_close_timeout() {
     let server = Server::script(&["--close-timeout=600ms"], "exit 3");
@@ -87,17 +74,17 @@ fn pings_do_not_prolong_the_close_timeout() {
     let start = Instant::now();
     while client.wire.try_send(&masked(FIN | PING, b"?")) {
         let open = start.elapsed();
-        assert!(open < support::PATIENCE, "still open after {open:?}");
+        assert!(open < support::TIMEOUT, "still open after {open:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
     server.await_descriptors(before);
     server.await_log(&["closed", "code=4003", "lost=", "--close-timeout"]);
 }
 
-// -- What is lacking --------------------------------------------------------------------------------
+// -- Missing resources ------------------------------------------------------------------------------
 
-/// Whose the socket is could not be found out without a descriptor, and was taken for somebody
-/// else's: 403 in place of 503.
+/// Without a free descriptor the server could not look up the owner of a socket. It assumed another
+/// user and responded with 403 in place of 503.
 #[test]
 fn without_a_descriptor_the_demos_shell_is_503_and_not_403() {
     let server = Launch::new(&[]).after("ulimit -n 40").start();
@@ -111,12 +98,12 @@ fn without_a_descriptor_the_demos_shell_is_503_and_not_403() {
     drop(idle);
 }
 
-// -- The end of the server --------------------------------------------------------------------------
+// -- Shutdown and signals ---------------------------------------------------------------------------
 
-/// A server that was made to end, by a second signal or the end of the drain, did so without the
-/// line in the log of each client that was still there.
+/// A server that exited at a second signal or at the drain timeout wrote no access-log record for
+/// the clients that were still connected.
 #[test]
-fn a_forced_end_leaves_a_line_for_each_client() {
+fn a_forced_exit_leaves_an_access_log_record_for_each_client() {
     for (drain, signals, status) in [("1h", 2, 1), ("300ms", 1, 0)] {
         let options = [&format!("--drain-timeout={drain}"), "--kill-after=1h"];
         let options = options.map(|option| option.to_string());
@@ -146,34 +133,34 @@ fn a_forced_end_leaves_a_line_for_each_client() {
     }
 }
 
-/// With `--kill-after=never` a command was forgotten at its exit, and what it had left in its
-/// process group with it: that outlived the server.
+/// With `--kill-after=never` the server forgot a command at its exit. Processes that were left in
+/// its process group outlived the server.
 #[test]
-fn what_outlives_its_command_does_not_outlive_the_server() {
+fn processes_that_outlive_their_command_do_not_outlive_the_server() {
     let options = ["--kill-after=never", "--drain-timeout=300ms"];
     let mut server = Server::script(&options, "sleep 1000 >/dev/null 2>&1 & echo $!; exit 0");
     let mut client = server.open("/");
-    let pid = client.text().parse().expect("a process number");
+    let pid = client.text().parse().expect("a PID");
     let left = Process::find(pid).expect("it runs");
     client.expect_close("the command's exit", 1000);
     drop(client);
     let server_pid = server.pid();
-    // What it left behind is the server's own child then.
+    // The remaining process is then a child of the server.
     wait_until("the command is reaped", || {
         server.children().iter().all(|child| child.pid == pid)
     });
-    assert!(!left.is_gone(server_pid), "nothing is to kill it yet");
+    assert!(!left.is_gone(server_pid), "it was killed too early");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_status().code(), Some(0));
-    wait_until("it is gone", || left.is_gone(server_pid));
+    wait_until("the remaining process is gone", || left.is_gone(server_pid));
 }
 
-/// The other half of the same: what ends by itself is noticed, although nothing signals it.
+/// The other half of that bug: with `--once` the server must wait for such a process.
 #[test]
-fn what_outlives_its_command_and_ends_by_itself_is_noticed() {
+fn the_server_waits_for_processes_that_outlive_their_command() {
     let options = ["--kill-after=never", "--once"];
     let dir = TempDir::new();
-    // It leaves the group at its end: a machine may be without anyone who reaps it.
+    // The process leaves the group before it exits, because in some containers nothing reaps it.
     let script = format!(
         "(sleep 0.7; touch {}; exec setsid true) >/dev/null 2>&1 & exit 4",
         dir.text("done")
@@ -186,10 +173,10 @@ fn what_outlives_its_command_and_ends_by_itself_is_noticed() {
     assert!(dir.has("done"), "the server did not wait for it");
 }
 
-/// A connection on which nothing was under way was waited for as long as the closing handshake
-/// may take, ten seconds.
+/// At shutdown the server waited for idle HTTP connections as long as for a closing handshake: ten
+/// seconds.
 #[test]
-fn idle_connections_do_not_hold_up_the_end() {
+fn idle_connections_do_not_delay_the_exit() {
     let mut server = Server::start(&["--echo", "--drain-timeout=1h", "--close-timeout=1h"]);
     let mut idle = server.connect();
     idle.send(&server.get("/healthz").to_bytes());
@@ -201,23 +188,23 @@ fn idle_connections_do_not_hold_up_the_end() {
     drop((idle, silent));
 }
 
-/// A shell starts what it puts into the background of a script with SIGINT ignored; the server
-/// took the signal all the same, so that Ctrl-C in the script's terminal ended it.
+/// A shell starts background processes of a script with SIGINT ignored. The server installed a
+/// handler nevertheless, so Ctrl-C in the script's terminal terminated it.
 #[test]
-fn an_interrupt_that_was_ignored_at_start_is_ignored() {
+fn a_sigint_that_was_ignored_at_start_stays_ignored() {
     let server = Launch::new(&["--echo"]).after("trap '' INT").start();
     let mut client = server.open("/");
     server.signal(Signal::SIGINT);
-    client.round_trip("as behind an ampersand");
+    client.round_trip("still served");
     server.open("/").round_trip("and for new clients");
 }
 
 // -- The log ----------------------------------------------------------------------------------------
 
-/// How a client is lost; it may stay at hand.
+/// Makes the server lose a client. Returns the client if its connection must stay open.
 type Lose = fn(Client) -> Option<Client>;
 
-/// A line with `code=1006` did not say why the connection was lost.
+/// An access-log record with `code=1006` did not say why the connection was lost.
 #[test]
 fn the_log_says_why_a_connection_was_lost() {
     let cases: [(&[&str], Lose, &str); 4] = [

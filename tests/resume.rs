@@ -1,5 +1,5 @@
-//! A command that waits for its client to come back (`--resume`): what is sent again, what is told
-//! of what arrived, and what becomes of a session that nobody comes back to.
+//! Resumable sessions (`--resume`): a command keeps running while its client is disconnected. Which
+//! messages are sent again, which are acknowledged, how a session expires, and what sessions cost.
 
 mod support;
 
@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    CLOSE, CONTINUATION, Client, FIN, Message, Server, TEXT, TempDir, close_payload, masked,
-    wait_until, write_file,
+    CLOSE, CONTINUATION, Client, FIN, Message, Server, TEXT, TempDir, as_another_user,
+    close_payload, masked, wait_until, write_file,
 };
 
 const TOKEN: &str = "0123456789abcdef0123456789ABCDEF";
 const OTHER: &str = "ffffffffffffffff0000000000000000";
 
-/// The sub-protocol that names a session.
+/// The subprotocol that names a session and the number of messages received.
 fn protocol(token: &str, received: u64) -> String {
     format!("wspipe.session.{token}.{received}")
 }
 
-/// A client of a session, which its answer must name.
+/// Opens a client of the session `token`. Asserts that the response names the session.
 #[track_caller]
 fn open(server: &Server, token: &str, received: u64) -> Client {
     let protocol = protocol(token, received);
@@ -34,7 +34,8 @@ fn open(server: &Server, token: &str, received: u64) -> Client {
     client
 }
 
-/// A client that comes back, and is told that so many of its messages had arrived.
+/// Resumes the session [`TOKEN`]. Asserts that the server received `arrived` messages of the
+/// client.
 #[track_caller]
 fn resume(server: &Server, received: u64, arrived: u64) -> Client {
     let mut client = open(server, TOKEN, received);
@@ -42,21 +43,21 @@ fn resume(server: &Server, received: u64, arrived: u64) -> Client {
     client
 }
 
-/// How a client is lost.
+/// How a client is disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
     Reset,
-    End,
+    Eof,
     GoingAway,
 }
 
-const LOSSES: [Loss; 3] = [Loss::Reset, Loss::End, Loss::GoingAway];
+const LOSSES: [Loss; 3] = [Loss::Reset, Loss::Eof, Loss::GoingAway];
 
 impl Loss {
-    fn befall(self, mut client: Client) {
+    fn lose(self, mut client: Client) {
         match self {
             Loss::Reset => client.wire.reset(),
-            Loss::End => drop(client),
+            Loss::Eof => drop(client),
             Loss::GoingAway => {
                 client.send(FIN | CLOSE, &close_payload(1001, ""));
                 client.wire.expect_gone();
@@ -68,20 +69,20 @@ impl Loss {
 // -- Coming back ----------------------------------------------------------------------------------
 
 #[test]
-fn a_client_that_was_lost_comes_back_to_its_command() {
+fn a_disconnected_client_resumes_its_command() {
     for loss in LOSSES {
         let server = Server::script(&["--resume=30"], "echo $$; exec cat");
         let mut client = open(&server, TOKEN, 0);
-        // What is not resumed has no welcome.
+        // A new session begins without a `received` message.
         let pid = client.text();
         client.round_trip("one");
         client.round_trip("two");
-        loss.befall(client);
+        loss.lose(client);
         let mut client = resume(&server, 3, 2);
         client.round_trip("three");
         assert_eq!(server.only_child().pid.to_string(), pid, "{loss:?}");
-        // And once more, with less received than was sent.
-        loss.befall(client);
+        // Again, but the client has received fewer messages than were sent.
+        loss.lose(client);
         let mut client = resume(&server, 1, 3);
         assert_eq!(
             [client.text(), client.text(), client.text()],
@@ -93,7 +94,7 @@ fn a_client_that_was_lost_comes_back_to_its_command() {
 }
 
 #[test]
-fn output_of_the_meantime_is_kept() {
+fn output_while_the_client_is_disconnected_is_kept() {
     let dir = TempDir::new();
     let script = format!(
         "echo first; while [ ! -e {} ]; do sleep 0.02; done; seq 1 1000; echo; echo done > {}; exec cat",
@@ -105,7 +106,7 @@ fn output_of_the_meantime_is_kept() {
     assert_eq!(client.text(), "first");
     client.wire.reset();
     support::write_file(&dir.path("go"), "", 0o644);
-    wait_until("it has printed", || dir.has("done"));
+    wait_until("the command has printed", || dir.has("done"));
     let mut client = resume(&server, 1, 0);
     for number in 1..=1000 {
         assert_eq!(client.text(), number.to_string());
@@ -115,7 +116,7 @@ fn output_of_the_meantime_is_kept() {
 }
 
 #[test]
-fn a_client_that_ends_its_session_ends_the_command() {
+fn a_client_that_closes_its_session_terminates_the_command() {
     for code in [Some(1000), None, Some(3000)] {
         let server = Server::script(&["--resume=30"], "exec cat");
         let mut client = open(&server, TOKEN, 0);
@@ -129,18 +130,21 @@ fn a_client_that_ends_its_session_ends_the_command() {
 }
 
 #[test]
-fn the_connection_before_is_closed() {
+fn resuming_closes_the_old_connection() {
     let server = Server::script(&["--resume=30"], "exec cat");
     let mut old = open(&server, TOKEN, 0);
     old.round_trip("one");
     let mut new = resume(&server, 1, 1);
-    assert_eq!(old.expect_close("the old one", 4409), "resumed elsewhere");
+    assert_eq!(
+        old.expect_close("the old connection", 4409),
+        "resumed elsewhere"
+    );
     new.round_trip("two");
     assert_eq!(server.children().len(), 1);
 }
 
 #[test]
-fn sessions_are_apart() {
+fn sessions_do_not_affect_each_other() {
     let server = Server::script(&["--resume=30"], "exec cat");
     let mut one = open(&server, TOKEN, 0);
     let mut two = open(&server, OTHER, 0);
@@ -149,16 +153,16 @@ fn sessions_are_apart() {
     two.round_trip("two");
     none.round_trip("none");
     assert_eq!(server.children().len(), 3);
-    // Without a session the command ends with its client.
+    // Without a session the command is terminated when its client leaves.
     none.wire.reset();
-    wait_until("its command ends", || server.children().len() == 2);
+    wait_until("its command has exited", || server.children().len() == 2);
     one.wire.reset();
     resume(&server, 1, 1).round_trip("again");
     two.round_trip("undisturbed");
 }
 
 #[test]
-fn a_half_message_has_not_arrived() {
+fn an_incomplete_message_is_not_acknowledged() {
     for option in ["--framing=lines", "--binary", "--framing=length"] {
         let dir = TempDir::new();
         let script = format!("exec cat > {}", dir.text("input"));
@@ -167,13 +171,15 @@ fn a_half_message_has_not_arrived() {
         client.send_text("whole");
         client.send(TEXT, b"half");
         client.send(CONTINUATION, b"half");
-        wait_until("the whole one is there", || {
+        wait_until("the complete message has arrived", || {
             dir.read("input").contains("whole")
         });
         client.wire.reset();
         let mut client = resume(&server, 0, 1);
-        client.send_text("half, again and whole");
-        wait_until("it is there", || dir.read("input").contains("again"));
+        client.send_text("half, again but complete");
+        wait_until("the message has arrived", || {
+            dir.read("input").contains("again")
+        });
         assert_eq!(dir.read("input").matches("half").count(), 1, "{option}");
         client.wire.reset();
         drop(resume(&server, 0, 2));
@@ -181,7 +187,7 @@ fn a_half_message_has_not_arrived() {
 }
 
 #[test]
-fn what_waits_for_a_full_stdin_arrives_once() {
+fn messages_that_wait_for_a_full_stdin_arrive_exactly_once() {
     let dir = TempDir::new();
     let (go, input) = (dir.text("go"), dir.text("input"));
     let script = format!("while [ ! -e {go} ]; do sleep 0.02; done; exec cat > {input}");
@@ -189,37 +195,40 @@ fn what_waits_for_a_full_stdin_arrives_once() {
     let mut client = open(&server, TOKEN, 0);
     let (begun, _) = client
         .wire
-        .stuff(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
+        .flood(&masked(FIN | TEXT, &[b'x'; 1000]), 256 << 20);
     client.wire.reset();
     let mut client = open(&server, TOKEN, 0);
-    let welcome = client.text();
-    let number = welcome
+    let acknowledgement = client.text();
+    let number = acknowledgement
         .trim_start_matches("{\"received\":")
         .trim_end_matches('}');
     let arrived: usize = number.parse().expect("a number");
     assert!(0 < arrived && arrived < begun, "{arrived} of {begun}");
     support::write_file(&dir.path("go"), "", 0o644);
     client.send_text("the next");
-    wait_until("it is there", || dir.read("input").contains("the next"));
+    wait_until("the message has arrived", || {
+        dir.read("input").contains("the next")
+    });
     assert_eq!(dir.read("input").lines().count(), arrived + 1);
 }
 
 // -- Output that is lost --------------------------------------------------------------------------
 
+/// Asserts that the session of `client` cannot be resumed.
 #[track_caller]
 fn assert_lost(mut client: Client) {
-    assert_eq!(client.expect_close("lost", 4410), "output lost");
+    assert_eq!(client.expect_close("a lost session", 4410), "output lost");
 }
 
 #[test]
-fn a_session_that_is_not_there_is_told_to_who_comes_back() {
+fn resuming_an_unknown_session_is_4410() {
     let server = Server::script(&["--resume=30"], "exec cat");
     assert_lost(open(&server, TOKEN, 1));
-    assert_eq!(server.children(), [], "nothing was started");
+    assert_eq!(server.children(), [], "a command was started");
 }
 
 #[test]
-fn more_than_was_sent_cannot_be_resumed() {
+fn a_client_that_claims_more_than_was_sent_cannot_resume() {
     let server = Server::script(&["--resume=30"], "exec cat");
     let mut client = open(&server, TOKEN, 0);
     client.round_trip("one");
@@ -229,16 +238,16 @@ fn more_than_was_sent_cannot_be_resumed() {
 }
 
 #[test]
-fn endless_output_is_kept_within_bounds_and_told_to_be_lost() {
+fn endless_output_takes_bounded_memory_and_is_then_reported_lost() {
     let server = Server::script(&["--resume=30"], "echo first; exec seq 1 1000000000");
     let before = server.rss_anon();
     let mut client = open(&server, TOKEN, 0);
     assert_eq!(client.text(), "first");
     let command = server.only_child();
     client.wire.reset();
-    // It goes on although nobody is there.
+    // The command continues without a client.
     let printed = command.bytes_written();
-    wait_until("it prints", || {
+    wait_until("the command prints", || {
         command.bytes_written() > printed + (3 << 20)
     });
     let growth = server.rss_anon().saturating_sub(before);
@@ -248,7 +257,7 @@ fn endless_output_is_kept_within_bounds_and_told_to_be_lost() {
 }
 
 #[test]
-fn many_small_messages_are_kept_within_bounds_too() {
+fn many_small_messages_take_bounded_memory() {
     let server = Server::script(&["--resume=30"], "echo first; exec yes ''");
     let before = server.rss_anon();
     let mut client = open(&server, TOKEN, 0);
@@ -256,35 +265,35 @@ fn many_small_messages_are_kept_within_bounds_too() {
     let command = server.only_child();
     client.wire.reset();
     let printed = command.bytes_written();
-    wait_until("it prints", || {
+    wait_until("the command prints", || {
         command.bytes_written() > printed + (1 << 20)
     });
     let growth = server.rss_anon().saturating_sub(before);
     assert!(growth < 3 << 20, "the memory grew by {growth} bytes");
 }
 
-// -- The end --------------------------------------------------------------------------------------
+// -- The end of a session -------------------------------------------------------------------------
 
 #[test]
-fn nobody_is_waited_for_for_ever() {
+fn a_session_expires_after_the_resume_time() {
     let server = Server::script(
         &["--resume=500ms"],
         "trap '' INT TERM; while :; do sleep 0.05; done",
     );
     let client = open(&server, TOKEN, 0);
-    wait_until("it has started", || server.children().len() == 1);
+    wait_until("the command has started", || server.children().len() == 1);
     let command = server.only_child();
     let start = Instant::now();
     client.wire.reset();
     server.await_gone(command);
     let took = start.elapsed();
-    // The wait, and then the ladder to its last rung.
+    // The resume time, and then the escalation up to its last step.
     assert!(took > Duration::from_millis(1450), "{took:?}");
     assert_lost(open(&server, TOKEN, 1));
 }
 
 #[test]
-fn who_comes_back_ends_the_wait() {
+fn resuming_stops_the_resume_timer() {
     let server = Server::script(&["--resume=700ms"], "exec cat");
     let mut client = open(&server, TOKEN, 0);
     client.round_trip("one");
@@ -295,7 +304,7 @@ fn who_comes_back_ends_the_wait() {
 }
 
 #[test]
-fn output_that_breaks_the_format_ends_the_session() {
+fn output_that_violates_the_framing_ends_the_session() {
     for (script, reason) in [
         ("printf x; exec cat", "kind"),
         ("printf '\\001\\000\\000\\000\\011cut'", "inside"),
@@ -312,14 +321,14 @@ fn output_that_breaks_the_format_ends_the_session() {
         write_file(&dir.path("go"), "", 0o644);
         let why = client.expect_close(reason, 1011);
         assert!(why.contains(reason), "{why}");
-        // So does the command of the one who is not there.
+        // The command of the disconnected client is terminated too.
         server.await_no_children();
         assert_lost(open(&server, OTHER, 1));
     }
 }
 
 #[test]
-fn how_the_command_ended_waits_for_its_client() {
+fn the_exit_status_waits_for_the_client_to_resume() {
     for loss in LOSSES {
         let dir = TempDir::new();
         let go = dir.text("go");
@@ -329,7 +338,7 @@ fn how_the_command_ended_waits_for_its_client() {
         let server = Server::script(&["--resume=30"], &script);
         let mut client = open(&server, TOKEN, 0);
         assert_eq!(client.text(), "first");
-        loss.befall(client);
+        loss.lose(client);
         support::write_file(&dir.path("go"), "", 0o644);
         server.await_no_children();
         let mut client = resume(&server, 1, 0);
@@ -337,34 +346,34 @@ fn how_the_command_ended_waits_for_its_client() {
         assert_eq!(texts, ["second", "last"]);
         assert_eq!(close, (4007, "exit 7".into()), "{loss:?}");
         server.await_log(&["ended pid=", "exit=\"exit 7\""]);
-        // Now it has been told.
+        // The exit status has been delivered, so the session is gone.
         assert_lost(open(&server, TOKEN, 3));
     }
 }
 
 #[test]
-fn how_the_command_ended_is_told_again_to_who_was_lost_just_then() {
+fn the_exit_status_is_sent_again_until_a_client_answers_the_close() {
     let server = Server::script(&["--resume=30"], "read go; echo bye; exit 7");
     let mut client = open(&server, TOKEN, 0);
     client.send_text("go");
-    // It is sent the close frame, but does not say that it came.
+    // The client gets the close frame but does not answer it.
     assert_eq!(client.text(), "bye");
     assert_eq!(client.close().0, 4007);
     let mut second = resume(&server, 0, 1);
     assert_eq!(second.text(), "bye");
     assert_eq!(second.close(), (4007, "exit 7".into()));
-    // Both are lost without an answer.
+    // Both connections are reset without an answer.
     client.wire.reset();
     second.wire.reset();
     let mut third = resume(&server, 1, 1);
-    assert_eq!(third.expect_close("third", 4007), "exit 7");
+    assert_eq!(third.expect_close("the third client", 4007), "exit 7");
     server.await_log(&["ended pid="]);
     assert_lost(open(&server, TOKEN, 1));
 }
 
 #[test]
-fn a_session_whose_command_is_being_ended_is_over() {
-    // No signal but SIGKILL ends it, and that comes late.
+fn a_session_has_ended_once_its_command_is_being_terminated() {
+    // Only SIGKILL terminates the command, and that is sent late.
     let script = "trap '' INT TERM; echo $$; while :; do sleep 0.05; done";
     let options = ["--resume=30", "--kill-after=1h", "--drain-timeout=100ms"];
     let server = Server::script(&options, script);
@@ -377,7 +386,7 @@ fn a_session_whose_command_is_being_ended_is_over() {
 }
 
 #[test]
-fn a_shutdown_waits_for_nobody() {
+fn a_shutdown_does_not_wait_for_disconnected_clients() {
     let mut server = Server::script(&["--resume=1000"], "exec cat");
     let mut lost = open(&server, TOKEN, 0);
     lost.round_trip("one");
@@ -393,7 +402,7 @@ fn a_shutdown_waits_for_nobody() {
 }
 
 #[test]
-fn who_comes_back_is_no_further_client() {
+fn a_client_that_resumes_does_not_count_twice() {
     for options in [
         &["--once"][..],
         &["--max-clients=1"],
@@ -403,13 +412,14 @@ fn who_comes_back_is_no_further_client() {
         let mut server = Server::script(&options, "cat; exit 3");
         let mut old = open(&server, TOKEN, 0);
         old.round_trip("one");
-        // Another is refused; the same one is not, although its loss was not noticed.
+        // Another client is refused. The same client is accepted although its old connection is
+        // open.
         assert!(
             server.try_open(&server.upgrade("/")).is_err(),
             "{options:?}"
         );
         let new = resume(&server, 1, 1);
-        old.expect_close("the old one", 4409);
+        old.expect_close("the old connection", 4409);
         new.wire.reset();
         let mut new = resume(&server, 1, 1);
         new.round_trip("two");
@@ -422,7 +432,7 @@ fn who_comes_back_is_no_further_client() {
 }
 
 #[test]
-fn once_ends_when_nobody_has_come_back() {
+fn with_once_the_server_exits_when_the_session_expires() {
     let script = "echo one; exec sleep 1000";
     let mut server = Server::script(&["--once", "--resume=300ms"], script);
     let mut client = open(&server, TOKEN, 0);
@@ -431,14 +441,14 @@ fn once_ends_when_nobody_has_come_back() {
     assert_eq!(
         server.exit_status().code(),
         Some(130),
-        "by the first signal"
+        "terminated by the first signal"
     );
 }
 
 // -- The secret -----------------------------------------------------------------------------------
 
 #[test]
-fn who_comes_back_having_received_nothing_is_told_when_the_session_is_gone() {
+fn with_wspipe_resume_a_missing_session_is_not_replaced() {
     let server = Server::script(&["--resume=30"], "exec cat");
     let offer = |protocols: &str| {
         let request = server.upgrade("/");
@@ -449,12 +459,12 @@ fn who_comes_back_having_received_nothing_is_told_when_the_session_is_gone() {
     let resumed = format!("{name}, wspipe.resume");
     let client = offer(&resumed);
     let named = client.response.header("Sec-WebSocket-Protocol");
-    assert_eq!(named, Some(name.as_str()), "the session, not what is asked");
+    assert_eq!(named, Some(name.as_str()), "not the name of the session");
     assert_lost(client);
-    assert!(server.children().is_empty(), "no other command is started");
+    assert!(server.children().is_empty(), "a new command was started");
     offer(&name).wire.reset();
     let mut client = offer(&resumed);
-    assert_eq!(client.text(), "{\"received\":0}", "the session is there");
+    assert_eq!(client.text(), "{\"received\":0}", "the session exists");
     client.round_trip("on");
 }
 
@@ -478,7 +488,7 @@ fn the_token_is_neither_logged_nor_in_the_environment() {
         }
     }
     client.wire.reset();
-    // In every way in which a session ends, and where it is refused.
+    // Also after a protocol error, for a lost session, and in refusals.
     let mut client = open(&server, TOKEN, 0);
     client.send(0xF0, b"no such frame");
     client.wire.expect_gone();
@@ -489,10 +499,10 @@ fn the_token_is_neither_logged_nor_in_the_environment() {
         .add("Sec-WebSocket-Protocol", &protocol(TOKEN, 0));
     let refused = server.try_open(&foreign.clone().add("Origin", "http://evil.example"));
     let refused = refused.err().expect("refused").text();
-    let unmade = server.try_open(&foreign.without("Sec-WebSocket-Key"));
-    let unmade = unmade.err().expect("refused").text();
+    let invalid = server.try_open(&foreign.without("Sec-WebSocket-Key"));
+    let invalid = invalid.err().expect("refused").text();
     server.await_log(&["Sec-WebSocket-Key"]);
-    for text in [server.log_text(), refused, unmade] {
+    for text in [server.log_text(), refused, invalid] {
         assert!(
             !text.contains(TOKEN) && !text.contains("wspipe.session"),
             "{text}"
@@ -501,7 +511,7 @@ fn the_token_is_neither_logged_nor_in_the_environment() {
 }
 
 #[test]
-fn what_is_no_session_is_ignored() {
+fn invalid_session_protocols_are_ignored() {
     let options = ["--resume=30", "--subprotocol=chat"];
     let server = Server::script(&options, "exec cat");
     for bad in [
@@ -530,7 +540,7 @@ fn what_is_no_session_is_ignored() {
 }
 
 #[test]
-fn no_session_is_named_where_none_is_kept() {
+fn a_session_is_named_only_where_one_is_kept() {
     let offer = protocol(TOKEN, 0);
     let named = |server: &Server, path: &str| {
         let request = server.upgrade(path).add("Sec-WebSocket-Protocol", &offer);
@@ -541,13 +551,12 @@ fn no_session_is_named_where_none_is_kept() {
     assert_eq!(named(&Server::echo(), "/"), None);
     assert_eq!(named(&Server::script(&["--shared"], "exec cat"), "/"), None);
     let server = Server::start(&["--resume=30", "--route=/echo=echo:", "--route=/cat=cat"]);
-    assert_eq!(named(&server, "/echo"), None, "an echo keeps nothing");
+    assert_eq!(named(&server, "/echo"), None, "an echo has no session");
     assert_eq!(named(&server, "/cat"), Some(offer.clone()));
 }
 
 #[test]
-fn the_demos_shell_waits_for_its_own_user_alone() {
-    use nix::unistd::{Uid, setfsuid};
+fn the_demos_shell_can_be_resumed_only_by_its_user() {
     let server = Server::start(&["--resume=30"]);
     let request = |received| {
         let protocol = protocol(TOKEN, received);
@@ -559,17 +568,9 @@ fn the_demos_shell_waits_for_its_own_user_alone() {
     client.send_text("X=kept; echo one");
     assert_eq!(client.text(), "one");
     client.wire.reset();
-    if Uid::effective().is_root() {
-        // A socket belongs to the file-system user of the thread that made it.
-        setfsuid(Uid::from_raw(65534));
-        let other = server.try_open(&request(1));
-        setfsuid(Uid::from_raw(0));
-        other
-            .err()
-            .expect("refused")
-            .expect_refusal("another user", 403);
-    } else {
-        support::skipped("a socket of another user takes root");
+    if let Some(other) = as_another_user(|| server.try_open(&request(1))) {
+        let refusal = other.err().expect("refused");
+        refusal.expect_refusal("another user", 403);
     }
     let mut client = server.try_open(&request(1)).expect("served");
     assert_eq!(client.text(), "{\"received\":1}");
@@ -577,17 +578,17 @@ fn the_demos_shell_waits_for_its_own_user_alone() {
     assert_eq!(client.text(), "kept");
 }
 
-// -- What sessions may take ------------------------------------------------------------------------
+// -- The limits of sessions ------------------------------------------------------------------------
 
-/// Waits until the server has noticed so many losses.
+/// Waits until the server has noticed `count` lost connections.
 #[track_caller]
 fn await_lost(server: &Server, count: usize) {
     let lost = || server.log_text().matches(" lost=").count();
-    wait_until("the losses are noticed", || lost() >= count);
+    wait_until("the lost connections are noticed", || lost() >= count);
 }
 
 #[test]
-fn who_is_waited_for_keeps_his_place() {
+fn a_disconnected_session_counts_as_a_client() {
     for (option, status) in [("--max-clients=2", 503), ("--max-clients-per-ip=2", 429)] {
         let server = Server::script(&["--resume=30", option], "exec cat");
         for token in [TOKEN, OTHER] {
@@ -597,19 +598,19 @@ fn who_is_waited_for_keeps_his_place() {
         }
         await_lost(&server, 2);
         let Err(response) = server.try_open(&server.upgrade("/")) else {
-            panic!("{option}: a third client was let in");
+            panic!("{option}: a third client was accepted");
         };
         response.expect_refusal(option, status);
-        // Who comes back needs no further place, and the place is free once he has left.
+        // A client that resumes takes no further place. Its place is free once it has left.
         resume(&server, 1, 1).leave();
-        wait_until("the command is gone", || server.children().len() == 1);
+        wait_until("the command has exited", || server.children().len() == 1);
         server.open("/").round_trip("y");
     }
 }
 
-/// Whatever ends the wait, and however long the command takes to end.
+/// The place is free whatever ends the session, and before the command has exited.
 #[test]
-fn the_place_of_who_is_waited_for_no_more_is_free() {
+fn a_session_that_has_ended_no_longer_counts_as_a_client() {
     for (options, script) in [
         (&["--resume=100ms"][..], "exec sleep 1000"),
         (
@@ -633,13 +634,13 @@ fn the_place_of_who_is_waited_for_no_more_is_free() {
         wait_until("the place is free", || {
             server.try_open(&server.upgrade("/")).is_ok()
         });
-        assert_eq!(server.children().len(), 2, "{options:?}: it has not ended");
+        assert_eq!(server.children().len(), 2, "{options:?}: it has exited");
     }
 }
 
 #[test]
-fn a_replay_buffer_takes_what_it_may_and_no_more() {
-    // Of these lines each takes as much to be told apart as it is long.
+fn a_replay_buffer_takes_no_more_memory_than_its_limit() {
+    // Includes lines so short that the bookkeeping of each takes as much memory as its bytes.
     for line in ["", "a line of the usual length, neither long nor short"] {
         let script = format!("yes '{line}' | head -c 200000; exec cat");
         let server = Server::script(&["--resume=30", "--replay-buffer=100k"], &script);
@@ -650,19 +651,19 @@ fn a_replay_buffer_takes_what_it_may_and_no_more() {
             client.wire.reset();
             await_lost(&server, session as usize);
         };
-        // The first brings what is there once for all.
+        // The first session allocates what all sessions share.
         lose(1);
         let before = server.rss_anon();
         (2..=9).for_each(lose);
         let sessions = 8;
-        // A quarter for growth, and some for the pages of all.
+        // 100 KiB, a quarter more for growth, and some for pages.
         let each = server.rss_anon().saturating_sub(before) / sessions;
-        assert!(each < 160 << 10, "{each} bytes for each session");
+        assert!(each < 160 << 10, "{each} bytes per session");
     }
 }
 
 #[test]
-fn the_time_of_a_session_is_not_prolonged_by_coming_back() {
+fn resuming_does_not_extend_the_session_timeout() {
     let server = Server::script(&["--resume=30", "--session-timeout=1s"], "exec cat");
     let mut client = open(&server, TOKEN, 0);
     client.round_trip("one");
@@ -671,7 +672,7 @@ fn the_time_of_a_session_is_not_prolonged_by_coming_back() {
     let code = loop {
         client.wire.reset();
         client = open(&server, TOKEN, received);
-        // The time may be over while it is away, or as it is there.
+        // The session may expire while the client is disconnected, or while it is connected.
         let end = match client.message() {
             Message::Text(text) if text.starts_with("{\"received\"") => {
                 client.send_text("again");
@@ -689,7 +690,7 @@ fn the_time_of_a_session_is_not_prolonged_by_coming_back() {
     assert!([4410, 1008].contains(&code), "{code}");
     assert!(began.elapsed() < Duration::from_secs(5));
     server.await_no_children();
-    // Nor while nobody is there.
+    // The session also expires while no client is connected.
     let mut client = open(&server, OTHER, 0);
     client.round_trip("one");
     client.wire.reset();
@@ -698,7 +699,7 @@ fn the_time_of_a_session_is_not_prolonged_by_coming_back() {
 }
 
 #[test]
-fn a_session_belongs_to_its_command() {
+fn a_session_can_be_resumed_only_at_its_command() {
     let options = ["--resume=30", "--route=/a=cat", "--route=/b=cat -u"];
     let server = Server::start(&options);
     let offer = |path: &str, received| {
@@ -711,11 +712,11 @@ fn a_session_belongs_to_its_command() {
     client.wire.reset();
     assert_lost(offer("/b", 1));
     let mut client = offer("/a", 1);
-    assert_eq!(client.text(), "{\"received\":1}", "it is there still");
+    assert_eq!(client.text(), "{\"received\":1}", "the session is gone");
 }
 
 #[test]
-fn coming_back_again_and_again_leaves_no_crowd_of_connections() {
+fn resuming_repeatedly_leaves_no_old_connections() {
     let server = Server::script(&["--resume=30", "--max-clients=1"], "exec cat");
     let mut client = open(&server, TOKEN, 0);
     client.round_trip("one");
@@ -725,14 +726,14 @@ fn coming_back_again_and_again_leaves_no_crowd_of_connections() {
         replaced.push(std::mem::replace(&mut client, resume(&server, 1, 1)));
         assert!(
             server.descriptors() <= before + 2,
-            "the one before, and a new one"
+            "more than the old and the new connection"
         );
     }
     client.round_trip("on");
 }
 
 #[test]
-fn a_stale_session_is_not_the_one_client_that_is_served() {
+fn with_once_a_stale_session_is_not_the_served_client() {
     let mut server = Server::start(&["--resume=30", "--once", "--", "sh", "-c", "echo hi; exit 3"]);
     assert_lost(open(&server, TOKEN, 5));
     server.await_log(&["closed", "service=none", "code=4410"]);
@@ -758,7 +759,7 @@ fn a_long_message_is_one_message() {
 }
 
 #[test]
-fn a_message_that_was_under_way_is_sent_again_from_its_beginning() {
+fn a_partly_sent_message_is_sent_again_from_its_beginning() {
     let dir = TempDir::new();
     let go = dir.text("go");
     let script = format!(
@@ -767,7 +768,7 @@ fn a_message_that_was_under_way_is_sent_again_from_its_beginning() {
     );
     let server = Server::script(&["--resume=30"], &script);
     let mut client = open(&server, TOKEN, 0);
-    // The first fragment is out, and the message has not ended.
+    // The first fragment has arrived, and the message is incomplete.
     client.wire.peek(70_000);
     client.wire.reset();
     let mut client = resume(&server, 0, 0);
@@ -783,9 +784,9 @@ fn a_message_that_was_under_way_is_sent_again_from_its_beginning() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
-        "output_of_the_meantime_is_kept",
-        "what_waits_for_a_full_stdin_arrives_once",
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
+        "output_while_the_client_is_disconnected_is_kept",
+        "messages_that_wait_for_a_full_stdin_arrive_exactly_once",
     ]);
 }

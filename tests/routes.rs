@@ -1,25 +1,21 @@
-//! Several commands on one port: `--route` and `--dir` (DESIGN 3.1 and 3.5).
+//! Several commands on one port: `--route` and `--dir`.
 
 mod support;
 
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 
-use support::{Client, Response, Server, TempDir, write_file};
+use support::{Client, Response, Server, TempDir, run, write_file};
 
-/// A program that says where it was called and with what, and then repeats its input.
+/// A program that prints its number of arguments and its CGI path variables, and then echoes its
+/// input.
 const WHERE: &str = "#!/bin/sh\n\
     echo \"$# $SCRIPT_NAME|$PATH_INFO|$QUERY_STRING|$REQUEST_URI\"\n\
     exec cat\n";
 
-/// Starts a server and returns what it says before it ends, which must be with status 2.
+/// Asserts that the program refuses `args` with status 2 and one line. Returns the line.
 #[track_caller]
 fn refused(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_wspipe"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary");
+    let output = run(args);
     let line = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(2), "{args:?}: {line}");
     assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
@@ -34,9 +30,9 @@ fn refusal(server: &Server, target: &str, status: u16) -> String {
     }
 }
 
-/// What the program of [`WHERE`] says first.
+/// The first line of the program [`WHERE`].
 #[track_caller]
-fn called(server: &Server, target: &str) -> String {
+fn where_at(server: &Server, target: &str) -> String {
     let mut client = server.open(target);
     let text = client.text();
     client.round_trip("repeated");
@@ -44,7 +40,7 @@ fn called(server: &Server, target: &str) -> String {
     text
 }
 
-/// A directory with programs, and things that are none, in its `root`.
+/// A directory whose `root` contains programs, and files and links that must not be run.
 fn programs() -> TempDir {
     let home = TempDir::new();
     for directory in ["root", "root/sub", "root/.git", "root-beside"] {
@@ -80,7 +76,7 @@ fn each_route_has_its_command() {
     let (mut cat, mut echo) = (server.open("/cat"), server.open("/e"));
     cat.round_trip("x");
     echo.round_trip("x");
-    assert_eq!(server.children().len(), 1, "none for the echo");
+    assert_eq!(server.children().len(), 1, "only `cat`");
     let mut client = server.open("/say");
     assert_eq!(client.text(), "two words");
     client.leave();
@@ -112,12 +108,12 @@ fn the_longest_route_wins_and_the_rest_is_path_info() {
         ("/other?--help", "3 |/other|--help|/other?--help"),
     ];
     for (target, said) in cases {
-        assert_eq!(called(&server, target), said, "{target}");
+        assert_eq!(where_at(&server, target), said, "{target}");
     }
 }
 
 #[test]
-fn nothing_in_a_routes_command_is_expanded() {
+fn the_command_of_a_route_is_not_expanded() {
     let server = Server::start(&[r#"--route=/x=printf '%s\n' $HOME * ~ "a\"b" c\ d ; 'e f'"#]);
     let (texts, close) = server.open("/x").texts_to_close();
     assert_eq!(texts, ["$HOME", "*", "~", "a\"b", "c d", ";", "e f"]);
@@ -143,7 +139,7 @@ fn a_request_never_becomes_part_of_the_command_line() {
 }
 
 #[test]
-fn routes_stand_beside_command_and_echo() {
+fn routes_work_together_with_a_command_or_the_echo() {
     let server = Server::start(&["--route=/one=sh -c 'echo one'", "sh", "-c", "echo all"]);
     assert_eq!(server.open("/one/x").texts_to_close().0, ["one"]);
     assert_eq!(server.open("/other").texts_to_close().0, ["all"]);
@@ -153,7 +149,7 @@ fn routes_stand_beside_command_and_echo() {
 }
 
 #[test]
-fn plain_requests_are_told_what_is_there() {
+fn plain_requests_get_426_where_a_command_is_and_404_elsewhere() {
     let home = programs();
     let root = home.text("root");
     let server = Server::start(&["--route=/r=cat", &format!("--dir={root}")]);
@@ -176,7 +172,7 @@ fn plain_requests_are_told_what_is_there() {
 }
 
 #[test]
-fn a_route_whose_command_is_missing_is_404_and_the_others_go_on() {
+fn a_route_whose_command_is_missing_is_404_and_others_are_served() {
     let home = TempDir::new();
     write_file(&home.path("text"), "#!/bin/sh\n", 0o644);
     let server = Server::start(&[
@@ -208,19 +204,19 @@ fn each_program_of_a_directory_is_at_its_path() {
         ("/inner", "0 /inner|||/inner"),
     ];
     for (target, said) in cases {
-        assert_eq!(called(&server, target), said, "{target}");
+        assert_eq!(where_at(&server, target), said, "{target}");
     }
     server.await_log(&["path=\"/sub/tool/x\"", "command=\"sub/tool\""]);
-    // What comes and goes is served, or not, at once.
+    // A program is served as soon as it exists, and until it is removed.
     refusal(&server, "/new", 404);
     write_file(&home.path("root/new"), WHERE, 0o755);
-    assert_eq!(called(&server, "/new"), "0 /new|||/new");
+    assert_eq!(where_at(&server, "/new"), "0 /new|||/new");
     std::fs::remove_file(home.path("root/new")).expect("it is there");
     refusal(&server, "/new", 404);
 }
 
 #[test]
-fn nothing_leaves_the_directory() {
+fn no_path_leaves_the_directory() {
     let home = programs();
     let root = home.text("root");
     let server = Server::start(&[&format!("--dir={root}")]);
@@ -257,7 +253,7 @@ fn nothing_leaves_the_directory() {
 }
 
 #[test]
-fn a_directory_may_be_named_relatively_and_its_programs_find_themselves() {
+fn a_relative_directory_gives_its_programs_an_absolute_path() {
     let home = TempDir::new();
     std::fs::create_dir(home.path("root")).expect("a directory");
     let script = "#!/bin/sh\necho \"$0\"\n";
@@ -270,7 +266,7 @@ fn a_directory_may_be_named_relatively_and_its_programs_find_themselves() {
 }
 
 #[test]
-fn a_program_that_the_system_does_not_run_is_500() {
+fn a_program_that_the_kernel_refuses_is_500() {
     let home = programs();
     write_file(&home.path("root/broken"), "#!/nonexistent/sh\n", 0o755);
     write_file(&home.path("root/text"), "echo text\n", 0o755);
@@ -281,17 +277,17 @@ fn a_program_that_the_system_does_not_run_is_500() {
         refusal(&server, "/text", 500).contains("#!"),
         "no shell reads it"
     );
-    assert_eq!(called(&server, "/run"), "0 /run|||/run");
+    assert_eq!(where_at(&server, "/run"), "0 /run|||/run");
 }
 
 #[test]
-fn a_missing_directory_is_said_before_the_port_is_bound() {
+fn a_missing_directory_is_refused_before_the_port_is_bound() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = format!(
         "--port={}",
         holder.local_addr().expect("its address").port()
     );
-    // The port is taken: were it tried first, the status would be 1.
+    // The port is in use. If the server bound it first, the exit status would be 1.
     for path in ["/nonexistent/x", "/dev/null"] {
         let line = refused(&[&port, &format!("--dir={path}")]);
         assert!(line.contains(&format!("--dir={path}")), "{line}");
@@ -317,7 +313,7 @@ fn wrong_routes_are_refused() {
 }
 
 #[test]
-fn what_the_network_can_run_is_warned_of() {
+fn commands_that_the_network_can_run_cause_a_warning() {
     let home = programs();
     let root = home.text("root");
     let server = Server::start(&[
@@ -332,7 +328,7 @@ fn what_the_network_can_run_is_warned_of() {
 }
 
 #[test]
-fn many_clients_of_several_routes_do_not_mix() {
+fn clients_of_several_routes_do_not_mix() {
     let server = Server::start(&["--route=/a=sed -u s/^/a/", "--route=/b=sed -u s/^/b/"]);
     let mut clients: Vec<(&str, Client)> = (0..20)
         .map(|index| ["a", "b"][index % 2])

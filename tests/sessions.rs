@@ -1,5 +1,5 @@
-//! How many are served, and for how long: `--once`, `--exit-when-idle`, the limits on clients and
-//! commands, and the two time-outs (DESIGN 3.2, 3.5 and 3.6).
+//! How many clients and commands are served, and for how long: `--once`, `--exit-when-idle`, the
+//! limits on clients and commands, `--session-timeout` and `--idle-timeout`.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::{Client, Response, Server, wait_until};
 
-/// The refusal of an opening handshake, which tells when to come again.
+/// Asserts a refusal with `status` and Retry-After whose text names `option`.
 #[track_caller]
 fn refused(server: &Server, target: &str, status: u16, option: &str) -> Response {
     match server.try_open(&server.upgrade(target)) {
@@ -23,15 +23,15 @@ fn refused(server: &Server, target: &str, status: u16, option: &str) -> Response
     }
 }
 
-/// Waits until the server takes a client again.
+/// Waits until the server accepts a client.
 #[track_caller]
 fn await_place(server: &Server) -> Client {
     let mut found = None;
-    wait_until("there is a place again", || {
+    wait_until("a client is accepted", || {
         found = server.try_open(&server.upgrade("/")).ok();
         found.is_some()
     });
-    found.expect("it was waited for")
+    found.expect("an accepted client")
 }
 
 #[track_caller]
@@ -42,7 +42,7 @@ fn exit_code(mut server: Server) -> Option<i32> {
 // -- --once and --exit-when-idle -------------------------------------------------------------------
 
 #[test]
-fn once_ends_with_the_status_of_the_command() {
+fn once_exits_with_the_status_of_the_command() {
     for (script, close, code) in [
         ("exit 0", (1000, "exit 0"), 0),
         ("echo x; exit 7", (4007, "exit 7"), 7),
@@ -62,14 +62,14 @@ fn once_waits_for_a_command_whose_client_has_left() {
     client.round_trip("x");
     client.leave();
     assert_eq!(exit_code(server), Some(3));
-    // The ladder's first signal ends this one.
+    // The first signal of the escalation terminates this command.
     let server = Server::script(&["--once"], "exec sleep 60");
     server.open("/").leave();
     assert_eq!(exit_code(server), Some(130));
 }
 
 #[test]
-fn once_serves_pages_and_waits_for_a_client_that_gets_in() {
+fn once_serves_pages_and_waits_for_an_accepted_client() {
     let server = Server::start(&["--once", "--route=/none=/nonexistent/x", "--route=/cat=cat"]);
     assert_eq!(server.exchange(&server.get("/")).status, 200);
     assert!(server.try_open(&server.upgrade("/none")).is_err());
@@ -85,7 +85,7 @@ fn once_serves_pages_and_waits_for_a_client_that_gets_in() {
 }
 
 #[test]
-fn once_ends_with_a_client_that_vanishes_and_an_idle_page() {
+fn once_exits_when_the_client_vanishes_and_a_page_is_idle() {
     let server = Server::start(&["--once", "--echo"]);
     let mut page = server.connect();
     page.send(&server.get("/").to_bytes());
@@ -93,14 +93,14 @@ fn once_ends_with_a_client_that_vanishes_and_an_idle_page() {
     let mut client = server.open("/");
     client.round_trip("x");
     drop(client);
-    // The page's connection is closed, so that it does not hold the server up.
+    // The server closes the idle connection of the page, so that it does not delay the exit.
     page.expect_eof();
     drop(page);
     assert_eq!(exit_code(server), Some(0));
 }
 
 #[test]
-fn a_signal_ends_once_as_ever() {
+fn a_signal_shuts_down_a_server_with_once() {
     let server = Server::start(&["--once", "cat"]);
     let mut client = server.open("/");
     client.round_trip("x");
@@ -113,7 +113,7 @@ fn a_signal_ends_once_as_ever() {
 }
 
 #[test]
-fn exit_when_idle_ends_with_the_last_client() {
+fn exit_when_idle_exits_after_the_last_client() {
     let server = Server::start(&["--exit-when-idle", "cat"]);
     assert_eq!(server.exchange(&server.get("/")).status, 200);
     let mut first = server.open("/");
@@ -126,7 +126,7 @@ fn exit_when_idle_ends_with_the_last_client() {
     third.round_trip("still served");
     third.leave();
     assert_eq!(exit_code(server), Some(0));
-    // Whatever the command's own status was.
+    // The exit status of the command does not matter.
     let server = Server::script(&["--exit-when-idle"], "exit 9");
     server.open("/").texts_to_close();
     assert_eq!(exit_code(server), Some(0));
@@ -135,22 +135,22 @@ fn exit_when_idle_ends_with_the_last_client() {
 // -- How many --------------------------------------------------------------------------------------
 
 #[test]
-fn one_client_more_than_max_clients_is_503() {
+fn a_client_over_max_clients_is_503() {
     let server = Server::start(&["--echo", "--max-clients=2"]);
     let mut first = server.open("/");
     let second = server.open("/");
-    // Pages are served to whoever comes.
+    // Pages do not count.
     let mut idle = server.connect();
     idle.send(&server.get("/healthz").to_bytes());
     assert_eq!(Response::read(&mut idle, false).status, 200);
     refused(&server, "/", 503, "--max-clients");
-    first.round_trip("unharmed");
+    first.round_trip("unaffected");
     second.leave();
     await_place(&server).round_trip("served");
 }
 
 #[test]
-fn one_client_more_of_an_address_is_429() {
+fn a_client_over_max_clients_per_ip_is_429() {
     let server = Server::start(&[
         "--echo",
         "--address=127.0.0.1",
@@ -168,26 +168,26 @@ fn one_client_more_of_an_address_is_429() {
         101,
         "another address"
     );
-    first.round_trip("unharmed");
+    first.round_trip("unaffected");
     drop(second);
     await_place(&server).round_trip("served");
 }
 
 #[test]
-fn one_command_more_than_max_processes_is_503() {
+fn a_command_over_max_processes_is_503() {
     let server = Server::start(&["--max-processes=2", "--route=/=cat", "--route=/e=echo:"]);
     let mut first = server.open("/");
     let second = server.open("/");
     refused(&server, "/", 503, "--max-processes");
     server.open("/e").round_trip("an echo is no process");
-    first.round_trip("unharmed");
+    first.round_trip("unaffected");
     assert_eq!(server.children().len(), 2);
     drop(second);
     await_place(&server).round_trip("served");
 }
 
 #[test]
-fn a_command_that_is_being_ended_still_counts() {
+fn a_command_that_is_being_terminated_still_counts() {
     let server = Server::script(
         &["--max-processes=1", "--kill-after=800ms"],
         "trap '' INT TERM; while :; do sleep 0.02; done",
@@ -218,7 +218,7 @@ fn commands_are_started_no_faster_than_the_spawn_rate() {
             }
         }
     }
-    // Two at once, and two that had to wait for half a second each.
+    // Two commands start at once, and two must wait half a second each.
     assert!(refusals > 0);
     assert!(
         start.elapsed() >= Duration::from_millis(950),
@@ -240,13 +240,13 @@ fn refusals_leave_nothing_behind() {
     }
     server.await_descriptors(before);
     assert_eq!(server.children().len(), 1);
-    client.round_trip("unharmed");
+    client.round_trip("unaffected");
 }
 
 // -- How long --------------------------------------------------------------------------------------
 
 #[test]
-fn a_session_ends_at_its_timeout_however_busy_it_is() {
+fn a_busy_client_is_closed_at_the_session_timeout() {
     let server = Server::start(&["--session-timeout=500ms", "cat"]);
     let start = Instant::now();
     let mut client = server.open("/");
@@ -272,7 +272,7 @@ fn a_session_ends_at_its_timeout_however_busy_it_is() {
 
 #[test]
 fn a_client_without_messages_is_closed_at_the_idle_timeout() {
-    // Pings are no messages.
+    // Pings do not count as messages.
     let server = Server::start(&["--idle-timeout=400ms", "--ping-interval=50ms", "cat"]);
     let mut client = server.open("/");
     let start = Instant::now();
@@ -288,7 +288,7 @@ fn a_client_without_messages_is_closed_at_the_idle_timeout() {
 }
 
 #[test]
-fn messages_either_way_keep_a_client_from_being_idle() {
+fn messages_in_either_direction_postpone_the_idle_timeout() {
     let options = ["--idle-timeout=1s"];
     let server = Server::script(&options, "for i in 1 2 3 4 5; do sleep 0.3; echo $i; done");
     let (texts, close) = server.open("/").texts_to_close();

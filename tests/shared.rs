@@ -1,5 +1,5 @@
-//! One command for many clients (`--shared`): what it prints goes to everyone, what they send goes
-//! to it, and whoever is slow, leaves or never reads is nobody else's concern.
+//! One command for many clients (`--shared`): its output goes to every client, it gets the messages
+//! of every client, and a client that is slow, leaves or never reads does not affect the others.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::{
     raise_own_descriptor_limit, wait_until, write_file,
 };
 
-/// A server whose clients share `script`, run by a shell.
+/// A server whose clients share a command: a shell that runs `script`.
 #[track_caller]
 fn shared(options: &[&str], script: &str) -> Server {
     Server::script(&[&["--shared"], options].concat(), script)
@@ -35,22 +35,22 @@ fn refusal(server: &Server, status: u16) -> Response {
 #[test]
 fn the_command_starts_with_the_first_client_and_is_the_same_for_all() {
     let server = shared(&[], "echo $$; exec cat");
-    assert_eq!(server.children(), [], "nobody has come yet");
+    assert_eq!(server.children(), [], "no client has connected yet");
     let mut first = server.open("/");
     let pid = first.text();
     let mut second = server.open("/another/path?and=query");
-    // The newcomer begins with what is printed from now on.
+    // The new client gets only the output from now on.
     second.send_text("hello");
     assert_eq!(
         (first.text(), second.text()),
         ("hello".into(), "hello".into())
     );
     assert_eq!(server.only_child().pid.to_string(), pid);
-    // It outlives its clients, however they leave.
+    // The command keeps running when clients leave.
     first.leave();
     second.wire.reset();
     let mut third = server.open("/");
-    third.round_trip("still there");
+    third.round_trip("still running");
     assert_eq!(server.only_child().pid.to_string(), pid);
 }
 
@@ -59,7 +59,7 @@ fn an_eager_command_starts_with_the_server() {
     let dir = TempDir::new();
     let script = format!("touch {}; exec cat", dir.text("started"));
     let server = Server::script(&["--shared=eager"], &script);
-    wait_until("it starts without a client", || dir.has("started"));
+    wait_until("the command starts without a client", || dir.has("started"));
     server.open("/").round_trip("hello");
 }
 
@@ -94,13 +94,13 @@ fn no_request_is_in_the_environment() {
     ] {
         assert!(
             !variables.contains_key(name),
-            "{name} is of one client alone"
+            "{name} describes a single client"
         );
     }
 }
 
 #[test]
-fn a_command_that_cannot_be_started_is_said_to_each_client() {
+fn a_command_that_cannot_be_started_is_refused_to_each_client() {
     let dir = TempDir::new();
     let path = dir.text("command");
     let server = Server::start(&["--shared=eager", &path]);
@@ -130,7 +130,7 @@ fn every_line_goes_to_every_client_in_order() {
 }
 
 #[test]
-fn how_the_command_ended_is_in_every_close_frame() {
+fn every_close_frame_carries_the_exit_status() {
     for (script, close) in [
         ("read go; echo bye; exit 7", (4007, "exit 7")),
         ("read go; echo bye; kill -9 $$", (4265, "signal 9")),
@@ -144,7 +144,7 @@ fn how_the_command_ended_is_in_every_close_frame() {
             assert_eq!((code, reason.as_str()), close);
         }
         server.await_log(&["ended pid=", &format!("exit=\"{}\"", close.1)]);
-        // The next client starts it again.
+        // The next client starts the command again.
         let mut next = server.open("/");
         next.send_text("go");
         assert_eq!(next.text(), "bye");
@@ -153,11 +153,11 @@ fn how_the_command_ended_is_in_every_close_frame() {
 }
 
 #[test]
-fn a_newcomer_begins_at_the_edge_of_a_message() {
+fn a_new_client_begins_with_a_complete_message() {
     let line = "b".to_owned() + &"-".repeat(3000) + "e";
     let script = format!("while :; do echo {line}; done");
     let server = shared(&["--high-water=1M"], &script);
-    // Somebody has to keep up, or nothing would be proved of who comes in the middle.
+    // The lines are long, so that a new client would often begin in the middle of one.
     for _ in 0..50 {
         let mut client = server.open("/");
         for _ in 0..3 {
@@ -167,7 +167,7 @@ fn a_newcomer_begins_at_the_edge_of_a_message() {
 }
 
 #[test]
-fn a_line_too_long_for_one_piece_is_several_messages() {
+fn a_long_line_is_split_into_several_messages() {
     let script = "read go; head -c 200000 /dev/zero | tr '\\0' x; echo; echo short; exec cat";
     let server = shared(&["--replay=100"], script);
     let (mut first, mut second) = (server.open("/"), server.open("/"));
@@ -176,7 +176,7 @@ fn a_line_too_long_for_one_piece_is_several_messages() {
         let mut len = 0;
         while len < 200_000 {
             let text = client.text();
-            assert_eq!(client.fragments, 1, "whole messages alone");
+            assert_eq!(client.fragments, 1, "a fragmented message");
             assert!(text.len() <= 64 * 1024, "{} bytes", text.len());
             assert!(text.bytes().all(|byte| byte == b'x'));
             len += text.len();
@@ -190,7 +190,7 @@ fn a_line_too_long_for_one_piece_is_several_messages() {
 }
 
 #[test]
-fn a_newcomer_gets_the_last_messages() {
+fn a_new_client_gets_the_last_messages() {
     for (replay, expected) in [
         ("--replay=0", &[][..]),
         ("--replay=1", &["5"]),
@@ -202,43 +202,46 @@ fn a_newcomer_gets_the_last_messages() {
         for number in 1..=5 {
             assert_eq!(first.text(), number.to_string());
         }
-        let mut newcomer = server.open("/");
+        let mut new_client = server.open("/");
         for text in expected {
-            assert_eq!(newcomer.text(), *text, "{replay}");
+            assert_eq!(new_client.text(), *text, "{replay}");
         }
-        // And then what everybody gets.
-        newcomer.round_trip("now");
+        // Then the output that every client gets.
+        new_client.round_trip("now");
         assert_eq!(first.text(), "now");
     }
 }
 
 #[test]
-fn what_a_newcomer_is_sent_at_once_does_not_count_as_falling_behind() {
+fn the_replay_does_not_count_as_falling_behind() {
     let server = shared(
         &["--replay=200", "--high-water=1k"],
         "read go; for i in $(seq 1 200); do printf '%04000d\\n' $i; done; echo end; exec cat",
     );
     let mut first = server.open("/");
     first.send_text("go");
-    // The first one may fall behind by the burst; who comes after it may not by the replay.
+    // The burst may make the first client fall behind. The replay must not do so to a new client.
     while let Message::Text(text) = first.message() {
         if text == "end" {
             break;
         }
     }
-    let mut newcomers: Vec<_> = (0..3).map(|_| server.open("/")).collect();
-    newcomers[0].send_text("now");
-    for newcomer in &mut newcomers {
+    let mut new_clients: Vec<_> = (0..3).map(|_| server.open("/")).collect();
+    new_clients[0].send_text("now");
+    for new_client in &mut new_clients {
         for number in 2..=200 {
-            assert_eq!(newcomer.text().trim_start_matches('0'), number.to_string());
+            assert_eq!(
+                new_client.text().trim_start_matches('0'),
+                number.to_string()
+            );
         }
-        assert_eq!(newcomer.text(), "end");
-        assert_eq!(newcomer.text(), "now");
+        assert_eq!(new_client.text(), "end");
+        assert_eq!(new_client.text(), "now");
     }
 }
 
 #[test]
-fn stderr_goes_where_it_is_to_go() {
+fn stderr_goes_to_clients_log_or_nowhere() {
     let script = "read go; echo out; echo err >&2; sleep 0.1; exec cat";
     for (option, expected) in [
         ("--stderr=merge", &["out", "err"][..]),
@@ -275,7 +278,7 @@ fn stderr_goes_where_it_is_to_go() {
 }
 
 #[test]
-fn a_prompt_goes_to_everyone() {
+fn a_prompt_goes_to_every_client() {
     let server = shared(
         &["--flush=20ms"],
         "printf 'name? '; read name; echo hello $name",
@@ -291,7 +294,7 @@ fn a_prompt_goes_to_everyone() {
 }
 
 #[test]
-fn output_that_breaks_the_format_ends_every_client_and_a_restart_follows() {
+fn output_that_violates_the_framing_closes_every_client_and_restarts() {
     for (script, reason) in [
         ("read go; printf 'x'; exec cat", "kind"),
         ("read go; printf '\\001\\000\\000\\000\\011cut'", "inside"),
@@ -304,17 +307,17 @@ fn output_that_breaks_the_format_ends_every_client_and_a_restart_follows() {
             assert!(why.contains(reason), "{why}");
         }
         server.await_log(&["started again"]);
-        wait_until("it is there again", || {
+        wait_until("a client is accepted again", || {
             server.try_open(&server.upgrade("/")).is_ok()
         });
     }
 }
 
 #[test]
-fn one_that_breaks_the_format_is_ended_before_the_next_starts() {
+fn a_command_that_violates_the_framing_exits_before_the_next_start() {
     let dir = TempDir::new();
     let pids = dir.text("pids");
-    // It takes SIGKILL to end it, and that comes late.
+    // Only SIGKILL terminates the command, and that is sent late.
     let script =
         format!("trap '' INT TERM; echo $$ >> {pids}; printf A; while :; do sleep 0.05; done");
     let options = ["--shared=eager", "--framing=length", "--kill-after=1500ms"];
@@ -324,38 +327,38 @@ fn one_that_breaks_the_format_is_ended_before_the_next_starts() {
         let before = starts();
         let deadline = Instant::now() + Duration::from_secs(20);
         while starts() < before + 2 {
-            assert!(Instant::now() < deadline, "it is started again");
-            // What the last had started and was ended with it may still have to be reaped.
+            assert!(Instant::now() < deadline, "it was not started again");
+            // Children of the last command may still have to be reaped.
             let children = server.children();
             let commands = children.iter().filter(|child| child.pid == child.group);
             assert!(commands.count() <= 1, "{children:?}");
-            // Without --restart it is the next client for whom it is started again.
+            // Without --restart the next client causes the next start.
             if let Err(response) = server.try_open(&server.upgrade("/")) {
-                response.expect_refusal("it is being ended", 503);
+                response.expect_refusal("it is being terminated", 503);
             }
         }
     }
 }
 
 #[test]
-fn why_a_restart_fails_is_told_to_every_client() {
+fn the_reason_of_a_failed_restart_is_reported_to_every_client() {
     let dir = TempDir::new();
     let path = dir.text("command");
     let server = Server::start(&["--shared=eager", "--restart", &path]);
     let missing = refusal(&server, 404);
     assert!(missing.text().contains("there is no command"));
     write_file(&dir.path("command"), "#!/no/such/interpreter\n", 0o755);
-    wait_until("it is tried again", || {
+    wait_until("the start is tried again", || {
         let request = server.upgrade("/");
         server.try_open(&request).is_err_and(|it| it.status == 500)
     });
 }
 
 #[test]
-fn an_exact_message_is_one_however_long_and_whoever_comes_meanwhile() {
+fn a_long_length_framed_message_stays_one_while_clients_join() {
     let dir = TempDir::new();
     let go = dir.text("go");
-    // 200,000 is 0x030d40. Its second half comes when the newcomer is there.
+    // 200,000 is 0x030d40. The second half is printed after the second client has connected.
     let script = format!(
         "half() {{ head -c 100000 /dev/zero | tr '\\0' $1; }}; read start; \
          printf '\\001\\000\\003\\015\\100'; half a; while [ ! -e {go} ]; do sleep 0.02; done; \
@@ -371,29 +374,29 @@ fn an_exact_message_is_one_however_long_and_whoever_comes_meanwhile() {
         let long = "a".repeat(100_000) + &"b".repeat(100_000);
         assert_eq!(first.text(), long);
         if replay == "--replay=1" {
-            assert_eq!(second.text(), long, "from its beginning");
+            assert_eq!(second.text(), long, "not from its beginning");
         }
         assert_eq!(
             (first.text(), second.text()),
             ("next".into(), "next".into())
         );
-        std::fs::remove_file(dir.path("go")).expect("it was there");
+        std::fs::remove_file(dir.path("go")).expect("it exists");
     }
 }
 
 // -- Clients that do not keep up --------------------------------------------------------------------
 
 #[test]
-fn a_thousand_clients_get_everything_although_one_of_them_never_reads() {
+fn one_client_that_never_reads_does_not_affect_a_thousand_others() {
     raise_own_descriptor_limit();
     const CLIENTS: usize = 1000;
-    // More than the kernel keeps for a narrow connection.
+    // More than the small socket buffers hold.
     const ROUNDS: usize = 12;
     const LINES: usize = 2;
     let script =
         "while read round; do printf '%s %059999d\\n%s %059999d\\n' $round 0 $round 1; done";
     let server = shared(&["--stderr=drop"], script);
-    let mut stalled = server.open_narrow("/");
+    let mut stalled = server.open_with_small_buffers("/");
     let mut clients: Vec<_> = (1..CLIENTS).map(|_| server.open("/")).collect();
     let before = server.rss_anon();
     for round in 0..ROUNDS {
@@ -411,7 +414,7 @@ fn a_thousand_clients_get_everything_although_one_of_them_never_reads() {
         let growth = server.rss_anon().saturating_sub(before);
         assert!(growth < 4 << 20, "the memory grew by {growth} bytes");
     }
-    // It gets what was sent before it fell behind, and is told why there is no more.
+    // The stalled client gets the messages before it fell behind, and the reason of its close.
     let (texts, (code, reason)) = stalled.texts_to_close();
     assert!(texts.len() < ROUNDS * LINES, "it has not fallen behind");
     for (index, text) in texts.iter().enumerate() {
@@ -420,7 +423,7 @@ fn a_thousand_clients_get_everything_although_one_of_them_never_reads() {
     }
     assert_eq!(code, 1008);
     assert!(reason.contains("--high-water"), "{reason}");
-    // Everybody else is still there.
+    // All others are still connected.
     clients[1].send_text("last");
     for client in &mut clients {
         assert!(client.text().starts_with("last 0"));
@@ -429,10 +432,10 @@ fn a_thousand_clients_get_everything_although_one_of_them_never_reads() {
 
 // -- Input ----------------------------------------------------------------------------------------
 
-/// What client `id` sends as its message `number`: who, which, and as much as the number says.
+/// Message `number` of client `id`: both numbers, its length, and a filling of that length.
 fn message(id: usize, number: usize) -> Vec<u8> {
     let len = match number % 10 {
-        // Over the size of any pipe.
+        // Longer than any pipe.
         9 => 150_000,
         rest => rest * 300,
     };
@@ -442,9 +445,10 @@ fn message(id: usize, number: usize) -> Vec<u8> {
     message
 }
 
-/// Checks that `input` is whole messages alone, each client's in order; how many of each came.
+/// Asserts that `input` consists of complete messages, those of each client in order. Returns the
+/// number of messages of each client.
 #[track_caller]
-fn whole_messages(mut input: &[u8], clients: usize, end: &[u8], length: bool) -> Vec<usize> {
+fn complete_messages(mut input: &[u8], clients: usize, end: &[u8], length: bool) -> Vec<usize> {
     let mut next = vec![0; clients];
     while !input.is_empty() {
         let head_len = if length { 5 } else { 0 };
@@ -467,13 +471,13 @@ fn whole_messages(mut input: &[u8], clients: usize, end: &[u8], length: bool) ->
         }
         let expected = [expected, end.to_vec()].concat();
         let rest = input[head_len..].strip_prefix(&expected[..]);
-        input = rest.unwrap_or_else(|| panic!("message {number} of client {id} is not whole"));
+        input = rest.unwrap_or_else(|| panic!("message {number} of client {id} is incomplete"));
     }
     next
 }
 
 #[test]
-fn messages_of_many_reach_the_command_whole_and_in_order() {
+fn messages_of_many_clients_arrive_complete_and_in_order() {
     const CLIENTS: usize = 6;
     const MESSAGES: usize = 60;
     for (option, end, head_len) in [
@@ -491,7 +495,7 @@ fn messages_of_many_reach_the_command_whole_and_in_order() {
                     for number in 0..MESSAGES {
                         let text = message(id, number);
                         let kind = if number % 3 == 0 { BINARY } else { TEXT };
-                        // In fragments, so that the others' come in between.
+                        // In fragments, so that those of other clients arrive in between.
                         let (front, back) = text.split_at(text.len() / 2);
                         client.send(kind, front);
                         client.send(FIN | CONTINUATION, back);
@@ -508,13 +512,13 @@ fn messages_of_many_reach_the_command_whole_and_in_order() {
             std::fs::metadata(dir.path("input")).is_ok_and(|it| it.len() as usize >= total)
         });
         let input = std::fs::read(dir.path("input")).expect("the input");
-        let came = whole_messages(&input, CLIENTS, end, head_len > 0);
-        assert_eq!(came, [MESSAGES; CLIENTS], "{option}");
+        let counts = complete_messages(&input, CLIENTS, end, head_len > 0);
+        assert_eq!(counts, [MESSAGES; CLIENTS], "{option}");
     }
 }
 
 #[test]
-fn a_message_that_breaks_off_leaves_nothing_behind() {
+fn an_incomplete_message_leaves_nothing_in_stdin() {
     for option in ["--framing=lines", "--binary", "--framing=length"] {
         let dir = TempDir::new();
         let server = shared(&[option], &format!("exec cat > {}", dir.text("input")));
@@ -526,7 +530,7 @@ fn a_message_that_breaks_off_leaves_nothing_behind() {
             leaving.wire.reset();
             staying.send_text("x");
         }
-        wait_until("the whole ones are there", || {
+        wait_until("the complete messages have arrived", || {
             dir.read("input").matches('x').count() == 3
         });
         assert!(!dir.read("input").contains("half"), "{option}");
@@ -534,7 +538,7 @@ fn a_message_that_breaks_off_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_full_stdin_stops_all_clients_and_wakes_them_all_again() {
+fn a_full_stdin_stops_all_clients_and_later_resumes_all() {
     const CLIENTS: usize = 8;
     let dir = TempDir::new();
     let script = format!(
@@ -549,8 +553,11 @@ fn a_full_stdin_stops_all_clients_and_wakes_them_all_again() {
     let mut sent = 0;
     for (id, client) in clients.iter_mut().enumerate() {
         let unit = masked(FIN | TEXT, &[b'a' + id as u8; 1000]);
-        let (begun, rest) = client.wire.stuff(&unit, 256 << 20);
-        assert!(begun * unit.len() < 256 << 20, "everything was taken");
+        let (begun, rest) = client.wire.flood(&unit, 256 << 20);
+        assert!(
+            begun * unit.len() < 256 << 20,
+            "the server accepted everything"
+        );
         sent += begun;
         rests.push(rest);
     }
@@ -573,7 +580,7 @@ fn a_full_stdin_stops_all_clients_and_wakes_them_all_again() {
 }
 
 #[test]
-fn nobody_who_floods_keeps_another_from_being_heard() {
+fn clients_that_flood_get_fair_shares_of_stdin() {
     const CLIENTS: usize = 4;
     let dir = TempDir::new();
     let (go, input) = (dir.text("go"), dir.text("input"));
@@ -585,13 +592,13 @@ fn nobody_who_floods_keeps_another_from_being_heard() {
     let floods: Vec<_> = (clients.iter_mut().enumerate())
         .map(|(id, client)| {
             let unit = masked(FIN | TEXT, &[b'a' + id as u8; 1000]);
-            client.wire.stuff(&unit, 256 << 20);
-            // More than all that is read.
+            client.wire.flood(&unit, 256 << 20);
+            // More than the command reads in total.
             client.wire.send_in_background(unit.repeat(12_000))
         })
         .collect();
     write_file(&dir.path("go"), "", 0o644);
-    wait_until("it has read enough", || {
+    wait_until("the command has read its part", || {
         std::fs::metadata(dir.path("input")).is_ok_and(|it| it.len() >= 8_000_000)
     });
     let input = dir.read("input");
@@ -603,7 +610,7 @@ fn nobody_who_floods_keeps_another_from_being_heard() {
             .count()
     };
     let counts: Vec<_> = (0..CLIENTS).map(of).collect();
-    // A fair share would be two thousand of eight.
+    // The fair share of each is 2,000 lines of 8,000.
     assert!(counts.iter().all(|&count| count > 500), "{counts:?}");
     drop(server);
     for flood in floods {
@@ -612,29 +619,29 @@ fn nobody_who_floods_keeps_another_from_being_heard() {
 }
 
 #[test]
-fn a_client_that_leaves_while_the_stdin_is_full_is_noticed() {
+fn a_client_that_leaves_while_stdin_is_full_is_noticed() {
     let server = shared(&[], "sleep 1000");
     let staying = server.open("/");
-    wait_until("it has started", || server.children().len() == 1);
+    wait_until("the command has started", || server.children().len() == 1);
     let before = server.descriptors();
     let unit = masked(FIN | TEXT, &[b'x'; 1000]);
     let mut client = server.open("/");
-    client.wire.stuff(&unit, 256 << 20);
+    client.wire.flood(&unit, 256 << 20);
     client.wire.reset();
     server.await_descriptors(before);
-    // An end is heard only where it does not stand behind a full window.
+    // EOF can be noticed only if the bytes before it fit into the TCP window.
     let mut client = server.open("/");
     client.wire.send(&unit.repeat(10));
     drop(client);
     server.await_descriptors(before);
-    assert_eq!(server.children().len(), 1, "the command goes on");
+    assert_eq!(server.children().len(), 1, "the command has exited");
     drop(staying);
 }
 
-// -- The end --------------------------------------------------------------------------------------
+// -- Restart and shutdown -------------------------------------------------------------------------
 
 #[test]
-fn a_restart_comes_ever_later() {
+fn each_restart_is_delayed_longer() {
     let dir = TempDir::new();
     let starts = dir.text("starts");
     let script = format!("echo up; date +%s%N >> {starts}; exit 3");
@@ -652,22 +659,22 @@ fn a_restart_comes_ever_later() {
     for (gap, least) in gaps.iter().zip([250, 500, 1000]) {
         assert!(*gap >= least - 10, "{gaps:?} ms");
     }
-    // Until then nobody is served.
+    // Until the restart no client is served.
     let response = refusal(&server, 503);
     assert!(response.header("Retry-After").is_some());
     assert!(response.text().contains("--restart"), "{}", response.text());
 }
 
 #[test]
-fn a_client_gets_in_again_after_a_restart() {
+fn a_client_is_accepted_again_after_a_restart() {
     let server = shared(&["--restart"], "read line; echo got $line; exit 3");
     for round in 0..3 {
         let mut client = None;
-        wait_until("it is there again", || {
+        wait_until("a client is accepted again", || {
             client = server.try_open(&server.upgrade("/")).ok();
             client.is_some()
         });
-        let mut client = client.expect("it was waited for");
+        let mut client = client.expect("an accepted client");
         client.send_text("x");
         assert_eq!(client.text(), "got x", "round {round}");
         assert_eq!(client.close(), (4003, "exit 3".into()));
@@ -675,7 +682,7 @@ fn a_client_gets_in_again_after_a_restart() {
 }
 
 #[test]
-fn a_start_that_fails_is_tried_again_ever_later() {
+fn a_failed_start_is_retried_with_growing_delays() {
     let dir = TempDir::new();
     let path = dir.text("command");
     let server = Server::start(&["--shared=eager", "--restart", &path]);
@@ -683,12 +690,12 @@ fn a_start_that_fails_is_tried_again_ever_later() {
         server.await_log(&["started again in", delay]);
     }
     write_file(&dir.path("command"), "#!/bin/sh\nexec cat\n", 0o755);
-    wait_until("it is there", || server.children().len() == 1);
+    wait_until("the command runs", || server.children().len() == 1);
     server.open("/").round_trip("at last");
 }
 
 #[test]
-fn a_shutdown_ends_all_clients_and_the_command() {
+fn a_shutdown_closes_all_clients_and_terminates_the_command() {
     let mut server = shared(
         &["--restart"],
         "trap '' INT TERM; while :; do sleep 0.1; done",
@@ -703,14 +710,15 @@ fn a_shutdown_ends_all_clients_and_the_command() {
     assert!(command.is_gone(server.pid()));
 }
 
-/// Neither one that waits for its next start when the end is asked for, nor one that this ends.
+/// Neither a command that waits for its restart when the shutdown begins, nor one that the shutdown
+/// terminates.
 #[test]
-fn nothing_is_started_again_while_the_server_ends() {
-    for ends_first in [true, false] {
+fn no_command_is_restarted_during_a_shutdown() {
+    for exits_first in [true, false] {
         let options = ["--restart", "--drain-timeout=1h", "--close-timeout=1h"];
         let mut server = shared(&options, "read go; exit 3");
         let mut client = server.open("/");
-        if ends_first {
+        if exits_first {
             client.send_text("go");
             assert_eq!(client.close().0, 4003);
             server.await_log(&["started again in 250ms"]);
@@ -720,19 +728,19 @@ fn nothing_is_started_again_while_the_server_ends() {
             assert_eq!(client.close().0, 1001);
         }
         server.await_no_children();
-        // The client holds the end up for longer than the wait for the next start.
+        // The client delays the exit for longer than the wait before a restart.
         thread::sleep(Duration::from_millis(600));
         client.send_close(1000, "");
         client.wire.expect_eof();
         drop(client);
         assert_eq!(server.exit_status().code(), Some(0));
         let announced = server.log_text().matches("started again in").count();
-        assert_eq!(announced, usize::from(ends_first), "{}", server.log_text());
+        assert_eq!(announced, usize::from(exits_first), "{}", server.log_text());
     }
 }
 
 #[test]
-fn the_last_client_to_leave_ends_an_idle_server() {
+fn with_exit_when_idle_the_server_exits_after_the_last_client() {
     let mut server = shared(&["--exit-when-idle"], "exec cat");
     let (mut first, mut second) = (server.open("/"), server.open("/"));
     second.send_text("x");
@@ -746,7 +754,7 @@ fn the_last_client_to_leave_ends_an_idle_server() {
 }
 
 #[test]
-fn what_a_grandchild_holds_open_ends_with_the_command() {
+fn a_pipe_that_a_grandchild_holds_open_does_not_delay_the_close() {
     let server = shared(&[], "read go; sleep 1000 & echo bye; exit 5");
     let (mut first, mut second) = (server.open("/"), server.open("/"));
     let start = Instant::now();
@@ -763,29 +771,32 @@ fn what_a_grandchild_holds_open_ends_with_the_command() {
 }
 
 #[test]
-fn what_depends_on_pipes_holds_where_they_are_small() {
-    support::again_with_small_pipes(&[
-        "a_client_that_leaves_while_the_stdin_is_full_is_noticed",
-        "a_full_stdin_stops_all_clients_and_wakes_them_all_again",
+fn tests_of_pipes_pass_with_small_pipes_too() {
+    support::rerun_with_small_pipes(&[
+        "a_client_that_leaves_while_stdin_is_full_is_noticed",
+        "a_full_stdin_stops_all_clients_and_later_resumes_all",
         "every_line_goes_to_every_client_in_order",
-        "messages_of_many_reach_the_command_whole_and_in_order",
+        "messages_of_many_clients_arrive_complete_and_in_order",
     ]);
 }
 
-/// What stands right behind a newcomer's request is taken whether the command has room or not, so it
-/// must not be much.
+/// Bytes that arrive together with the handshake are read even if the command's stdin is full, so
+/// they must be few.
 #[test]
-fn newcomers_do_not_fill_the_memory_with_what_they_send_at_once() {
-    const NEWCOMERS: usize = 100;
+fn bytes_sent_with_the_handshake_take_bounded_memory() {
+    const NEW_CLIENTS: usize = 100;
     let server = shared(&[], "exec sleep 1000");
     let mut first = server.open("/");
     let message = masked(FIN | BINARY, &[7; 1000]);
-    let (begun, _) = first.wire.stuff(&message, 64 << 20);
-    assert!(begun * message.len() < 64 << 20, "everything was taken");
+    let (begun, _) = first.wire.flood(&message, 64 << 20);
+    assert!(
+        begun * message.len() < 64 << 20,
+        "the server accepted everything"
+    );
     let before = server.rss_anon();
     let mut at_once = server.upgrade("/").to_bytes();
     at_once.extend(message.repeat(100));
-    let newcomers: Vec<_> = (0..NEWCOMERS)
+    let new_clients: Vec<_> = (0..NEW_CLIENTS)
         .map(|_| {
             let mut wire = server.connect();
             wire.send(&at_once);
@@ -794,7 +805,7 @@ fn newcomers_do_not_fill_the_memory_with_what_they_send_at_once() {
         })
         .collect();
     let grown = server.rss_anon().saturating_sub(before);
-    // A head's length for each, kept in a buffer that grows by doubling.
-    assert!(grown < (NEWCOMERS as u64) * (24 << 10), "{grown} bytes");
-    drop(newcomers);
+    // The maximum length of a head for each, in a buffer that grows by doubling.
+    assert!(grown < (NEW_CLIENTS as u64) * (24 << 10), "{grown} bytes");
+    drop(new_clients);
 }

@@ -1,4 +1,4 @@
-//! The end of the server (DESIGN 3.6): a drain at the first signal, the end at the second.
+//! Shutdown: the first signal starts the drain, the second makes the server exit at once.
 
 mod support;
 
@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use support::{Client, Launch, Process, Response, Server, TempDir, wait_until};
-
-/// A command that no signal but SIGKILL ends. It says `ready` when that is so.
-const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
+use support::{Client, Launch, Process, Response, STUBBORN, Server, TempDir, wait_until};
 
 #[test]
-fn every_signal_that_asks_for_the_end_gets_it() {
+fn sigterm_sigint_and_sighup_shut_down_the_server() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut server = Server::start(&[]);
         server.signal(signal);
@@ -22,7 +19,7 @@ fn every_signal_that_asks_for_the_end_gets_it() {
 }
 
 #[test]
-fn a_hang_up_that_was_ignored_at_start_is_ignored() {
+fn a_sighup_that_was_ignored_at_start_stays_ignored() {
     let server = Launch::new(&["--echo"]).after("trap '' HUP").start();
     let mut client = server.open("/");
     server.signal(Signal::SIGHUP);
@@ -31,14 +28,14 @@ fn a_hang_up_that_was_ignored_at_start_is_ignored() {
 }
 
 #[test]
-fn a_broken_pipe_is_no_signal_for_the_server() {
+fn the_server_ignores_sigpipe() {
     let server = Server::start(&[]);
     server.signal(Signal::SIGPIPE);
     server.open("/echo").round_trip("still there");
 }
 
 #[test]
-fn every_client_is_told_1001() {
+fn a_shutdown_closes_every_client_with_1001() {
     let mut server = Server::start(&[]);
     let mut clients: Vec<Client> = ["/echo", "/ws", "/echo", "/ws"]
         .map(|it| server.open(it))
@@ -52,12 +49,12 @@ fn every_client_is_told_1001() {
 }
 
 #[test]
-fn it_stops_listening_at_once() {
+fn a_shutdown_stops_listening_at_once() {
     let mut server = Server::start(&[]);
     let mut client = server.open("/echo");
     server.signal(Signal::SIGTERM);
     assert_eq!(client.close().0, 1001);
-    // The client has not answered yet, so the drain goes on.
+    // The client has not answered the close, so the drain continues.
     wait_until("connections are refused", || {
         TcpStream::connect(server.address()).is_err()
     });
@@ -68,7 +65,7 @@ fn it_stops_listening_at_once() {
 }
 
 #[test]
-fn it_ends_as_soon_as_all_are_gone() {
+fn the_server_exits_as_soon_as_all_clients_are_gone() {
     let mut server = Server::start(&["--drain-timeout=1h", "--close-timeout=1h"]);
     let mut client = server.open("/ws");
     let start = Instant::now();
@@ -80,7 +77,7 @@ fn it_ends_as_soon_as_all_are_gone() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_is_waited_for_until_the_drain_ends() {
+fn a_client_that_does_not_answer_delays_the_exit_until_the_drain_timeout() {
     let mut server = Server::start(&["--drain-timeout=600ms"]);
     let client = server.open("/echo");
     let start = Instant::now();
@@ -100,7 +97,7 @@ fn a_client_that_does_not_answer_is_waited_for_until_the_drain_ends() {
 }
 
 #[test]
-fn plain_connections_do_not_hold_it_up() {
+fn plain_http_connections_do_not_delay_the_exit() {
     let mut server = Server::start(&["--drain-timeout=1h"]);
     let mut idle = server.connect();
     idle.send(&server.get("/healthz").to_bytes());
@@ -113,12 +110,12 @@ fn plain_connections_do_not_hold_it_up() {
 }
 
 #[test]
-fn a_client_with_its_output_waiting_does_not_hold_it_up_for_ever() {
+fn unsent_output_delays_the_exit_only_until_the_drain_timeout() {
     let mut server = Server::start(&["--drain-timeout=600ms", "yes"]);
     let mut client = server.open("/");
     client.frame();
     let command = server.only_child();
-    command.await_standstill();
+    command.await_stalled();
     let pid = server.pid();
     server.signal(Signal::SIGTERM);
     assert_eq!(server.exit_status().code(), Some(0));
@@ -126,7 +123,7 @@ fn a_client_with_its_output_waiting_does_not_hold_it_up_for_ever() {
 }
 
 #[test]
-fn commands_climb_the_ladder() {
+fn a_shutdown_terminates_commands_by_escalation() {
     let dir = TempDir::new();
     let script = format!(
         "trap 'echo int >> {0}' INT; trap 'echo term >> {0}' TERM
@@ -151,7 +148,7 @@ fn grandchildren_do_not_outlive_the_server() {
     let script = "(trap '' INT TERM; while :; do sleep 0.05; done) & echo $!; wait";
     let mut server = Server::script(&[], script);
     let mut client = server.open("/");
-    let pid = client.text().parse().expect("a process number");
+    let pid = client.text().parse().expect("a PID");
     let grandchild = Process::find(pid).expect("it runs");
     let server_pid = server.pid();
     server.signal(Signal::SIGTERM);
@@ -162,7 +159,7 @@ fn grandchildren_do_not_outlive_the_server() {
 }
 
 #[test]
-fn the_end_of_the_drain_kills_what_is_left() {
+fn the_drain_timeout_kills_the_remaining_commands() {
     let mut server = Server::script(&["--kill-after=1h", "--drain-timeout=600ms"], STUBBORN);
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");
@@ -175,7 +172,7 @@ fn the_end_of_the_drain_kills_what_is_left() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_exits_at_once() {
     for second in [Signal::SIGTERM, Signal::SIGINT] {
         let options = [
             "--kill-after=1h",
@@ -188,7 +185,7 @@ fn a_second_signal_ends_it_at_once() {
         let command = server.only_child();
         let pid = server.pid();
         server.signal(Signal::SIGTERM);
-        // The first one has been seen; without that the two could be one.
+        // The close shows that the first signal was handled. Otherwise the two could coalesce.
         assert_eq!(client.close().0, 1001);
         server.signal(second);
         assert_eq!(server.exit_status().code(), Some(1), "{second}");
@@ -197,8 +194,8 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_command_that_is_on_its_ladder_already_is_waited_for() {
-    // Its client has left before the signal came.
+fn a_shutdown_waits_for_an_escalation_that_has_begun() {
+    // The client leaves before the signal.
     let mut server = Server::script(&[], STUBBORN);
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");

@@ -1,10 +1,11 @@
-"""Runs autobahntestsuite (Python 2.7) from a folder: original.py FOLDER URL REPORTS."""
+"""Runs autobahntestsuite with Python 2.7: original.py FOLDER URL REPORTS. FOLDER holds its packages."""
 import json
 import site
 import sys
 
 folder, url, reports = sys.argv[1:]
-# `--target` folders hold .pth files (zope's namespace), which only a site directory is read for.
+# pip's `--target` folder holds .pth files (zope's namespace package), which Python reads only in a site
+# directory.
 site.addsitedir(folder)
 
 spec = {

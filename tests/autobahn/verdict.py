@@ -1,12 +1,13 @@
 """Judges the report of an Autobahn run: verdict.py INDEX_JSON JUDGE SECONDS.
 
-The suite itself exits 0 when cases fail and when nothing listens, so the report is counted.
+The suite exits with 0 even when cases fail or when no server listens. So this program counts the cases in
+the report.
 """
 import json
 import sys
 
 CASES = 301
-# The suite has no other verdict for these.
+# The suite always rates these cases as informational.
 INFORMATIONAL = {"7.1.6", "7.13.1", "7.13.2"}
 
 index, judge, seconds = sys.argv[1:]

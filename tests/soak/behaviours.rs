@@ -320,7 +320,7 @@ pub(crate) fn exits_the_shared_command(actor: &mut Actor<'_>) {
 pub(crate) fn stalls(actor: &mut Actor<'_>) {
     let path = actor.any_path();
     let client = match actor.random.one_in(2) {
-        true => actor.open_narrow(&path),
+        true => actor.open_with_small_buffers(&path),
         false => actor.open(&path).socket,
     };
     thread::sleep(Duration::from_millis(actor.random.below(800) as u64));
@@ -341,7 +341,9 @@ pub(crate) fn floods(actor: &mut Actor<'_>) {
         }
     };
     let bytes = unit.repeat(1 + actor.random.below(len) / unit.len());
-    client.wire.pour(&bytes, Duration::from_millis(200));
+    client
+        .wire
+        .send_until_stalled(&bytes, Duration::from_millis(200));
     client.wire.reset();
 }
 
@@ -447,7 +449,9 @@ pub(crate) fn clients_everywhere(actor: &mut Actor<'_>) -> Vec<Client> {
                 true => masked(FIN | TEXT, JUNK.as_bytes()).repeat(5000),
                 false => half_a_frame(&mut actor.random),
             };
-            client.wire.pour(&bytes, Duration::from_millis(50));
+            client
+                .wire
+                .send_until_stalled(&bytes, Duration::from_millis(50));
             clients.push(client);
         }
     }

@@ -14,7 +14,7 @@ use crate::behaviours::{clients_everywhere, exits_the_shared_command};
 use crate::command_client::CommandClient;
 use crate::programs::{ECHOES, EXITS, Format, OTHERS, install};
 use crate::support::{
-    Client, Launch, PATIENCE, Process, Random, Request, Response, Server, TempDir, Wire, anonymous,
+    Client, Launch, Process, Random, Request, Response, Server, TIMEOUT, TempDir, Wire, anonymous,
     processes_with, wait_until,
 };
 
@@ -269,7 +269,7 @@ impl Running<'_> {
             format: self.scenario.format,
             shared: self.scenario.has("--shared"),
             is_resumable: self.scenario.has("--resume"),
-            random: Random::strand(self.seed, number),
+            random: Random::stream_of(self.seed, number),
             number,
             tally,
         }
@@ -279,7 +279,7 @@ impl Running<'_> {
     fn settle(&self, server: &Server) -> Usage {
         // A shared command may be there, with its stdin and stdout.
         let children_max = usize::from(self.scenario.has("--shared"));
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let strays = self.strays(&server.children());
             let held = Usage::of(server);
@@ -369,9 +369,11 @@ impl Actor<'_> {
 
     /// A client with small socket buffers.
     #[track_caller]
-    pub(crate) fn open_narrow(&mut self, path: &str) -> Client {
+    pub(crate) fn open_with_small_buffers(&mut self, path: &str) -> Client {
         let request = self.server.upgrade(path);
-        self.client(&request, |server| Wire::connect_narrow(server.address()))
+        self.client(&request, |server| {
+            Wire::connect_with_small_buffers(server.address())
+        })
     }
 
     #[track_caller]

@@ -1,5 +1,5 @@
-/* Stands between the server and the C library (LD_PRELOAD) and lets system calls fail as a test
- * says, through a file that both map. Only tests use it; `faults.rs` builds it. */
+/* A library that LD_PRELOAD places between the server and the C library. It makes system calls fail
+ * as a test requests through a file that both processes map. Used only by tests; built by faults.rs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,8 +19,8 @@ enum call { ACCEPT, CLONE, PIPE, RECV, SEND, WRITEV, READ, WRITE, EPOLL_CTL, EPO
             CALLS };
 
 struct fault {
-  int error;  /* 0: the call is left alone; for CLOCK: seconds that the wall clock is ahead */
-  int one_in; /* every so manieth call fails */
+  int error;  /* errno of a failing call; 0: no call fails. CLOCK: seconds added to the wall clock */
+  int one_in; /* every one_in-th call fails */
   int calls;
   int hits;
 };
@@ -57,15 +57,15 @@ static int is(mode_t type, int fd) {
   return is;
 }
 
-/* The pipes of commands, and no other descriptor that is read and written. */
-static int is_our_pipe(int fd) { return is(S_IFIFO, fd) && fcntl(fd, F_GETFL) & O_NONBLOCK; }
+/* The pipes of commands, and the log if it is a pipe. */
+static int is_nonblocking_pipe(int fd) { return is(S_IFIFO, fd) && fcntl(fd, F_GETFL) & O_NONBLOCK; }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags) {
   return fails(ACCEPT) ? -1 : REAL(accept4)(fd, address, len, flags);
 }
-/* How the server starts a command, without any of the optional arguments. */
+/* The server starts commands by clone(2), without its optional arguments. */
 int clone(int (*child)(void *), void *stack, int flags, void *plan, ...) {
   return fails(CLONE) ? -1 : REAL(clone)(child, stack, flags, plan);
 }
@@ -76,15 +76,15 @@ ssize_t recv(int fd, void *bytes, size_t len, int flags) {
 ssize_t send(int fd, const void *bytes, size_t len, int flags) {
   return fails(SEND) ? -1 : REAL(send)(fd, bytes, len, flags);
 }
-/* What is long or goes to many, on its way to a socket; whatever else were written so is let pass. */
+/* Only writes to sockets fail: long messages, and messages for several clients. */
 ssize_t writev(int fd, const struct iovec *pieces, int count) {
   return is(S_IFSOCK, fd) && fails(WRITEV) ? -1 : REAL(writev)(fd, pieces, count);
 }
 ssize_t read(int fd, void *bytes, size_t len) {
-  return is_our_pipe(fd) && fails(READ) ? -1 : REAL(read)(fd, bytes, len);
+  return is_nonblocking_pipe(fd) && fails(READ) ? -1 : REAL(read)(fd, bytes, len);
 }
 ssize_t write(int fd, const void *bytes, size_t len) {
-  return is_our_pipe(fd) && fails(WRITE) ? -1 : REAL(write)(fd, bytes, len);
+  return is_nonblocking_pipe(fd) && fails(WRITE) ? -1 : REAL(write)(fd, bytes, len);
 }
 int epoll_ctl(int epoll, int how, int fd, struct epoll_event *event) {
   return how == EPOLL_CTL_ADD && fails(EPOLL_CTL) ? -1 : REAL(epoll_ctl)(epoll, how, fd, event);

@@ -1,4 +1,4 @@
-//! System calls that fail on demand, in a server of the test's own.
+//! Makes chosen system calls of a test's server fail, by the library that `faults.c` becomes.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -10,37 +10,37 @@ use nix::errno::Errno;
 
 use super::{Launch, TempDir};
 
-/// A call that can fail. The order is that of faults.c.
+/// A call that can fail. Same order as in faults.c.
 #[derive(Clone, Copy, Debug)]
 pub enum Call {
     Accept,
-    /// By which a command is started.
+    /// Starts a command.
     Clone,
     Pipe,
     Recv,
     Send,
-    /// By which a socket is sent what is long or goes to many.
+    /// Sends a long message, or one that goes to several clients.
     Writev,
-    /// Of a command's output.
+    /// Reads a command's output.
     Read,
-    /// Of a command's input.
+    /// Writes a command's input.
     Write,
     EpollCtl,
     EpollWait,
-    /// The wall clock, which is so many seconds ahead in place of failing.
+    /// Reads the wall clock. Does not fail, but returns a time that is off by some seconds.
     Clock,
 }
 
 const CALLS: usize = 11;
 
-/// How the calls of one server fail, now.
+/// Controls which calls of one server fail.
 pub struct Faults {
     file: File,
     folder: TempDir,
 }
 
 impl Faults {
-    /// None yet. `None` where there is no C compiler to build the interposer with.
+    /// No call fails yet. `None` where there is no C compiler to build the library.
     pub fn new() -> Option<Faults> {
         interposer()?;
         let folder = TempDir::new();
@@ -53,7 +53,7 @@ impl Faults {
         })
     }
 
-    /// A server whose calls fail as this says.
+    /// A server whose calls are under this control.
     pub fn launch(&self, args: &[&str]) -> Launch {
         let interposer = interposer().expect("it was built");
         Launch::new(args)
@@ -66,20 +66,20 @@ impl Faults {
         self.set(call, error as i32, one_in);
     }
 
-    /// The wall clock jumps to so many seconds ahead of the right time.
+    /// Sets the server's wall clock `seconds` ahead of the real time.
     pub fn set_clock_ahead(&self, seconds: i32) {
         self.set(Call::Clock, seconds, 1);
     }
 
-    /// From now on the call is left alone.
-    pub fn mend(&self, call: Call) {
+    /// From now on the call no longer fails.
+    pub fn clear(&self, call: Call) {
         self.set(call, 0, 1);
     }
 
     fn set(&self, call: Call, error: i32, one_in: i32) {
         let at = call as u64 * 16;
-        // First the number that is divided by.
         let put = |value: i32, offset| self.file.write_all_at(&value.to_ne_bytes(), at + offset);
+        // The divisor first, so that the server never divides by zero.
         put(one_in, 4).expect("the map");
         put(error, 0).expect("the map");
     }
@@ -99,7 +99,7 @@ fn interposer() -> Option<&'static PathBuf> {
     let build = || {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/faults.c");
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        // Built under a name of this process' own: another may build it at the same time.
+        // Built under a name of this process, because another test process may build it too.
         let object = folder.join("libfaults.so");
         let own = folder.join(format!("libfaults-{}.so", std::process::id()));
         let built = Command::new("cc")

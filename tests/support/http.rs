@@ -1,10 +1,10 @@
-//! Requests of any shape, and responses.
+//! HTTP requests whose every part can be set, and responses.
 
 use std::net::SocketAddr;
 
 use super::Wire;
 
-/// A request head whose every part can be changed.
+/// A request head.
 #[derive(Clone)]
 pub struct Request {
     method: String,
@@ -24,7 +24,7 @@ impl Request {
         }
     }
 
-    /// An opening handshake in which everything is right. The key is that of RFC 6455 1.3.
+    /// A valid opening handshake. The key is the example of RFC 6455 1.3.
     pub fn upgrade(address: SocketAddr, target: &str) -> Request {
         Request::get(address, target)
             .add("Upgrade", "websocket")
@@ -43,13 +43,13 @@ impl Request {
         self
     }
 
-    /// One more header, whether or not there is one of that name.
+    /// Adds a header, even if one with this name exists.
     pub fn add(mut self, name: &str, value: &str) -> Request {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// This header in place of any of that name.
+    /// Replaces every header with this name.
     pub fn set(self, name: &str, value: &str) -> Request {
         self.without(name).add(name, value)
     }
@@ -70,7 +70,7 @@ impl Request {
     }
 }
 
-/// A response that was read whole.
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -79,7 +79,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// Reads a response; its body too, unless it answers a HEAD.
+    /// Reads a response and its body. `to_head`: the request was a HEAD, so there is no body.
     #[track_caller]
     pub fn read(wire: &mut Wire, to_head: bool) -> Response {
         let mut response = Response::read_head(wire);
@@ -108,7 +108,7 @@ impl Response {
         }
     }
 
-    /// The value of the header `name`, which is there at most once.
+    /// The value of the header `name`. Panics if it is repeated.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self
@@ -125,7 +125,7 @@ impl Response {
         String::from_utf8(self.body.clone()).expect("a body in UTF-8")
     }
 
-    /// A refusal with `status`: its body is one line. Returns the line.
+    /// Asserts a refusal with `status` and a body of one line. Returns the line.
     #[track_caller]
     pub fn expect_refusal(&self, case: &str, status: u16) -> String {
         let text = self.text();

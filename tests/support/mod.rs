@@ -1,13 +1,12 @@
-//! What the integration tests share: a server under guard, a small blocking client that
-//! checks every frame it is sent, an HTTP client that can send anything, and a look into
-//! `/proc`. Nothing here uses a line of the server, so that a mistake in its framing cannot
-//! hide behind the same mistake in its tests.
+//! Shared by the integration tests: a server process that is checked when it exits, a blocking
+//! WebSocket client that validates every frame it receives, an HTTP client that can send any bytes,
+//! and readers of `/proc`. None of it uses the server's code, so that a bug in the server's framing
+//! is not repeated, and so hidden, in its tests.
 //!
-//! No test waits for luck. Whatever is awaited is awaited with a deadline ([`PATIENCE`]) and
-//! ends as soon as it is there; the only fixed waits are those in which something must *not*
-//! happen.
+//! Every wait for an event has a deadline ([`TIMEOUT`]) and ends as soon as the event occurs. A
+//! fixed wait is used only where something must *not* happen, or where time itself is under test.
 
-// Each test file is a crate of its own and uses a part of this module.
+// Each test file is a separate crate and uses only part of this module.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod faults;
@@ -21,6 +20,7 @@ mod ws;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,37 +33,34 @@ pub use proc::{
 };
 pub use random::Random;
 pub use server::{Launch, Server};
-pub use small_pipes::{USUAL_PIPE_LEN, again_with_small_pipes, pipe_lens_of, unprivileged};
+pub use small_pipes::{USUAL_PIPE_LEN, pipe_lens_of, rerun_with_small_pipes, unprivileged};
 pub use wire::Wire;
 pub use ws::{
     BINARY, CLOSE, CONTINUATION, Client, FIN, Frame, Message, PING, PONG, TEXT, close_payload,
     header_claiming, masked,
 };
 
-/// How long anything may take before a test gives up on it. Long, since a busy machine that
-/// runs a debug build is slow, and never used up unless something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a test waits for any event before it fails. Generous, because a debug build on a busy
+/// machine is slow; a passing test never waits this long.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Asks until `condition` holds; panics with `what` if it does not within [`PATIENCE`].
+/// Polls until `condition` holds. Panics with `what` if it does not hold within [`TIMEOUT`].
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "waited {PATIENCE:?} in vain: {what}"
-        );
+        assert!(Instant::now() < deadline, "not within {TIMEOUT:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Says that something was not tested, and why. Past the capture of the test harness, so that it is
-/// heard when all else goes well.
+/// Reports that something was not tested, and why. The message bypasses the output capture of the
+/// test harness, so that it is visible when the test passes.
 pub fn skipped(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
-/// A directory of the test's own that goes with it.
+/// A temporary directory, removed on drop.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -77,7 +74,7 @@ impl TempDir {
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir(&path).expect("a fresh directory for the test");
         if small_pipes::are_wanted() {
-            // The commands are not those of the test's own user.
+            // The commands run as another user than the test.
             use std::os::unix::fs::PermissionsExt;
             let all = std::fs::Permissions::from_mode(0o777);
             std::fs::set_permissions(&path, all).expect("its mode");
@@ -90,17 +87,17 @@ impl TempDir {
         self.0.join(name)
     }
 
-    /// The same as text, for a shell script.
+    /// The path of `name` as text, for a shell script.
     pub fn text(&self, name: &str) -> String {
         self.path(name).to_str().expect("a path in UTF-8").into()
     }
 
-    /// What the file `name` holds; empty if there is none.
+    /// The content of the file `name`; empty if it does not exist.
     pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// Whether the file `name` is there.
+    /// Whether the file `name` exists.
     pub fn has(&self, name: &str) -> bool {
         self.path(name).exists()
     }
@@ -112,6 +109,20 @@ impl Drop for TempDir {
     }
 }
 
+/// Runs the program to its exit, with arguments with which it does not serve.
+#[track_caller]
+pub fn run(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wspipe"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary")
+}
+
+/// A shell script that only SIGKILL terminates. It prints `ready` once it ignores the other
+/// signals.
+pub const STUBBORN: &str = "trap '' INT TERM HUP; echo ready; while :; do sleep 0.05; done";
+
 /// Writes `text` to `path` with the permission bits `mode`.
 pub fn write_file(path: &Path, text: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
@@ -119,13 +130,28 @@ pub fn write_file(path: &Path, text: &str, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode");
 }
 
-/// Raises this process' own soft descriptor limit to the hard one, for tests with many clients,
-/// and says what it is then.
+/// Raises the soft descriptor limit of this process to the hard limit, for tests with many clients.
+/// Returns the new limit.
 pub fn raise_own_descriptor_limit() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("setrlimit");
     hard
+}
+
+/// Runs `action` while this thread creates its sockets as another user. `None`, after a report,
+/// where the tests do not run as root.
+pub fn as_another_user<T>(action: impl FnOnce() -> T) -> Option<T> {
+    use nix::unistd::{Uid, setfsuid};
+    if !Uid::effective().is_root() {
+        skipped("a socket of another user takes root");
+        return None;
+    }
+    // A socket belongs to the file-system user of the thread that creates it (setfsuid(2)).
+    setfsuid(Uid::from_raw(65534));
+    let result = action();
+    setfsuid(Uid::from_raw(0));
+    Some(result)
 }
 
 /// Whether this machine has an IPv6 loopback address.

@@ -1,10 +1,10 @@
-//! Processes as `/proc` shows them.
+//! Reads processes from `/proc` (proc(5)).
 
 use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// One process, told from a later one of the same number by its start time.
+/// One process. Its start time distinguishes it from a later process with the same PID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
     pub pid: i32,
@@ -20,10 +20,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process of that number, zombies included; None if there is none.
+    /// The process with this PID, even if it is a zombie.
     pub fn find(pid: i32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The second field is the name in parentheses, which may hold blanks and parentheses.
+        // The second field is the name in parentheses, which may itself contain parentheses.
         let fields: Vec<&str> = stat[stat.rfind(')')? + 1..]
             .split_ascii_whitespace()
             .collect();
@@ -40,9 +40,9 @@ impl Process {
         })
     }
 
-    /// Whether the process has ended. One that has ended and waits for the reaper of orphans
-    /// (a container's first process may never reap) is gone too; a zombie whose parent is
-    /// still the server is not.
+    /// Whether the process has exited. A zombie whose parent is the server does not count as gone,
+    /// because the server has to reap it. A zombie with another parent does: the first process of a
+    /// container may never reap.
     pub fn is_gone(&self, server: i32) -> bool {
         match Process::find(self.pid) {
             None => true,
@@ -52,18 +52,23 @@ impl Process {
         }
     }
 
-    /// How many bytes the process has handed to `write` so far.
+    /// The name of the program that the process now runs; `None` once it has been reaped.
+    pub fn name(&self) -> Option<String> {
+        let name = fs::read_to_string(format!("/proc/{}/comm", self.pid)).ok()?;
+        Some(name.trim_end().to_owned())
+    }
+
+    /// How many bytes the process has passed to write(2) so far.
     pub fn bytes_written(&self) -> u64 {
         field(&format!("/proc/{}/io", self.pid), "wchar:")
     }
 
-    /// Waits until the process has written nothing for a while: its pipe is full, and whoever
-    /// should read it does not.
+    /// Waits until the process has written nothing for a while: its pipe is full and is not read.
     #[track_caller]
-    pub fn await_standstill(&self) {
+    pub fn await_stalled(&self) {
         let mut last = None;
         let mut since = Instant::now();
-        super::wait_until("the command stands still", || {
+        super::wait_until("the command has stalled", || {
             let now = Some(self.bytes_written());
             if now != last {
                 last = now;
@@ -74,7 +79,7 @@ impl Process {
     }
 }
 
-/// Every process there is.
+/// Every process of this machine.
 fn all() -> Vec<Process> {
     fs::read_dir("/proc")
         .expect("/proc")
@@ -88,7 +93,7 @@ pub fn children_of(pid: i32) -> Vec<Process> {
     all().into_iter().filter(|it| it.parent == pid).collect()
 }
 
-/// The children of `pid`, theirs, and so on.
+/// The children of `pid`, their children, and so on.
 pub fn descendants_of(pid: i32) -> Vec<Process> {
     let mut by_parent: HashMap<i32, Vec<Process>> = HashMap::new();
     for process in all() {
@@ -110,18 +115,19 @@ pub fn descriptors_of(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
-/// The anonymous memory of `pid` that is resident, in bytes.
+/// The resident anonymous memory of `pid`, in bytes.
 pub fn rss_anon(pid: i32) -> u64 {
     field(&format!("/proc/{pid}/status"), "RssAnon:") * 1024
 }
 
-/// The anonymous memory of `pid`, in bytes, counted page by page. (What `status` says may lag behind.)
+/// The anonymous memory of `pid`, in bytes, counted page by page. Exact, while the counters in
+/// `status` may lag.
 pub fn anonymous(pid: i32) -> u64 {
     field(&format!("/proc/{pid}/smaps_rollup"), "Anonymous:") * 1024
 }
 
-/// Every process that runs with `variable`, as `NAME=VALUE`, in its environment: whoever was given
-/// it and all that they started, wherever they have gone since.
+/// Every process with `variable` (`NAME=VALUE`) in its environment. Finds all descendants of a
+/// process that was started with it, even those that have left its group or session.
 pub fn processes_with(variable: &str) -> Vec<Process> {
     let has = |process: &Process| {
         fs::read(format!("/proc/{}/environ", process.pid)).is_ok_and(|environment| {
@@ -138,7 +144,7 @@ pub fn cpu_time(pid: i32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The number behind `name` in a file of lines like `Name:  123 kB`.
+/// The number after `name` in a file with lines like `Name:  123 kB`.
 fn field(path: &str, name: &str) -> u64 {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     text.lines()

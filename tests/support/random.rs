@@ -1,17 +1,17 @@
-//! A small seeded generator (xorshift64*), so that a randomised test can be run again.
+//! A small seeded generator (xorshift64*), so that a randomised test can be repeated.
 
-/// Pseudo-random numbers from a seed that is printed, and so shown when the test fails.
+/// Pseudo-random numbers. The seed is printed, so that a failing test shows it.
 pub struct Random(u64);
 
 impl Random {
-    /// A generator from `seed`, which must not be 0.
+    /// A generator with this seed, which must not be 0.
     pub fn from_seed(seed: u64) -> Random {
         assert_ne!(seed, 0, "xorshift stays at 0");
         println!("seed: {seed}");
         Random(seed)
     }
 
-    /// A generator from `WSPIPE_SEED` if that is set, else from the clock.
+    /// A generator with the seed in `WSPIPE_SEED`, by default from the clock.
     pub fn new() -> Random {
         let given = std::env::var("WSPIPE_SEED")
             .ok()
@@ -24,11 +24,11 @@ impl Random {
         Random::from_seed(given.unwrap_or_else(clock))
     }
 
-    /// One of many generators from the same seed, as good as independent of the others, so that
-    /// what one part of a test draws does not depend on how far the other parts have come.
-    pub fn strand(seed: u64, strand: u64) -> Random {
-        // The finaliser of SplitMix64: numbers that are close together become far apart.
-        let mut state = seed.wrapping_add(strand.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    /// One of many practically independent generators from the same seed, so that the numbers one
+    /// part of a test draws do not depend on the progress of other parts.
+    pub fn stream_of(seed: u64, stream: u64) -> Random {
+        // The finaliser of SplitMix64, which maps similar numbers to very different ones.
+        let mut state = seed.wrapping_add(stream.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         state = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         state = (state ^ (state >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         Random((state ^ (state >> 31)) | 1)
@@ -46,7 +46,7 @@ impl Random {
         (self.next() % bound as u64) as usize
     }
 
-    /// True once in `n` times.
+    /// True with a probability of 1 in `n`.
     pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }

@@ -1,4 +1,4 @@
-//! The server under guard.
+//! Starts a server process, observes it, and checks on drop that it exits cleanly.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 
 use super::{
-    Client, PATIENCE, Process, Request, Response, Wire, children_of, cpu_time, descendants_of,
+    Client, Process, Request, Response, TIMEOUT, Wire, children_of, cpu_time, descendants_of,
     descriptors_of, rss_anon, small_pipes,
 };
 
-/// How many lines of its log are shown when a test fails.
+/// How many lines at the end of the server's log are shown when a test fails.
 const LOG_SHOWN: usize = 500;
 
-/// How a server is to be started. `--port=0` is always given.
+/// How to start a server. `--port=0` is always passed.
 #[derive(Default)]
 pub struct Launch {
     args: Vec<String>,
@@ -38,28 +38,28 @@ impl Launch {
         }
     }
 
-    /// A variable of the server's environment.
+    /// Adds a variable to the server's environment.
     pub fn env(mut self, name: &str, value: &str) -> Launch {
         self.environment.push((name.into(), value.into()));
         self
     }
 
-    /// Shell commands that run in the server's process before it becomes the server: limits,
-    /// ignored signals, open files.
+    /// Shell commands that run in the process before it executes the server: to set limits, ignore
+    /// signals, open files.
     pub fn after(mut self, prelude: &str) -> Launch {
         self.prelude = Some(prelude.into());
         self
     }
 
-    /// Gives the log a pipe of one page, which few lines fill once the log is held.
+    /// Gives the log a pipe of one page, which a few lines fill while [`Server::hold_log`] is on.
     pub fn small_log_pipe(mut self) -> Launch {
         self.small_log_pipe = true;
         self
     }
 
-    /// The command, to be started by the test itself.
+    /// The command, for a test that starts the server itself.
     pub fn command(&self) -> Command {
-        // `WSPIPE_UNDER`: what the server is to run under, valgrind say.
+        // `WSPIPE_UNDER`: a program that runs the server, such as valgrind.
         let under = std::env::var("WSPIPE_UNDER").unwrap_or_default();
         let mut words: Vec<&str> = under.split_whitespace().collect();
         words.push(env!("CARGO_BIN_EXE_wspipe"));
@@ -82,11 +82,11 @@ impl Launch {
         command.args(&self.args);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        heed_signals(&mut command);
+        reset_signals(&mut command);
         command
     }
 
-    /// Whether it is told neither what to run nor to echo.
+    /// Whether the arguments name no back end, so that the server serves its demo.
     fn is_demo(&self) -> bool {
         let serves = |arg: &String| {
             let options = ["--echo", "--dir", "--route"];
@@ -114,7 +114,7 @@ impl Launch {
             child,
             addresses: Vec::new(),
             log,
-            ended: false,
+            exited: false,
         };
         let named = self.args.iter().take_while(|arg| *arg != "--");
         let addresses = named.filter(|arg| arg.starts_with("--address")).count();
@@ -123,11 +123,11 @@ impl Launch {
     }
 }
 
-/// Signals that are ignored where the tests run, as in the background of a script, would be left
-/// alone by the server too.
+/// Restores signals that may be ignored where the tests run, as in the background of a script. The
+/// server leaves a signal ignored that it inherits so.
 #[allow(unsafe_code)]
-fn heed_signals(command: &mut Command) {
-    let heed = || {
+fn reset_signals(command: &mut Command) {
+    let reset = || {
         for which in [Signal::SIGINT, Signal::SIGHUP] {
             // SAFETY: no handler is installed.
             unsafe { signal(which, SigHandler::SigDfl) }?;
@@ -135,17 +135,17 @@ fn heed_signals(command: &mut Command) {
         Ok(())
     };
     // SAFETY: signal(2) may be called between fork and exec (signal-safety(7)).
-    unsafe { command.pre_exec(heed) };
+    unsafe { command.pre_exec(reset) };
 }
 
-/// A running server. When it goes out of scope it is asked to end, and the test fails unless
-/// it does so in order: exit status 0, and no process left that it had started.
+/// A running server. On drop it gets SIGTERM, and the test fails unless the server exits with
+/// status 0 and leaves no process that it started.
 pub struct Server {
     child: Child,
     addresses: Vec<SocketAddr>,
     log: Log,
-    /// Whether the test itself has seen the end of the process.
-    ended: bool,
+    /// Whether the test has already waited for the exit of the process.
+    exited: bool,
 }
 
 impl Server {
@@ -169,7 +169,7 @@ impl Server {
     /// The addresses of the start lines, `wspipe: listening on http://ADDRESS/`.
     #[track_caller]
     fn await_addresses(&mut self, count: usize) -> Vec<SocketAddr> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let found: Vec<SocketAddr> = (self.log.lines().iter())
                 .filter_map(|line| line.strip_prefix("wspipe: listening on http://"))
@@ -179,8 +179,8 @@ impl Server {
                 return found;
             }
             if let Some(status) = self.child.try_wait().expect("waitpid") {
-                self.ended = true;
-                panic!("the server ended at start: {status}\n{}", self.log_text());
+                self.exited = true;
+                panic!("the server exited at start: {status}\n{}", self.log_text());
             }
             assert!(
                 Instant::now() < deadline,
@@ -195,7 +195,7 @@ impl Server {
         self.child.id() as i32
     }
 
-    /// The first address that it listens on.
+    /// The first address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
@@ -204,7 +204,7 @@ impl Server {
         &self.addresses
     }
 
-    /// The address that a client uses: of a wildcard address, its loopback.
+    /// The address to connect to. For a wildcard address, the loopback address.
     fn reachable(&self) -> SocketAddr {
         let mut address = self.address();
         if address.ip().is_unspecified() {
@@ -218,14 +218,12 @@ impl Server {
         Wire::connect(self.reachable())
     }
 
-    /// A client for which the kernel keeps little, so that it soon falls behind if it does not read.
+    /// A client with small socket buffers, so that it soon falls behind if it does not read.
     #[track_caller]
-    pub fn open_narrow(&self, target: &str) -> Client {
-        let mut wire = Wire::connect_narrow(self.reachable());
+    pub fn open_with_small_buffers(&self, target: &str) -> Client {
+        let mut wire = Wire::connect_with_small_buffers(self.reachable());
         wire.send(&self.upgrade(target).to_bytes());
-        let response = Response::read(&mut wire, false);
-        assert_eq!(response.status, 101, "{}", response.text());
-        Client::new(wire, response)
+        Client::accepted(wire)
     }
 
     pub fn get(&self, target: &str) -> Request {
@@ -244,7 +242,7 @@ impl Server {
         Response::read(&mut wire, false)
     }
 
-    /// The opening handshake as `request` says; the response if it is refused.
+    /// Sends the opening handshake `request`. Returns the response if it is refused.
     #[track_caller]
     pub fn try_open(&self, request: &Request) -> Result<Client, Response> {
         let mut wire = self.connect();
@@ -270,20 +268,20 @@ impl Server {
         kill(Pid::from_raw(self.pid()), signal).expect("the server is there");
     }
 
-    /// The server's exit status, awaited.
+    /// Waits for the server's exit status.
     #[track_caller]
     pub fn exit_status(&mut self) -> ExitStatus {
         match self.await_exit() {
             Some(status) => status,
-            None => panic!("the server has not ended\n{}", self.log_text()),
+            None => panic!("the server has not exited\n{}", self.log_text()),
         }
     }
 
     fn await_exit(&mut self) -> Option<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().expect("waitpid") {
-                self.ended = true;
+                self.exited = true;
                 return Some(status);
             }
             thread::sleep(Duration::from_millis(2));
@@ -291,17 +289,26 @@ impl Server {
         None
     }
 
-    /// Ends the server with SIGKILL, which it cannot handle.
+    /// Kills the server with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL");
         self.exit_status();
+    }
+
+    /// Kills the server with SIGKILL and waits until `processes` have exited.
+    #[track_caller]
+    pub fn kill_and_await_gone(&mut self, processes: Vec<Process>) {
+        self.kill();
+        for process in processes {
+            self.await_gone(process);
+        }
     }
 
     pub fn children(&self) -> Vec<Process> {
         children_of(self.pid())
     }
 
-    /// The one child that the server has.
+    /// The server's only child. Panics unless there is exactly one.
     #[track_caller]
     pub fn only_child(&self) -> Process {
         let children = self.children();
@@ -309,7 +316,7 @@ impl Server {
         children[0]
     }
 
-    /// Waits until the server has no child, not even a zombie.
+    /// Waits until the server has no child, zombies included.
     #[track_caller]
     pub fn await_no_children(&self) {
         super::wait_until("no child is left", || self.children().is_empty());
@@ -317,7 +324,7 @@ impl Server {
 
     #[track_caller]
     pub fn await_gone(&self, process: Process) {
-        let what = format!("the end of {process:?}");
+        let what = format!("the exit of {process:?}");
         super::wait_until(&what, || process.is_gone(self.pid()));
     }
 
@@ -325,11 +332,11 @@ impl Server {
         descriptors_of(self.pid())
     }
 
-    /// Waits until as many descriptors are open as `before`.
+    /// Waits until at most `before` descriptors are open.
     #[track_caller]
     pub fn await_descriptors(&self, before: usize) {
-        // There may have been one more when they were counted before, of a client still leaving.
-        let what = format!("{before} descriptors at most, as before");
+        // The count `before` may have included a client that was about to leave.
+        let what = format!("at most {before} descriptors, as before");
         super::wait_until(&what, || self.descriptors() <= before);
     }
 
@@ -345,22 +352,22 @@ impl Server {
         self.log.lines().join("\n")
     }
 
-    /// The first line of the log, so far or to come, that holds every one of `parts`.
+    /// Waits for a log line that contains all of `parts`, and returns the first such line.
     #[track_caller]
     pub fn await_log(&self, parts: &[&str]) -> String {
         match self.log.find(parts) {
             Some(line) => line,
-            None => panic!("no log line with {parts:?} in\n{}", self.log_text()),
+            None => panic!("no log line contains {parts:?}\n{}", self.log_text()),
         }
     }
 
-    /// Stops the reading of the log, so that its pipe fills, or begins it again.
+    /// Stops or resumes reading the log. While it is not read, its pipe fills.
     pub fn hold_log(&self, held: bool) {
         self.log.shared.held.store(held, Ordering::SeqCst);
     }
 
-    /// Asks for the end; what was wrong with it, if anything was.
-    fn end(&mut self) -> Result<(), String> {
+    /// Terminates the server. The error says what was wrong with its exit.
+    fn stop(&mut self) -> Result<(), String> {
         let family = descendants_of(self.pid());
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGTERM);
         let status = self.await_exit();
@@ -373,8 +380,8 @@ impl Server {
             let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
         }
         match status {
-            None => Err(format!("the server did not end within {PATIENCE:?}")),
-            Some(status) if status.code() != Some(0) => Err(format!("the server ended: {status}")),
+            None => Err(format!("the server did not exit within {TIMEOUT:?}")),
+            Some(status) if status.code() != Some(0) => Err(format!("the server exited: {status}")),
             Some(_) if !left.is_empty() => Err(format!("left behind: {left:?}")),
             Some(_) => Ok(()),
         }
@@ -384,18 +391,18 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.hold_log(false);
-        let verdict = if self.ended { Ok(()) } else { self.end() };
+        let verdict = if self.exited { Ok(()) } else { self.stop() };
         if thread::panicking() {
             let log = self.log.lines();
             let end = &log[log.len().saturating_sub(LOG_SHOWN)..];
-            eprintln!("the end of the server's log:\n{}", end.join("\n"));
-        } else if let Err(complaint) = verdict {
-            panic!("{complaint}\n{}", self.log_text());
+            eprintln!("the last lines of the server's log:\n{}", end.join("\n"));
+        } else if let Err(fault) = verdict {
+            panic!("{fault}\n{}", self.log_text());
         }
     }
 }
 
-/// Those of `family` that are still there a while after their server has ended.
+/// The processes of `family` that still run two seconds after their server has exited.
 fn survivors(family: &[Process], server: i32) -> Vec<Process> {
     let deadline = Instant::now() + Duration::from_secs(2);
     loop {
@@ -409,7 +416,7 @@ fn survivors(family: &[Process], server: i32) -> Vec<Process> {
     }
 }
 
-/// What the server writes to stderr, collected by a thread.
+/// The lines that the server writes to stderr, collected by a thread.
 struct Log {
     shared: Arc<Shared>,
 }
@@ -446,7 +453,7 @@ impl Log {
     }
 
     fn find(&self, parts: &[&str]) -> Option<String> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = self.shared.lines.lock().expect("the log");
         loop {
             let found = (lines.iter()).find(|line| parts.iter().all(|part| line.contains(part)));

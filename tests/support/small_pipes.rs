@@ -1,4 +1,5 @@
-//! Pipes as an unprivileged user gets them who has many already: of 8 KiB, and not of 64 (pipe(7)).
+//! Runs tests with small pipes: 8 KiB in place of 64 KiB, as an unprivileged user gets them who
+//! already has many (pipe(7), `pipe-user-pages-soft`).
 
 use std::fs::{self, OpenOptions};
 use std::io::{PipeReader, PipeWriter};
@@ -12,24 +13,25 @@ use nix::unistd::geteuid;
 
 use super::Process;
 
-/// Set where tests run once more with servers that get small pipes, to the number of their user.
+/// Set to the user ID of the servers while tests are repeated with small pipes.
 const VARIABLE: &str = "WSPIPE_SMALL_PIPES";
 
-/// What a pipe holds as long as its user has few.
+/// The capacity of a pipe whose user has few pipes, in bytes.
 pub const USUAL_PIPE_LEN: usize = 64 * 1024;
 
-/// So many pipes of an unprivileged user that each further one is small.
+/// Enough pipes of an unprivileged user that each further pipe is small.
 struct SmallPipes(Vec<(PipeReader, PipeWriter)>);
 
-/// The number of a user, and of a group, who has nothing and whose pipes nobody else counts as
-/// theirs. From 61,184 on they are for those who are there for a while only.
+/// A user and group ID that owns nothing and no other pipes. IDs from 61,184 on are reserved for
+/// temporary users (systemd.exec(5), `DynamicUser=`).
 fn unprivileged_id() -> u32 {
     let given = std::env::var(VARIABLE).ok();
     let given = given.map(|id| id.parse().expect("a number"));
     given.unwrap_or_else(|| 61_184 + std::process::id() % 4000)
 }
 
-/// What makes a server an unprivileged user's: nothing if the tests are.
+/// The options with which a server runs as an unprivileged user. Empty if the tests are
+/// unprivileged.
 pub fn unprivileged() -> Vec<String> {
     match geteuid().is_root() {
         true => ["user", "group"]
@@ -39,15 +41,15 @@ pub fn unprivileged() -> Vec<String> {
     }
 }
 
-/// Whether servers are to be those of a user whose pipes are small.
+/// Whether servers must run as the user whose pipes are small.
 pub fn are_wanted() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// Runs these tests of the same file once more, in another process and with servers whose pipes are
-/// small.
+/// Runs these tests of the same file again, in another process and with servers that get small
+/// pipes.
 #[track_caller]
-pub fn again_with_small_pipes(tests: &[&str]) {
+pub fn rerun_with_small_pipes(tests: &[&str]) {
     let Some(pipes) = SmallPipes::take() else {
         return;
     };
@@ -59,19 +61,19 @@ pub fn again_with_small_pipes(tests: &[&str]) {
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "with small pipes:\n{out}\n{err}");
     let all = format!(" {} passed; 0 failed; ", tests.len());
-    assert!(out.contains(&all), "not all of them are there:\n{out}");
+    assert!(out.contains(&all), "a test is missing:\n{out}");
     drop(pipes);
 }
 
 impl SmallPipes {
-    /// `None` where this kernel leaves all pipes large, which is said.
+    /// `None`, after a report, where this kernel keeps all pipes large.
     fn take() -> Option<SmallPipes> {
         let held = as_the_user(|| {
             let mut held = Vec::new();
             loop {
                 let pipe = std::io::pipe().ok()?;
                 let is_small = pipe_len(&pipe.1) < USUAL_PIPE_LEN;
-                // A large one counts for as many as it is large. The limit is on their sum.
+                // The limit is on the sum of all capacities, so a larger pipe reaches it sooner.
                 let _ = fcntl(pipe.1.as_fd(), FcntlArg::F_SETPIPE_SZ(1 << 20));
                 held.push(pipe);
                 match held.len() {
@@ -83,13 +85,13 @@ impl SmallPipes {
         });
         let pipes = held.flatten().map(SmallPipes);
         if pipes.is_none() {
-            super::skipped("no number of pipes makes them small here (pipe(7))");
+            super::skipped("this kernel does not shrink the pipes of a user with many (pipe(7))");
         }
         pipes
     }
 }
 
-/// What makes a server one whose pipes are small, where that is wanted; nothing elsewhere.
+/// The options with which a server gets small pipes, if it must; else empty.
 #[track_caller]
 pub fn options() -> Vec<String> {
     if !are_wanted() {
@@ -101,16 +103,17 @@ pub fn options() -> Vec<String> {
     unprivileged()
 }
 
-/// What `action` returns in a thread that has no more rights than a server of [`unprivileged`].
+/// Runs `action` in a thread with the rights of a server with the options of [`unprivileged`].
 fn as_the_user<T: Send>(action: impl FnOnce() -> T + Send) -> Option<T> {
     let run = || (!geteuid().is_root() || change_user(unprivileged_id())).then(action);
     thread::scope(|scope| scope.spawn(run).join().expect("the thread"))
 }
 
-/// Changes the user and the group of this thread alone, for ever.
+/// Changes the user and group of this thread alone, permanently.
 #[allow(unsafe_code)]
 fn change_user(id: libc::uid_t) -> bool {
-    // SAFETY: each takes three numbers. The functions of these names in libc change all threads.
+    // SAFETY: each call takes three integers and no pointer. (The libc functions of the same names
+    // change all threads, so they cannot be used.)
     unsafe {
         libc::syscall(libc::SYS_setresgid, id, id, id) == 0
             && libc::syscall(libc::SYS_setresuid, id, id, id) == 0
@@ -121,7 +124,7 @@ fn pipe_len(pipe: &impl AsFd) -> usize {
     fcntl(pipe.as_fd(), FcntlArg::F_GETPIPE_SZ).expect("F_GETPIPE_SZ") as usize
 }
 
-/// What each pipe holds of which one of `commands` has an end.
+/// The capacity of each pipe that one of `commands` has open.
 #[track_caller]
 pub fn pipe_lens_of(commands: &[Process]) -> Vec<usize> {
     let descriptors = |command: &Process| {
@@ -132,7 +135,7 @@ pub fn pipe_lens_of(commands: &[Process]) -> Vec<usize> {
         let target = fs::read_link(entry.path());
         target.is_ok_and(|it| it.to_string_lossy().starts_with("pipe:"))
     };
-    // A process may be looked into by its own user, and not by every root of a container.
+    // The user of a process may inspect it; root in a container may not.
     let lens = as_the_user(|| {
         (commands.iter().flat_map(descriptors).filter(is_pipe))
             .filter_map(|entry| {

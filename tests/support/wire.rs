@@ -1,4 +1,4 @@
-//! A TCP connection whose every wait has a deadline.
+//! A TCP connection on which every wait has a deadline.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,28 +8,27 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
-/// A blocking TCP connection and the bytes that were read from it and not yet looked at.
+/// A blocking TCP connection and the bytes that were read from it but not yet taken.
 pub struct Wire {
     stream: TcpStream,
     bytes: Vec<u8>,
-    /// How many of `bytes` were taken. Invariant: taken <= bytes.len()
+    /// How many of `bytes` have been taken. Invariant: `taken <= bytes.len()`.
     taken: usize,
 }
 
 impl Wire {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Wire {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+        let stream = TcpStream::connect_timeout(&address, TIMEOUT)
             .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
         Wire::new(stream)
     }
 
-    /// A connection for which the kernel keeps little on both sides, so that whoever does not read
-    /// is soon noticed.
+    /// A connection with small buffers at both ends, so that they are soon full if it is not read.
     #[track_caller]
-    pub fn connect_narrow(address: SocketAddr) -> Wire {
+    pub fn connect_with_small_buffers(address: SocketAddr) -> Wire {
         use nix::sys::socket::{
             AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket,
             sockopt,
@@ -40,7 +39,7 @@ impl Wire {
         };
         let flags = SockFlag::SOCK_CLOEXEC;
         let socket = socket(family, SockType::Stream, flags, None).expect("socket");
-        // What the sender keeps grows with the segments that it may send.
+        // The sender's buffer grows with the segment size.
         setsockopt(&socket, sockopt::TcpMaxSeg, &536).expect("TCP_MAXSEG");
         setsockopt(&socket, sockopt::RcvBuf, &4096).expect("SO_RCVBUF");
         connect(socket.as_raw_fd(), &SockaddrStorage::from(address)).expect("connect");
@@ -49,19 +48,17 @@ impl Wire {
 
     fn new(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("TCP_NODELAY");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("SO_RCVTIMEO");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");
         let wire = Wire {
             stream,
             bytes: Vec::new(),
             taken: 0,
         };
-        wire.set_write_timeout(PATIENCE);
+        wire.set_write_timeout(TIMEOUT);
         wire
     }
 
-    /// This end's address, which is the server's `peer=`.
+    /// The address of this end: `peer=` in the server's log.
     pub fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("getsockname")
     }
@@ -73,12 +70,13 @@ impl Wire {
         }
     }
 
-    /// Sends although the other side may be gone already; whether it was.
+    /// Sends, although the server may have closed the connection. Returns whether the send
+    /// succeeded.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    /// Sends one byte at a time, each in a packet of its own.
+    /// Sends each byte in its own packet.
     #[track_caller]
     pub fn send_bytewise(&mut self, bytes: &[u8]) {
         for byte in bytes {
@@ -86,31 +84,31 @@ impl Wire {
         }
     }
 
-    /// Sends these bytes one by one, each `pause` behind the other, until something comes back: a
-    /// byte or the end. They must not be at their end before.
+    /// Sends the bytes one by one, with a `pause` after each, until the server sends a byte or
+    /// closes. Panics if it has done neither after the last byte.
     #[track_caller]
-    pub fn dribble(&mut self, bytes: &[u8], pause: Duration) {
+    pub fn send_slowly(&mut self, bytes: &[u8], pause: Duration) {
         for byte in bytes {
             self.send(std::slice::from_ref(byte));
-            if self.has_come(pause) {
+            if self.is_readable_within(pause) {
                 return;
             }
         }
-        panic!("{} bytes were dribbled, and nothing came", bytes.len());
+        panic!("no reaction to {} bytes", bytes.len());
     }
 
-    /// Sends from another thread, so that this one can read meanwhile. What happens to the
-    /// bytes is told by what comes back.
+    /// Sends from another thread, so that this thread can read. The handle yields whether all bytes
+    /// were sent.
     pub fn send_in_background(&self, bytes: Vec<u8>) -> JoinHandle<bool> {
         let mut stream = self.stream.try_clone().expect("a second handle");
         thread::spawn(move || stream.write_all(&bytes).is_ok())
     }
 
-    /// Repeats `unit` until the other side has taken nothing for half a second, or `len_max`
-    /// bytes were sent. Returns how many units were begun, and the rest of the last one.
+    /// Sends `unit` repeatedly until nothing has been accepted for half a second or `len_max` bytes
+    /// are sent. Returns the number of units begun, and the unsent rest of the last one.
     #[track_caller]
-    pub fn stuff(&mut self, unit: &[u8], len_max: usize) -> (usize, Vec<u8>) {
-        // Many units to a write, or small ones would take for ever.
+    pub fn flood(&mut self, unit: &[u8], len_max: usize) -> (usize, Vec<u8>) {
+        // Many units per write, because small writes are slow.
         let batch = unit.repeat((64 * 1024 / unit.len()).max(1));
         self.stream.set_nonblocking(true).expect("O_NONBLOCK");
         let mut sent = 0;
@@ -135,10 +133,10 @@ impl Wire {
         (sent.div_ceil(unit.len()), rest)
     }
 
-    /// Sends as much of `bytes` as the other side takes, and gives up once it has taken nothing for
-    /// so long, or is gone. How much it was.
-    pub fn pour(&mut self, bytes: &[u8], patience: Duration) -> usize {
-        self.set_write_timeout(patience);
+    /// Sends `bytes` until nothing has been accepted for `timeout` or the connection fails. Returns
+    /// the number of bytes sent.
+    pub fn send_until_stalled(&mut self, bytes: &[u8], timeout: Duration) -> usize {
+        self.set_write_timeout(timeout);
         let mut sent = 0;
         while sent < bytes.len() {
             match self.stream.write(&bytes[sent..]) {
@@ -147,20 +145,20 @@ impl Wire {
                 Err(_) => break,
             }
         }
-        self.set_write_timeout(PATIENCE);
+        self.set_write_timeout(TIMEOUT);
         sent
     }
 
-    /// Takes and drops what comes until nothing has come for so long, or the connection has ended.
-    pub fn drain(&mut self, patience: Duration) {
+    /// Reads and discards until nothing has arrived for `timeout` or the connection has ended.
+    pub fn discard(&mut self, timeout: Duration) {
         let set = |timeout| self.stream.set_read_timeout(Some(timeout));
-        set(patience).expect("SO_RCVTIMEO");
+        set(timeout).expect("SO_RCVTIMEO");
         self.taken = self.bytes.len();
         while self.fill().is_ok_and(|len| len > 0) {
             self.taken = self.bytes.len();
         }
         self.stream
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(TIMEOUT))
             .expect("SO_RCVTIMEO");
     }
 
@@ -173,14 +171,14 @@ impl Wire {
         &self.bytes[self.taken..]
     }
 
-    /// Whether something to be read is there, a byte or the end, or comes within `wait`.
-    pub fn has_come(&self, wait: Duration) -> bool {
+    /// Whether a byte or EOF can be read within `wait`.
+    pub fn is_readable_within(&self, wait: Duration) -> bool {
         let wait = PollTimeout::try_from(wait).expect("a short time");
         let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN)];
         !self.unread().is_empty() || poll(&mut fds, wait).is_ok_and(|ready| ready > 0)
     }
 
-    /// One read. The number of bytes; 0 at the end.
+    /// One read. Returns the number of bytes; 0 at EOF.
     fn fill(&mut self) -> std::io::Result<usize> {
         self.fill_with(64 * 1024)
     }
@@ -193,7 +191,7 @@ impl Wire {
         self.bytes.resize(len + len_max, 0);
         let result = loop {
             match self.stream.read(&mut self.bytes[len..]) {
-                // A read with a time-out is not begun again by itself (signal(7)).
+                // The kernel does not restart a read that has a timeout (signal(7)).
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => break result,
             }
@@ -202,7 +200,7 @@ impl Wire {
         result
     }
 
-    /// What one read of at most `len` bytes returns; empty at the end of the stream.
+    /// The bytes of one read of at most `len` bytes; empty at EOF.
     #[track_caller]
     pub fn read_at_most(&mut self, len: usize) -> Vec<u8> {
         if self.unread().is_empty() {
@@ -211,12 +209,12 @@ impl Wire {
         self.take(len.min(self.unread().len()))
     }
 
-    /// The next `len` bytes, left where they are.
+    /// The next `len` bytes, without taking them.
     #[track_caller]
     pub fn peek(&mut self, len: usize) -> &[u8] {
         while self.unread().len() < len {
             match self.fill() {
-                Ok(0) => panic!("end of stream, {:?} unread", show(self.unread())),
+                Ok(0) => panic!("EOF, {:?} unread", show(self.unread())),
                 Ok(_) => {}
                 Err(error) => panic!("{error}, {:?} unread", show(self.unread())),
             }
@@ -231,7 +229,7 @@ impl Wire {
         bytes
     }
 
-    /// The bytes up to and with the next `end`.
+    /// The bytes up to the next `end`, inclusive.
     #[track_caller]
     pub fn take_through(&mut self, end: &[u8]) -> Vec<u8> {
         let mut len = end.len();
@@ -241,7 +239,7 @@ impl Wire {
         self.take(len)
     }
 
-    /// All that comes until the connection ends, in order or by a reset.
+    /// All bytes until the connection ends, by EOF or by a reset.
     #[track_caller]
     pub fn take_to_end(&mut self) -> Vec<u8> {
         let mut rest = self.take(self.unread().len());
@@ -249,24 +247,25 @@ impl Wire {
             match self.fill() {
                 Ok(0) => return rest,
                 Ok(_) => rest.extend(self.take(self.unread().len())),
-                Err(error) if is_timeout(&error) => panic!("the connection is still there"),
+                Err(error) if is_timeout(&error) => panic!("the connection is still open"),
                 Err(_) => return rest,
             }
         }
     }
 
-    /// The server has ended its side in order, with nothing further sent: no byte and no reset.
+    /// Asserts that the server has closed its side (FIN) without a further byte and without a
+    /// reset.
     #[track_caller]
     pub fn expect_eof(&mut self) {
-        assert_eq!(show(self.unread()), "", "before the end of stream");
+        assert_eq!(show(self.unread()), "", "before EOF");
         match self.fill() {
             Ok(0) => {}
-            Ok(_) => panic!("{:?} in place of the end of stream", show(self.unread())),
-            Err(error) => panic!("{error} in place of the end of stream"),
+            Ok(_) => panic!("{:?} in place of EOF", show(self.unread())),
+            Err(error) => panic!("{error} in place of EOF"),
         }
     }
 
-    /// The connection has ended, in order or by a reset, whatever was sent before.
+    /// Asserts that the connection ends, by EOF or by a reset. Skips bytes before it.
     #[track_caller]
     pub fn expect_gone(&mut self) {
         loop {
@@ -274,41 +273,41 @@ impl Wire {
             match self.fill() {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(error) if is_timeout(&error) => panic!("the connection is still there"),
+                Err(error) if is_timeout(&error) => panic!("the connection is still open"),
                 Err(_) => return,
             }
         }
     }
 
-    /// Nothing comes, neither a byte nor the end, for `duration`.
+    /// Asserts that neither a byte nor EOF arrives for `duration`.
     #[track_caller]
     pub fn expect_silence(&mut self, duration: Duration) {
-        assert_eq!(show(self.unread()), "", "where nothing was due");
+        assert_eq!(show(self.unread()), "", "where nothing was expected");
         self.stream
             .set_read_timeout(Some(duration))
             .expect("SO_RCVTIMEO");
         let result = self.fill();
         self.stream
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(TIMEOUT))
             .expect("SO_RCVTIMEO");
         match result {
-            Ok(0) => panic!("end of stream where nothing was due"),
-            Ok(_) => panic!("{:?} where nothing was due", show(self.unread())),
-            Err(error) => assert!(is_timeout(&error), "{error} where nothing was due"),
+            Ok(0) => panic!("EOF where nothing was expected"),
+            Ok(_) => panic!("{:?} where nothing was expected", show(self.unread())),
+            Err(error) => assert!(is_timeout(&error), "{error} where nothing was expected"),
         }
     }
 
-    /// Ends this side of the connection; the other may go on.
+    /// Closes this side of the connection (FIN). The server may go on sending.
     pub fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("shutdown");
     }
 
-    /// The same although the other side may be gone already.
+    /// Like [`Self::finish`], but the server may have closed the connection already.
     pub fn try_finish(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Ends the connection by a reset.
+    /// Closes the connection with a reset (RST).
     pub fn reset(self) {
         let linger = libc::linger {
             l_onoff: 1,
@@ -323,7 +322,7 @@ fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// The beginning of `bytes`, fit to be read by a person.
+/// The first of `bytes`, in printable form.
 fn show(bytes: &[u8]) -> String {
     bytes[..bytes.len().min(200)].escape_ascii().to_string()
 }

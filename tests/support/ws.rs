@@ -1,8 +1,9 @@
-//! A WebSocket client that trusts nothing it is sent.
+//! A blocking WebSocket client that checks everything the server sends.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Response, Wire};
+use super::{Request, Response, Wire};
 
 pub const CONTINUATION: u8 = 0x0;
 pub const TEXT: u8 = 0x1;
@@ -10,10 +11,10 @@ pub const BINARY: u8 = 0x2;
 pub const CLOSE: u8 = 0x8;
 pub const PING: u8 = 0x9;
 pub const PONG: u8 = 0xA;
-/// The bit of a frame's first byte that says: the last one of its message.
+/// The bit of a frame's first byte that marks the last frame of a message.
 pub const FIN: u8 = 0x80;
 
-/// A masked frame with the first byte as given: FIN, the RSV bits and the opcode.
+/// A masked frame. `first` is its first byte: FIN, the RSV bits and the opcode.
 pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header_claiming(first, payload.len() as u64);
     let key: [u8; 4] = frame[frame.len() - 4..].try_into().expect("four bytes");
@@ -26,7 +27,7 @@ pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The header of a masked frame of `len` bytes, in the shortest encoding, without its payload.
+/// The header of a masked frame that claims `len` bytes of payload, minimally encoded.
 pub fn header_claiming(first: u8, len: u64) -> Vec<u8> {
     let mut header = vec![first];
     match len {
@@ -40,7 +41,7 @@ pub fn header_claiming(first: u8, len: u64) -> Vec<u8> {
             header.extend(len.to_be_bytes());
         }
     }
-    // Another key for every frame, so that one kept too long shows.
+    // A different key for every frame, so that the use of an old key is noticed.
     static NEXT: AtomicU32 = AtomicU32::new(0x1234_5678);
     let key = NEXT.fetch_add(0x9E37_79B9, Ordering::Relaxed);
     header.extend(key.to_be_bytes());
@@ -54,7 +55,7 @@ pub fn close_payload(code: u16, reason: &str) -> Vec<u8> {
     payload
 }
 
-/// A frame of the server's.
+/// A frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame {
     pub fin: bool,
@@ -62,12 +63,12 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// A message of the server's, or the close that ends them.
+/// A message or close frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
     Text(String),
     Binary(Vec<u8>),
-    /// Code and reason; None for a close frame without a payload.
+    /// Code and reason; `None` for a close frame without a payload.
     Close(Option<(u16, String)>),
 }
 
@@ -76,15 +77,31 @@ pub struct Client {
     pub wire: Wire,
     /// The server's 101.
     pub response: Response,
-    /// The payloads of the pings that came while something else was awaited.
+    /// The payloads of the pings that arrived while a message was awaited.
     pub pings: Vec<Vec<u8>>,
-    /// The payloads of the pongs, likewise.
+    /// The payloads of such pongs.
     pub pongs: Vec<Vec<u8>>,
-    /// Of how many frames the last message was made.
+    /// The number of frames of the last message.
     pub fragments: usize,
 }
 
 impl Client {
+    /// Opens a WebSocket at `target`. Panics unless the handshake succeeds.
+    #[track_caller]
+    pub fn open(address: SocketAddr, target: &str) -> Client {
+        let mut wire = Wire::connect(address);
+        wire.send(&Request::upgrade(address, target).to_bytes());
+        Client::accepted(wire)
+    }
+
+    /// Reads the response to the handshake that was sent on `wire`. Panics unless it is a 101.
+    #[track_caller]
+    pub fn accepted(mut wire: Wire) -> Client {
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 101, "{}", response.text());
+        Client::new(wire, response)
+    }
+
     pub fn new(wire: Wire, response: Response) -> Client {
         Client {
             wire,
@@ -115,7 +132,7 @@ impl Client {
         self.send(FIN | CLOSE, &close_payload(code, reason));
     }
 
-    /// The next frame, with everything checked that RFC 6455 section 5 asks of a server's frame.
+    /// The next frame. Checks every rule of RFC 6455 section 5 for a server's frame.
     #[track_caller]
     pub fn frame(&mut self) -> Frame {
         let start = self.wire.peek(2);
@@ -152,7 +169,7 @@ impl Client {
         }
     }
 
-    /// The next message, put together from its fragments. Pings are answered on the way.
+    /// The next message, assembled from its fragments. Answers pings that arrive before it.
     #[track_caller]
     pub fn message(&mut self) -> Message {
         let mut kind = None;
@@ -162,7 +179,7 @@ impl Client {
             let frame = self.frame();
             match (frame.opcode, kind) {
                 (PING, _) => {
-                    // The server may be gone by now; what is still to be read is not.
+                    // The server may have closed already, but its last bytes are still to be read.
                     self.wire.try_send(&masked(FIN | PONG, &frame.payload));
                     self.pings.push(frame.payload);
                     continue;
@@ -207,7 +224,7 @@ impl Client {
         }
     }
 
-    /// Code and reason of the close frame that comes next.
+    /// Code and reason of the close frame that must come next.
     #[track_caller]
     pub fn close(&mut self) -> (u16, String) {
         match self.message() {
@@ -216,20 +233,20 @@ impl Client {
         }
     }
 
-    /// The server ends the connection with `code`: its close frame comes next, and after it the
-    /// end of the stream, in order, although this side has not ended its own (7.1.1).
+    /// Asserts that the server closes with `code`: a close frame comes next, then EOF, although
+    /// this side has not closed (RFC 6455 7.1.1). Returns the reason.
     #[track_caller]
     pub fn expect_close(&mut self, case: &str, code: u16) -> String {
         let (got, reason) = self.close();
         assert_eq!(got, code, "{case}: closed with {got} {reason:?}");
-        // An answer is due from us too. After a failure the server no longer waits for it.
+        // After a protocol error the server does not wait for this answer, so the send may fail.
         self.wire
             .try_send(&masked(FIN | CLOSE, &close_payload(code, "")));
         self.wire.expect_eof();
         reason
     }
 
-    /// The texts up to the server's close frame, and its code and reason. The close is answered.
+    /// The texts before the server's close frame, and its code and reason. Answers the close.
     #[track_caller]
     pub fn texts_to_close(&mut self) -> (Vec<String>, (u16, String)) {
         let mut texts = Vec::new();
@@ -246,14 +263,14 @@ impl Client {
         }
     }
 
-    /// Sends `text` and awaits the same text: the echo and `cat` both do that.
+    /// Sends `text` and expects it back, as from the echo or from `cat`.
     #[track_caller]
     pub fn round_trip(&mut self, text: &str) {
         self.send_text(text);
         assert_eq!(self.text(), text);
     }
 
-    /// The closing handshake from this side (7.1.2), data that is still under way skipped.
+    /// Closes from this side (RFC 6455 7.1.2). Skips data that is still in flight.
     #[track_caller]
     pub fn leave(mut self) {
         self.send_close(1000, "");

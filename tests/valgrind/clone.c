@@ -1,16 +1,16 @@
-/* Stands between the server and the C library (LD_PRELOAD) under valgrind, which follows no clone(2)
- * that shares memory or descriptors unless it makes a thread, and ends the server at one. This one
- * forks. What would be seen of the child through shared memory is brought over a pipe: its parent
- * goes on when it has become a command or ended, and if it could not become one, has the number of
- * the error, which is the first thing in its plan (Plan in src/launcher.rs). */
+/* Replaces clone(2) by fork(2) under valgrind, by LD_PRELOAD. valgrind supports a clone(2) that shares
+ * memory or descriptors only for threads, and aborts the server otherwise. A pipe takes the place of the
+ * shared memory: the parent continues when the child has executed the command or exited. If the child
+ * could not execute it, the parent reads its errno, the first field of the child's Plan
+ * (src/linux/clone.rs), from the pipe. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A low descriptor, kept from the start: the child closes those above the ones that the server
- * keeps for it. */
+/* The writing end of the pipe. A low descriptor, reserved at the start, because the child closes all
+ * descriptors above those that the server prepared for it. */
 static int end;
 
 __attribute__((constructor)) static void keep_a_low_descriptor(void) {
@@ -24,7 +24,6 @@ int clone(int (*child)(void *), void *stack, int flags, void *plan, ...) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC))
     return -1;
-  /* The writing end, until the child has a copy of it. */
   dup3(ends[1], end, O_CLOEXEC);
   close(ends[1]);
   pid_t pid = fork();
@@ -34,9 +33,9 @@ int clone(int (*child)(void *), void *stack, int flags, void *plan, ...) {
       abort();
     _exit(status);
   }
-  dup3(ends[0], end, O_CLOEXEC);
+  dup3(ends[0], end, O_CLOEXEC); /* closes the parent's copy of the writing end */
   close(ends[0]);
-  /* Nothing comes of a child that has become a command. */
+  /* EOF if the child has executed the command. */
   if (pid > 0 && read(end, plan, sizeof(int)) < 0)
     abort();
   return pid;
