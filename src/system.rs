@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 
 use crate::config::{CommandSettings, Signal};
 use crate::http::routes::Entry;
+use crate::peer::Peer;
 use crate::process::environment::Environment;
 use crate::source::{ClientId, ProcessId};
 
@@ -43,11 +44,11 @@ pub trait System {
     /// Our end of a command's output, non-blocking.
     type Output: Read;
 
-    /// The next connection that waits on a listener, with the address of its peer.
+    /// The next connection that waits on a listener, and the other end of it.
     ///
     /// # Errors
     /// `WouldBlock` when none waits, otherwise as `accept(2)`.
-    fn accept(&mut self, listener: u32) -> io::Result<(Self::Socket, SocketAddr)>;
+    fn accept(&mut self, listener: u32) -> io::Result<(Self::Socket, Peer)>;
 
     /// Closes every listener.
     fn stop_listening(&mut self);
@@ -91,12 +92,12 @@ pub trait System {
     /// The next signal that was sent to the server itself.
     fn next_signal(&mut self) -> Option<SignalEvent>;
 
-    /// The user that the socket at the other end of a loopback connection belongs to; `None`:
-    /// the system knows no such socket.
+    /// The user at the other end of a connection on this machine. Each kind of socket finds out in
+    /// its own way. `None`: the system does not know the other end.
     ///
     /// # Errors
-    /// When the system will not say.
-    fn peer_uid(&mut self, peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>>;
+    /// The system does not answer.
+    fn peer_uid(&mut self, socket: &Self::Socket, peer: &Peer) -> io::Result<Option<u32>>;
 
     /// The user that the server runs as.
     fn own_uid(&self) -> u32;

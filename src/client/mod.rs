@@ -11,7 +11,7 @@ pub mod close_timeout;
 pub mod keepalive;
 
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use self::close_timeout::CloseTimeout;
 use crate::client::access_record::{AccessRecord, Loss};
@@ -27,6 +27,7 @@ use crate::http::head::HeadScan;
 use crate::http::refusal::Refusal;
 use crate::limits::{FRAGMENT_LEN, LONG_LEN, READ_BUDGET, SCRATCH_LEN};
 use crate::log::Level;
+use crate::peer::Peer;
 use crate::process::fan_out::Batch;
 use crate::process::stdin::Stdin;
 use crate::source::ProcessId;
@@ -138,7 +139,7 @@ pub const SESSION_OVER: &str = "the session lasted as long as --session-timeout 
 
 impl<S: Socket> Client<S> {
     /// A connection that has just been accepted.
-    pub fn new(socket: S, peer: SocketAddr, now: Instant) -> Self {
+    pub fn new(socket: S, peer: Peer, now: Instant) -> Self {
         Self {
             socket,
             readiness: Readiness::NONE,
@@ -153,9 +154,9 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// The socket, to be registered and asked for its addresses.
-    pub fn socket_mut(&mut self) -> &mut S {
-        &mut self.socket
+    /// The socket, to be asked for its addresses.
+    pub fn socket(&self) -> &S {
+        &self.socket
     }
 
     /// What the log will say.
@@ -163,9 +164,9 @@ impl<S: Socket> Client<S> {
         &mut self.record
     }
 
-    /// The address at the other end of the socket.
-    pub fn peer(&self) -> SocketAddr {
-        self.record.peer.addr()
+    /// The other end of the connection.
+    pub fn peer(&self) -> &Peer {
+        &self.record.peer
     }
 
     /// The address that counts as its own.

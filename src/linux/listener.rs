@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 
 use crate::config::Config;
+use crate::peer::Peer;
 
 /// How many free ports are tried, with port 0, until one is free on every address.
 const PORT_TRIES: u32 = 16;
@@ -44,14 +45,13 @@ pub fn listen(config: &Config) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-/// Takes the next connection that waits, and the address of its peer, which for an IPv4 peer is
-/// an IPv4 one.
+/// Takes the next connection that waits, and its peer, which for an IPv4 peer has an IPv4 address.
 ///
 /// # Errors
 /// `WouldBlock` when none waits, otherwise as `accept(2)`.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Peer)> {
     let (stream, peer) = listener.accept()?;
-    Ok((stream, unmapped(peer)))
+    Ok((stream, unmapped(peer).into()))
 }
 
 /// The address as IPv4 if it is an IPv4 address in the form of an IPv6 one (`::ffff:a.b.c.d`).
@@ -178,7 +178,7 @@ mod tests {
         let client = std::net::TcpStream::connect(address).unwrap();
         wait_readable(&listeners[0]);
         let (accepted, peer) = accept(&listeners[0]).unwrap();
-        assert_eq!(peer, client.local_addr().unwrap());
+        assert_eq!(peer.addr(), client.local_addr().unwrap());
         assert_eq!(getsockopt(&accepted, sockopt::TcpNoDelay), Ok(true));
         assert_eq!(getsockopt(&accepted, sockopt::KeepAlive), Ok(true));
         assert_eq!(getsockopt(&accepted, sockopt::TcpKeepIdle), Ok(20));

@@ -29,6 +29,7 @@ use crate::config::Signal;
 use crate::http::routes::Entry;
 use crate::linux::directory::Directory;
 use crate::linux::limits::DescriptorLimit;
+use crate::peer::Peer;
 
 use self::spawn::Surroundings;
 use crate::linux::peer_uid::peer_uid;
@@ -122,7 +123,7 @@ impl System for Linux {
     type Stdin = Sender;
     type Output = Receiver;
 
-    fn accept(&mut self, listener: u32) -> io::Result<(TcpStream, SocketAddr)> {
+    fn accept(&mut self, listener: u32) -> io::Result<(TcpStream, Peer)> {
         match self.listeners.get(listener as usize) {
             Some(listener) => listener::accept(listener),
             // It was closed, in this very batch perhaps.
@@ -210,8 +211,8 @@ impl System for Linux {
         self.signals.next_event()
     }
 
-    fn peer_uid(&mut self, peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
-        peer_uid(peer, local)
+    fn peer_uid(&mut self, socket: &TcpStream, peer: &Peer) -> io::Result<Option<u32>> {
+        peer_uid(peer.addr(), Socket::local_addr(socket)?)
     }
 
     fn own_uid(&self) -> u32 {
@@ -357,7 +358,7 @@ mod tests {
             let client = net::TcpStream::connect(address).unwrap();
             self.wait(Source::Listener(0), Readiness::readable);
             let (mut socket, peer) = self.linux.accept(0).unwrap();
-            assert_eq!(peer, client.local_addr().unwrap());
+            assert_eq!(peer.addr(), client.local_addr().unwrap());
             assert_eq!(
                 self.linux.accept(0).unwrap_err().kind(),
                 ErrorKind::WouldBlock
@@ -563,9 +564,9 @@ mod tests {
     #[test]
     fn a_peer_on_loopback_is_ones_own() {
         let mut world = World::new();
-        let (client, _socket) = world.connect();
-        let (peer, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-        let uid = world.linux.peer_uid(peer, local).unwrap();
+        let (client, socket) = world.connect();
+        let peer = Peer::from(client.local_addr().unwrap());
+        let uid = world.linux.peer_uid(&socket, &peer).unwrap();
         assert_eq!(uid, Some(world.linux.own_uid()));
     }
 }

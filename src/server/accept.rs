@@ -1,13 +1,13 @@
 //! Accepting connections, also when the system has no descriptor for another.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 
 use nix::errno::Errno;
 
 use super::{Owner, Server};
 use crate::client::Client;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
+use crate::peer::Peer;
 use crate::system::System;
 
 impl<S: System> Server<S> {
@@ -37,18 +37,18 @@ impl<S: System> Server<S> {
         }
     }
 
-    fn admit(&mut self, mut socket: S::Socket, peer: SocketAddr) {
-        let admitted = self.clients.try_insert_with(|id| {
-            self.system.watch_client(&mut socket, id)?;
-            Ok(Client::new(socket, peer, self.cx.now))
-        });
+    fn admit(&mut self, mut socket: S::Socket, peer: Peer) {
+        let admitted =
+            self.clients
+                .try_insert_with(|id| match self.system.watch_client(&mut socket, id) {
+                    Ok(()) => Ok(Client::new(socket, peer, self.cx.now)),
+                    Err(error) => Err((peer, error)),
+                });
         match admitted {
             Ok(id) => self.settle_client(id),
-            Err(error) => {
-                let error: io::Error = error;
-                self.cx
-                    .log
-                    .warn(format_args!("not served peer={peer}: {error}"));
+            Err((peer, error)) => {
+                let log = &self.cx.log;
+                log.warn(format_args!("not served peer={peer}: {error}"));
             }
         }
     }

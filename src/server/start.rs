@@ -108,14 +108,13 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
-        let peer = client.peer();
         // Whose socket it is says something of a client only where there is no proxy between.
-        if is_trusted(peer.ip(), &self.trusted_proxies) {
+        if is_trusted(client.peer().addr().ip(), &self.trusted_proxies) {
             return Err(Refusal::user_behind_proxy());
         }
         let unavailable = |error: io::Error| Refusal::unavailable(&error.to_string());
-        let local = client.socket_mut().local_addr().map_err(unavailable)?;
-        let peer_uid = self.system.peer_uid(peer, local).map_err(unavailable)?;
+        let peer_uid = self.system.peer_uid(client.socket(), client.peer());
+        let peer_uid = peer_uid.map_err(unavailable)?;
         let own_uid = self.system.own_uid();
         match peer_uid == Some(own_uid) {
             true => Ok(()),
@@ -135,8 +134,8 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
-        let peer = client.peer();
-        let local = client.socket_mut().local_addr();
+        let peer = client.peer().addr();
+        let local = client.socket().local_addr();
         let local = local.map_err(|error| Refusal::unavailable(&error.to_string()))?;
         let unique_id = self.unique_ids.make();
         let gateway = Gateway {

@@ -139,7 +139,7 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return Ok(Then::End);
         };
-        let peer = client.peer();
+        let peer = client.peer().addr();
         let out = client.response(&mut self.cx.pool);
         let system = &mut self.system;
         match answer(request, &self.site, &mut |name| system.look_up(name), out)? {

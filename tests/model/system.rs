@@ -11,6 +11,7 @@ use wspipe::config::Signal;
 use wspipe::config::Stderr;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::http::routes::Entry;
+use wspipe::peer::Peer;
 use wspipe::source::{ClientId, ProcessId, Source};
 use wspipe::system::{Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System};
 
@@ -222,7 +223,7 @@ impl System for Sim {
     type Stdin = SimStdin;
     type Output = SimOutput;
 
-    fn accept(&mut self, _listener: u32) -> io::Result<(SimSocket, SocketAddr)> {
+    fn accept(&mut self, _listener: u32) -> io::Result<(SimSocket, Peer)> {
         let mut world = self.0.borrow_mut();
         if world.failing_accepts > 0 {
             world.failing_accepts -= 1;
@@ -232,8 +233,8 @@ impl System for Sim {
         let wire = wire.ok_or(ErrorKind::WouldBlock)?;
         world.accepted += 1;
         world.progress += 1;
-        let peer = ([127, 0, 0, 1], FIRST_PORT + wire as u16).into();
-        Ok((SimSocket(self.0.clone(), wire), peer))
+        let peer = SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + wire as u16));
+        Ok((SimSocket(self.0.clone(), wire), peer.into()))
     }
 
     fn stop_listening(&mut self) {
@@ -353,10 +354,10 @@ impl System for Sim {
     }
 
     /// Asked whenever a request for the command is decided: what it meets is noted.
-    fn peer_uid(&mut self, peer: SocketAddr, _local: SocketAddr) -> io::Result<Option<u32>> {
+    fn peer_uid(&mut self, socket: &SimSocket, peer: &Peer) -> io::Result<Option<u32>> {
         let mut world = self.0.borrow_mut();
-        let wire = usize::from(peer.port() - FIRST_PORT);
-        world.note_request(wire);
+        assert_eq!(peer.addr().port(), FIRST_PORT + socket.1 as u16);
+        world.note_request(socket.1);
         Ok(Some(7))
     }
 
