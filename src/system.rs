@@ -47,8 +47,8 @@ pub trait System {
     /// The next connection that waits on a listener, and the other end of it.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits, otherwise as `accept(2)`.
-    fn accept(&mut self, listener: u32) -> io::Result<(Self::Socket, Peer)>;
+    /// No connection waits, or none can be accepted.
+    fn accept(&mut self, listener: u32) -> Result<(Self::Socket, Peer), AcceptError>;
 
     /// Closes every listener.
     fn stop_listening(&mut self);
@@ -104,6 +104,22 @@ pub trait System {
 
     /// Gives back to the machine what memory was freed, where the allocator would keep it.
     fn give_back_memory(&mut self) {}
+}
+
+/// Why no connection was accepted.
+#[derive(Debug)]
+pub enum AcceptError {
+    /// No connection waits.
+    WouldBlock,
+    /// The connection that waited is gone, and the error with it. Others may wait.
+    ConnectionGone(io::Error),
+    /// No connection can be accepted, perhaps for a long time. Those that wait stay in the backlog.
+    Failed {
+        /// What the system said.
+        error: io::Error,
+        /// What the operator can do about it, where that is known.
+        remedy: Option<&'static str>,
+    },
 }
 
 /// What is to be started.

@@ -9,14 +9,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
 use crate::config::Config;
-use crate::peer::Peer;
 
 /// How many free ports are tried, with port 0, until one is free on every address.
 const PORT_TRIES: u32 = 16;
@@ -43,15 +42,6 @@ pub fn listen(config: &Config) -> io::Result<Vec<TcpListener>> {
             outcome => return outcome,
         }
     }
-}
-
-/// Takes the next connection that waits, and its peer, which for an IPv4 peer has an IPv4 address.
-///
-/// # Errors
-/// `WouldBlock` when none waits, otherwise as `accept(2)`.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, Peer)> {
-    let (stream, peer) = listener.accept()?;
-    Ok((stream, unmapped(peer).into()))
 }
 
 /// The address as IPv4 if it is an IPv4 address in the form of an IPv6 one (`::ffff:a.b.c.d`).
@@ -145,6 +135,8 @@ mod tests {
 
     use super::*;
     use crate::config::{ClientLimits, Listen};
+    use crate::linux::accept::accept;
+    use crate::system::AcceptError;
 
     fn config(addresses: &[IpAddr], port: u16) -> Config {
         Config {
@@ -171,8 +163,8 @@ mod tests {
         config.clients.pong_timeout = Duration::from_secs(40);
         config.clients.write_timeout = Duration::from_secs(30);
         let listeners = listen(&config).unwrap();
-        let nothing = accept(&listeners[0]).unwrap_err();
-        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        let nothing = accept(&listeners[0]);
+        assert!(matches!(nothing, Err(AcceptError::WouldBlock)));
 
         let address = listeners[0].local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();

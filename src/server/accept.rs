@@ -1,14 +1,12 @@
 //! Accepting connections, also when the system has no descriptor for another.
 
-use std::io::{self, ErrorKind};
-
-use nix::errno::Errno;
+use std::io;
 
 use super::{Owner, Server};
 use crate::client::Client;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
 use crate::peer::Peer;
-use crate::system::System;
+use crate::system::{AcceptError, System};
 
 impl<S: System> Server<S> {
     /// Accepts what waits on a listener, but not more than is fair in one turn.
@@ -16,13 +14,15 @@ impl<S: System> Server<S> {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.system.accept(index) {
                 Ok((socket, peer)) => self.admit(socket, peer),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(AcceptError::WouldBlock) => {
                     return self.starved.retain(|&starved| starved != index);
                 }
-                Err(error) if went_with_its_connection(&error) => {
+                Err(AcceptError::ConnectionGone(error)) => {
                     self.cx.log.debug(format_args!("not accepted: {error}"));
                 }
-                Err(error) => return self.starve(index, &error),
+                Err(AcceptError::Failed { error, remedy }) => {
+                    return self.starve(index, &error, remedy);
+                }
             }
         }
         self.queue_listener(index);
@@ -53,21 +53,16 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Descriptors ran out, or something else is wrong for longer than a moment. The edge that told
-    /// of the waiting connection is spent, so only the clock can bring us back to it; it waits in
-    /// the backlog, and everyone else goes on.
-    fn starve(&mut self, index: u32, error: &io::Error) {
-        // Said once, not at every attempt.
+    /// Descriptors ran out, or something else is wrong for longer than a moment. The edge that
+    /// announced the waiting connection is spent, so only a timer can bring us back to it.
+    /// Meanwhile it waits in the backlog, and connected clients are served.
+    fn starve(&mut self, index: u32, error: &io::Error, remedy: Option<&str>) {
+        // Logged once, not at every attempt.
         if self.starved.is_empty() {
-            let remedy = match error.raw_os_error().map(Errno::from_raw) {
-                Some(Errno::EMFILE) => {
-                    "; raise the hard limit of open files (ulimit -Hn, or LimitNOFILE= of systemd)"
-                }
-                _ => "",
-            };
-            self.cx
-                .log
-                .warn(format_args!("new connections wait: {error}{remedy}"));
+            let (separator, remedy) = remedy.map_or(("", ""), |remedy| ("; ", remedy));
+            self.cx.log.warn(format_args!(
+                "new connections wait: {error}{separator}{remedy}"
+            ));
         }
         if !self.starved.contains(&index) {
             self.starved.push(index);
@@ -76,23 +71,4 @@ impl<S: System> Server<S> {
         self.timers
             .arm(Owner::Starved, Some(retry), &mut self.accept_at);
     }
-}
-
-/// Whether an error of accept(2) is one of the connection that waited, which is gone with it. Any
-/// other may stay for long: what the machine lacks, or what a security module forbids.
-fn went_with_its_connection(error: &io::Error) -> bool {
-    let errno = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-    matches!(
-        errno,
-        Errno::ECONNABORTED
-            | Errno::EINTR
-            | Errno::EPROTO
-            | Errno::ENOPROTOOPT
-            | Errno::EOPNOTSUPP
-            | Errno::ENONET
-            | Errno::ENETDOWN
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::EHOSTUNREACH
-    )
 }

@@ -13,7 +13,9 @@ use wspipe::event_loop::readiness::Readiness;
 use wspipe::http::routes::Entry;
 use wspipe::peer::Peer;
 use wspipe::source::{ClientId, ProcessId, Source};
-use wspipe::system::{Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System};
+use wspipe::system::{
+    AcceptError, Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System,
+};
 
 use crate::command::Command;
 use crate::world::World;
@@ -223,14 +225,17 @@ impl System for Sim {
     type Stdin = SimStdin;
     type Output = SimOutput;
 
-    fn accept(&mut self, _listener: u32) -> io::Result<(SimSocket, Peer)> {
+    fn accept(&mut self, _listener: u32) -> Result<(SimSocket, Peer), AcceptError> {
         let mut world = self.0.borrow_mut();
         if world.failing_accepts > 0 {
             world.failing_accepts -= 1;
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            return Err(AcceptError::Failed {
+                error: io::Error::from_raw_os_error(libc::EMFILE),
+                remedy: None,
+            });
         }
         let wire = world.backlog.pop_front();
-        let wire = wire.ok_or(ErrorKind::WouldBlock)?;
+        let wire = wire.ok_or(AcceptError::WouldBlock)?;
         world.accepted += 1;
         world.progress += 1;
         let peer = SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + wire as u16));
