@@ -31,6 +31,7 @@ use std::time::SystemTime;
 
 use mio::Token;
 
+use self::accept::Acceptor;
 use self::admission::Admission;
 use self::shared::Shared;
 use self::shutdown::Shutdown;
@@ -62,8 +63,7 @@ pub struct Server<S: System> {
     commands: Commands,
     limits: ServerLimits,
     trusted_proxies: Vec<Network>,
-    /// The number of listeners.
-    listeners: usize,
+    acceptor: Acceptor,
     admission: Admission,
     unique_ids: UniqueIds,
     cx: Context,
@@ -81,10 +81,6 @@ pub struct Server<S: System> {
     /// Entries that have ended. Their slots are freed when the batch is over, so that no later
     /// event of it can meet a stranger in one.
     gone: Vec<Owner>,
-    /// Listeners with connections waiting for descriptors to become free.
-    starved: Vec<u32>,
-    /// When accepting is tried again on those.
-    accept_at: Option<Instant>,
     /// When children are looked for that have ended without a notice of their own.
     reap_at: Option<Instant>,
     /// How many entries there were, so that memory is given back when they have left.
@@ -200,10 +196,9 @@ impl<S: System> Handler for Server<S> {
     }
 
     fn sources_max(&self) -> usize {
-        let listeners = self.listeners;
         let signals = 1;
         // A process has three pipes.
-        listeners + signals + self.clients.len() + 3 * self.processes.len()
+        self.acceptor.len() + signals + self.clients.len() + 3 * self.processes.len()
     }
 
     fn end_turn(&mut self, heard: Instant) -> Next {
@@ -258,7 +253,7 @@ impl<S: System> Server<S> {
             commands,
             limits: config.server.clone(),
             trusted_proxies: config.access.trusted_proxies.clone(),
-            listeners: config.listen.addresses.len(),
+            acceptor: Acceptor::new(config.listen.addresses.len()),
             admission: Admission::default(),
             unique_ids: UniqueIds::new(SystemTime::now(), RandomState::new().hash_one(0)),
             clients: Arena::new(),
@@ -269,8 +264,6 @@ impl<S: System> Server<S> {
             later: VecDeque::new(),
             spawned: 0,
             gone: Vec::new(),
-            starved: Vec::new(),
-            accept_at: None,
             reap_at: None,
             crowd: MemoryTrim::default(),
             last_target: Rc::new(Target {
@@ -340,11 +333,7 @@ impl<S: System> Server<S> {
             Owner::Client(id) => self.visit_client(id),
             Owner::Process(id) => self.visit_process(id),
             Owner::Listener(index) => self.accept(index),
-            Owner::Starved => {
-                for index in self.starved.clone() {
-                    self.queue_listener(index);
-                }
-            }
+            Owner::Starved => self.retry_accept(),
             Owner::Restart => self.restart_shared(),
             Owner::Reap => self.reap_all(),
             Owner::Shutdown => self.force_shutdown(),
@@ -519,11 +508,8 @@ impl<S: System> Server<S> {
                     process.queued = false;
                 }
             }
-            Owner::Listener(_)
-            | Owner::Starved
-            | Owner::Restart
-            | Owner::Reap
-            | Owner::Shutdown => {}
+            Owner::Listener(index) => self.acceptor.unqueued(index),
+            Owner::Starved | Owner::Restart | Owner::Reap | Owner::Shutdown => {}
         }
     }
 
@@ -545,7 +531,7 @@ impl<S: System> Server<S> {
                 self.flush_prompts(id);
                 self.end_overdue(id);
             }
-            Owner::Starved => self.accept_at = None,
+            Owner::Starved => self.acceptor.retry_at = None,
             Owner::Reap => self.reap_at = None,
             Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
         }
