@@ -66,8 +66,14 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     let descriptors = DescriptorLimit::raise()
         .map_err(|errno| StartError::System(format!("the limit of open files: {errno}")))?;
     let mut event_loop = EventLoop::new(BATCH_LEN).map_err(StartError::system("epoll"))?;
-    let linux = Linux::start(&config, event_loop.registry(), descriptors)
-        .map_err(|error| StartError::System(error.to_string()))?;
+    let linux = Linux::start(
+        &config.listen,
+        &config.clients,
+        config.directory.as_deref(),
+        descriptors,
+        event_loop.registry(),
+    )
+    .map_err(|error| StartError::System(error.to_string()))?;
     // Only now: a port below 1024 may take root.
     if let Some(account) = account {
         become_user(&account, &mut config)?;

@@ -5,77 +5,100 @@
 //! that the server was started with. What the operator has asked for beyond that (`--umask`,
 //! `--nice`, `--rlimit`, `--no-new-privs`) is set here too.
 
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, getpid, getppid, setsid, write};
+use nix::unistd::{Pid, chdir, getpid, getppid, setsid, write};
 
 use crate::config::{self, CommandSettings};
 use crate::linux::limits::DescriptorLimit;
 
-/// What the child does before exec, and all that it has to know for it.
-#[derive(Clone, Debug)]
-pub struct BeforeExec {
-    parent: Pid,
+/// What the setup needs to know of the server: the same for every command.
+#[derive(Clone, Copy, Debug)]
+pub struct Parent {
+    pid: Pid,
+    /// The highest number of a signal.
     signal_max: libc::c_int,
-    umask: Option<Mode>,
-    nice: Option<libc::c_int>,
-    /// The same in digits.
-    nice_text: String,
-    no_new_privs: bool,
     descriptors: DescriptorLimit,
-    rlimits: Vec<(Resource, rlim_t)>,
 }
 
-impl BeforeExec {
-    /// For commands of this process. `descriptors` is what they get their limit back from.
-    pub fn new(settings: &CommandSettings, descriptors: DescriptorLimit) -> Self {
-        let rlimits = settings.rlimits.iter();
+impl Parent {
+    /// This process. A command gets the original limit of `descriptors` back.
+    pub fn this_process(descriptors: DescriptorLimit) -> Self {
         Self {
-            parent: getpid(),
+            pid: getpid(),
             signal_max: libc::SIGRTMAX(),
-            umask: settings.umask.map(Mode::from_bits_truncate),
-            nice: settings.nice,
-            nice_text: settings
-                .nice
-                .map_or_else(String::new, |nice| nice.to_string()),
-            no_new_privs: settings.no_new_privs,
             descriptors,
-            rlimits: rlimits
-                .map(|&(resource, limit)| (system_resource(resource), system_limit(limit)))
-                .collect(),
         }
     }
+}
 
-    /// Runs in the child, which is in the memory of the server until exec. Nothing here may
-    /// allocate, lock or panic, and no signal may be let in before its disposition is the default.
+/// What one child does before exec, prepared by the server: the child itself must not allocate.
+#[derive(Debug)]
+pub struct ChildSetup<'a> {
+    parent: Parent,
+    settings: &'a CommandSettings,
+    cwd: Option<CString>,
+    /// The nice value in digits.
+    nice_text: Option<String>,
+}
+
+impl<'a> ChildSetup<'a> {
+    /// For a command with these settings.
     ///
     /// # Errors
-    /// Whatever the system refuses. The command is not started then.
+    /// The path of its directory has a NUL in it.
+    pub fn new(parent: Parent, settings: &'a CommandSettings) -> io::Result<Self> {
+        let cwd = settings.cwd.as_ref();
+        Ok(Self {
+            parent,
+            settings,
+            cwd: cwd
+                .map(|cwd| CString::new(cwd.as_os_str().as_bytes()))
+                .transpose()?,
+            nice_text: settings.nice.map(|nice| nice.to_string()),
+        })
+    }
+
+    /// Runs in the child, which shares the memory of the server until exec. Nothing here may
+    /// allocate, lock or panic, and no signal may be unblocked before its disposition is the
+    /// default.
+    ///
+    /// # Errors
+    /// What the system refuses. The command is not started then.
     pub fn run(&self) -> nix::Result<()> {
+        // exec resolves a relative path, of the program or in PATH, from this directory.
+        if let Some(cwd) = &self.cwd {
+            chdir(cwd.as_c_str())?;
+        }
         setsid()?;
-        for signal in 1..=self.signal_max {
+        for signal in 1..=self.parent.signal_max {
             restore_default(signal);
         }
         // A blocked signal mask is inherited, and the server blocks what it reads as events.
         SigSet::empty().thread_set_mask()?;
-        if let Some(mask) = self.umask {
-            umask(mask);
+        if let Some(mask) = self.settings.umask {
+            umask(Mode::from_bits_truncate(mask));
         }
-        if let Some(nice) = self.nice {
+        if let (Some(nice), Some(text)) = (self.settings.nice, &self.nice_text) {
             set_nice(nice)?;
-            set_nice_of_session(&self.nice_text);
+            set_nice_of_session(text);
         }
-        if self.no_new_privs {
+        if self.settings.no_new_privs {
             prctl::set_no_new_privs()?;
         }
-        let DescriptorLimit { original, hard, .. } = self.descriptors;
+        let DescriptorLimit { original, hard, .. } = self.parent.descriptors;
         setrlimit(Resource::RLIMIT_NOFILE, original, hard)?;
-        for &(resource, limit) in &self.rlimits {
-            setrlimit(resource, limit, limit)?;
+        for &(resource, limit) in &self.settings.rlimits {
+            let limit = system_limit(limit);
+            setrlimit(system_resource(resource), limit, limit)?;
         }
         self.die_with_the_server()
     }
@@ -88,7 +111,7 @@ impl BeforeExec {
         // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
         // the namespace's own first process.
         let parent = getppid();
-        if parent != self.parent && parent.as_raw() != 0 {
+        if parent != self.parent.pid && parent.as_raw() != 0 {
             return Err(Errno::ESRCH);
         }
         Ok(())
@@ -207,7 +230,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::linux::clone::Launcher;
+    use crate::linux::clone::Cloner;
     use crate::process::environment::Environment;
     use crate::system::Spawn;
 
@@ -220,18 +243,20 @@ mod tests {
             hard,
         };
         // To the child it is as if somebody else had adopted it.
-        let before_exec = BeforeExec {
-            parent: Pid::from_raw(1),
-            ..BeforeExec::new(&CommandSettings::default(), descriptors)
+        let parent = Parent {
+            pid: Pid::from_raw(1),
+            ..Parent::this_process(descriptors)
         };
+        let settings = CommandSettings::default();
         let spawn = Spawn {
             command: &["/bin/true".into()],
             environment: Environment::new(),
-            settings: &CommandSettings::default(),
+            settings: &settings,
         };
-        let nothing = File::open("/dev/null").unwrap();
-        let mut launcher = Launcher::new(None, before_exec).unwrap();
-        let refused = launcher.launch(&spawn, [nothing.as_fd(); 3]).unwrap_err();
+        let setup = ChildSetup::new(parent, &settings).unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let mut cloner = Cloner::new().unwrap();
+        let refused = cloner.start(&spawn, &setup, [null.as_fd(); 3]).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(Errno::ESRCH as i32));
     }
 }

@@ -1,4 +1,4 @@
-//! How a process becomes a command: [`Launcher`], by `clone(2)` in the place of fork.
+//! How a process becomes a command: [`Cloner`], by `clone(2)` in the place of fork.
 //!
 //! What a fork costs grows with the server. Its page tables are copied, and the table of its
 //! descriptors too, each of which exec closes again in the child: beside thousands of clients
@@ -22,9 +22,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::wait::waitpid;
-use nix::unistd::{self, chdir, dup2_stderr, dup2_stdin, dup2_stdout, dup3};
+use nix::unistd::{self, dup2_stderr, dup2_stdin, dup2_stdout, dup3};
 
-use crate::linux::child_setup::BeforeExec;
+use crate::linux::child_setup::ChildSetup;
 use crate::system::{Pid, Spawn};
 
 /// Where programs are looked for when there is no PATH, as `execvp(3)` of glibc does.
@@ -36,8 +36,8 @@ const STACK_LEN: usize = 64 * 1024;
 /// The exit status of a child that did not become a command. Nobody sees it.
 const NOT_A_COMMAND: c_int = 127;
 
-/// Starts commands, each in the same directory and with the same preparations.
-pub struct Launcher {
+/// Clones the server for each command, with what all of those clones need.
+pub struct Cloner {
     /// Where a child finds its standard streams. Opened early, they lie below the descriptors of
     /// clients.
     places: [OwnedFd; 3],
@@ -47,16 +47,14 @@ pub struct Launcher {
     stack: Box<[MaybeUninit<u8>]>,
     /// Whether a child can leave the server its descriptors; otherwise it has a copy of each.
     shares_descriptors: bool,
-    cwd: Option<CString>,
-    before_exec: BeforeExec,
 }
 
-impl Launcher {
-    /// For commands in the directory `cwd`, or else in the server's own.
+impl Cloner {
+    /// Takes its low descriptors: call it before others are opened.
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn new(cwd: Option<&Path>, before_exec: BeforeExec) -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let (nothing, _) = io::pipe()?;
         let nothing = OwnedFd::from(nothing);
         let places = [
@@ -72,8 +70,6 @@ impl Launcher {
             nothing,
             stack: Box::new_uninit_slice(STACK_LEN),
             shares_descriptors: can_unshare(),
-            cwd: cwd.map(|cwd| c_string(cwd.as_os_str())).transpose()?,
-            before_exec,
         })
     }
 
@@ -81,14 +77,19 @@ impl Launcher {
     ///
     /// # Errors
     /// Why it does not run. Nothing is left of the attempt then.
-    pub fn launch(&mut self, spawn: &Spawn<'_>, streams: [BorrowedFd<'_>; 3]) -> io::Result<Pid> {
+    pub fn start(
+        &mut self,
+        spawn: &Spawn<'_>,
+        setup: &ChildSetup<'_>,
+        streams: [BorrowedFd<'_>; 3],
+    ) -> io::Result<Pid> {
         let texts = Texts::new(spawn)?;
-        let launched = match self.fill_places(streams) {
-            Ok(()) => self.start(&texts),
+        let started = match self.fill_places(streams) {
+            Ok(()) => self.clone_and_wait(&texts, setup),
             Err(errno) => Err(errno),
         };
         self.empty_places();
-        Ok(launched?)
+        Ok(started?)
     }
 
     fn fill_places(&mut self, streams: [BorrowedFd<'_>; 3]) -> nix::Result<()> {
@@ -104,7 +105,7 @@ impl Launcher {
         }
     }
 
-    fn start(&mut self, texts: &Texts) -> nix::Result<Pid> {
+    fn clone_and_wait(&mut self, texts: &Texts, setup: &ChildSetup<'_>) -> nix::Result<Pid> {
         let highest = self.places.iter().map(AsRawFd::as_raw_fd).max();
         let mut plan = Plan {
             errno: Cell::new(0),
@@ -113,8 +114,7 @@ impl Launcher {
             envp: Pointers::new(&texts.variables),
             streams: self.places.each_ref().map(AsFd::as_fd),
             highest: highest.filter(|_| self.shares_descriptors),
-            cwd: self.cwd.as_deref(),
-            before_exec: &self.before_exec,
+            setup,
         };
         // A handler of the server's must not run in the child. None does: when the child lets
         // signals in, it has put their default in the place of each.
@@ -222,8 +222,7 @@ struct Plan<'a> {
     streams: [BorrowedFd<'a>; 3],
     /// The last descriptor that the child takes into a table of its own; `None`: it has one.
     highest: Option<RawFd>,
-    cwd: Option<&'a CStr>,
-    before_exec: &'a BeforeExec,
+    setup: &'a ChildSetup<'a>,
 }
 
 /// What the child does. Nothing here may allocate, lock or panic.
@@ -245,11 +244,7 @@ impl Plan<'_> {
         dup2_stdin(stdin)?;
         dup2_stdout(stdout)?;
         dup2_stderr(stderr)?;
-        // A path that is relative, the program's or one of PATH, is so to this directory.
-        if let Some(cwd) = self.cwd {
-            chdir(cwd)?;
-        }
-        self.before_exec.run()
+        self.setup.run()
     }
 
     /// Tries the files one after the other, as `execvp(3)` does; but what is no program is not handed
@@ -366,6 +361,7 @@ mod tests {
 
     use super::*;
     use crate::config::CommandSettings;
+    use crate::linux::child_setup::Parent;
     use crate::linux::limits::DescriptorLimit;
 
     fn limit() -> DescriptorLimit {
@@ -377,9 +373,22 @@ mod tests {
         }
     }
 
+    /// A cloner, and the settings that its commands are started with.
+    struct Launcher {
+        cloner: Cloner,
+        parent: Parent,
+        settings: CommandSettings,
+    }
+
     fn launcher_in(cwd: Option<&Path>, descriptors: DescriptorLimit) -> Launcher {
-        let before_exec = BeforeExec::new(&CommandSettings::default(), descriptors);
-        Launcher::new(cwd, before_exec).unwrap()
+        Launcher {
+            cloner: Cloner::new().unwrap(),
+            parent: Parent::this_process(descriptors),
+            settings: CommandSettings {
+                cwd: cwd.map(Path::to_owned),
+                ..CommandSettings::default()
+            },
+        }
     }
 
     fn launcher() -> Launcher {
@@ -389,7 +398,7 @@ mod tests {
     /// As on this kernel, and as on one before 5.9.
     fn both(mut launcher: impl FnMut() -> Launcher) -> [Launcher; 2] {
         let mut copying = launcher();
-        copying.shares_descriptors = false;
+        copying.cloner.shares_descriptors = false;
         [launcher(), copying]
     }
 
@@ -416,9 +425,10 @@ mod tests {
         let spawn = Spawn {
             command: &command,
             environment: [("PATH".into(), path.into())].into(),
-            settings: &CommandSettings::default(),
+            settings: &launcher.settings,
         };
-        launcher.launch(&spawn, streams)
+        let setup = ChildSetup::new(launcher.parent, &launcher.settings)?;
+        launcher.cloner.start(&spawn, &setup, streams)
     }
 
     const PATH: &str = "/usr/bin:/bin";
@@ -506,7 +516,7 @@ mod tests {
         let directory = Directory::new("kept");
         let path = directory.file("open", "", 0o644);
         let mut launcher = launcher();
-        if !launcher.shares_descriptors {
+        if !launcher.cloner.shares_descriptors {
             return;
         }
         let file = File::open(&path).unwrap();
@@ -524,8 +534,8 @@ mod tests {
     #[test]
     fn no_place_keeps_a_pipe_open() {
         let holds = |launcher: &Launcher| {
-            let nothing = fstat(&launcher.nothing).unwrap().st_ino;
-            let mut places = launcher.places.iter();
+            let nothing = fstat(&launcher.cloner.nothing).unwrap().st_ino;
+            let mut places = launcher.cloner.places.iter();
             places.any(|place| fstat(place).unwrap().st_ino != nothing)
         };
         for mut launcher in both(launcher) {
@@ -697,10 +707,10 @@ mod tests {
     #[test]
     fn the_stack_has_room_to_spare() {
         let mut launcher = launcher();
-        launcher.stack.fill(MaybeUninit::new(0xA5));
+        launcher.cloner.stack.fill(MaybeUninit::new(0xA5));
         output(&mut launcher, &["sh", "-c", "true"], PATH);
         errno(&mut launcher, &["no-such-file"], &"/no/such:".repeat(100));
-        let untouched = untouched(&launcher.stack);
+        let untouched = untouched(&launcher.cloner.stack);
         assert!(untouched > STACK_LEN / 2, "{untouched} bytes were not used");
     }
 

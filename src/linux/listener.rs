@@ -15,7 +15,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
-use crate::config::Config;
+use crate::config::{ClientLimits, Listen};
 
 /// How many free ports are tried, with port 0, until one is free on every address.
 const PORT_TRIES: u32 = 16;
@@ -27,13 +27,13 @@ const KEEPALIVE_MAX: u64 = 32_767;
 ///
 /// # Errors
 /// The first address that cannot be had; the text names it and the system's reason.
-pub fn listen(config: &Config) -> io::Result<Vec<TcpListener>> {
+pub fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
     let mut tries = 1;
     loop {
-        match listen_on_each(config) {
+        match listen_on_each(listen, limits) {
             // The kernel chose a port that is free on the first address; on another it was not.
             Err(error)
-                if config.listen.port == 0
+                if listen.port == 0
                     && error.kind() == io::ErrorKind::AddrInUse
                     && tries < PORT_TRIES =>
             {
@@ -52,12 +52,12 @@ pub fn unmapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn listen_on_each(config: &Config) -> io::Result<Vec<TcpListener>> {
-    let mut port = config.listen.port;
-    let mut listeners = Vec::with_capacity(config.listen.addresses.len());
-    for &ip in &config.listen.addresses {
+fn listen_on_each(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
+    let mut port = listen.port;
+    let mut listeners = Vec::with_capacity(listen.addresses.len());
+    for &ip in &listen.addresses {
         let address = SocketAddr::new(ip, port);
-        let socket = listening_socket(address, config).map_err(|errno| {
+        let socket = listening_socket(address, listen.backlog, limits).map_err(|errno| {
             let kind = io::Error::from(errno).kind();
             io::Error::new(
                 kind,
@@ -71,7 +71,11 @@ fn listen_on_each(config: &Config) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-fn listening_socket(address: SocketAddr, config: &Config) -> nix::Result<OwnedFd> {
+fn listening_socket(
+    address: SocketAddr,
+    backlog: i32,
+    limits: &ClientLimits,
+) -> nix::Result<OwnedFd> {
     let family = if address.is_ipv6() {
         AddressFamily::Inet6
     } else {
@@ -85,15 +89,15 @@ fn listening_socket(address: SocketAddr, config: &Config) -> nix::Result<OwnedFd
         // `::` and `0.0.0.0` are two addresses, each to be asked for.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
-    set_inherited_options(socket.as_fd(), config)?;
+    set_inherited_options(socket.as_fd(), limits)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen_socket(socket.as_fd(), config.listen.backlog)?;
+    listen_socket(socket.as_fd(), backlog)?;
     Ok(socket)
 }
 
 /// What every accepted connection is to have.
-fn set_inherited_options(socket: BorrowedFd<'_>, config: &Config) -> nix::Result<()> {
-    let pong_timeout = config.clients.pong_timeout;
+fn set_inherited_options(socket: BorrowedFd<'_>, limits: &ClientLimits) -> nix::Result<()> {
+    let pong_timeout = limits.pong_timeout;
     // A message is written whole, so there is nothing to wait for.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
     // While reading from a client is paused its pongs are not seen, and a FIN behind a full window
@@ -110,7 +114,7 @@ fn set_inherited_options(socket: BorrowedFd<'_>, config: &Config) -> nix::Result
     )?;
     // It also ends a connection whose peer is alive but takes nothing, which is for
     // `--write-timeout` to decide. 0 would mean the system's default.
-    let user_timeout = pong_timeout.max(config.clients.write_timeout);
+    let user_timeout = pong_timeout.max(limits.write_timeout);
     let millis = u32::try_from(user_timeout.as_millis())
         .unwrap_or(u32::MAX)
         .max(1);
@@ -134,19 +138,24 @@ mod tests {
     use nix::sys::socket::getsockopt;
 
     use super::*;
-    use crate::config::{ClientLimits, Listen};
     use crate::linux::accept::accept;
     use crate::system::AcceptError;
 
-    fn config(addresses: &[IpAddr], port: u16) -> Config {
-        Config {
-            listen: Listen {
-                addresses: addresses.to_vec(),
-                port,
-                ..Listen::default()
-            },
-            ..Config::default()
-        }
+    fn listen_on(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+        listen_with(addresses, port, &ClientLimits::default())
+    }
+
+    fn listen_with(
+        addresses: &[IpAddr],
+        port: u16,
+        limits: &ClientLimits,
+    ) -> io::Result<Vec<TcpListener>> {
+        let addresses = Listen {
+            addresses: addresses.to_vec(),
+            port,
+            ..Listen::default()
+        };
+        listen(&addresses, limits)
     }
 
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -159,10 +168,12 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_the_options() {
-        let mut config = config(&[V4], 0);
-        config.clients.pong_timeout = Duration::from_secs(40);
-        config.clients.write_timeout = Duration::from_secs(30);
-        let listeners = listen(&config).unwrap();
+        let limits = ClientLimits {
+            pong_timeout: Duration::from_secs(40),
+            write_timeout: Duration::from_secs(30),
+            ..ClientLimits::default()
+        };
+        let listeners = listen_with(&[V4], 0, &limits).unwrap();
         let nothing = accept(&listeners[0]);
         assert!(matches!(nothing, Err(AcceptError::WouldBlock)));
 
@@ -181,14 +192,11 @@ mod tests {
     #[test]
     fn time_outs_at_both_ends_of_their_range_are_taken() {
         for pong_timeout in [Duration::from_millis(1), crate::limits::DURATION_MAX] {
-            listen(&Config {
-                clients: ClientLimits {
-                    pong_timeout,
-                    ..config(&[V4], 0).clients
-                },
-                ..config(&[V4], 0)
-            })
-            .unwrap();
+            let limits = ClientLimits {
+                pong_timeout,
+                ..ClientLimits::default()
+            };
+            listen_with(&[V4], 0, &limits).unwrap();
         }
     }
 
@@ -196,7 +204,7 @@ mod tests {
     fn port_0_is_one_port_for_all_addresses() {
         let others = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
         let addresses = [V4, IpAddr::V4(others[0]), IpAddr::V4(others[1])];
-        let listeners = listen(&config(&addresses, 0)).unwrap();
+        let listeners = listen_on(&addresses, 0).unwrap();
         let bound: Vec<_> = listeners
             .iter()
             .map(|one| one.local_addr().unwrap())
@@ -212,7 +220,7 @@ mod tests {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         ];
-        match listen(&config(&any, 0)) {
+        match listen_on(&any, 0) {
             Ok(listeners) => {
                 assert_eq!(getsockopt(&listeners[0], sockopt::Ipv6V6Only), Ok(true));
             }
@@ -222,9 +230,9 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_the_reason() {
-        let listeners = listen(&config(&[V4], 0)).unwrap();
+        let listeners = listen_on(&[V4], 0).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        let error = listen(&config(&[V4], address.port())).unwrap_err();
+        let error = listen_on(&[V4], address.port()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(
             error.to_string(),
@@ -234,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_port_that_no_two_addresses_can_share_is_given_up() {
-        let error = listen(&config(&[V4, V4], 0)).unwrap_err();
+        let error = listen_on(&[V4, V4], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 

@@ -15,6 +15,7 @@ pub mod spawn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::pipe::{Receiver, Sender};
@@ -25,16 +26,15 @@ use nix::sys::signal::{Signal as NixSignal, kill};
 use nix::unistd::{Pid as NixPid, geteuid, getpgid};
 
 use crate::client::Client;
-use crate::config::Config;
-use crate::config::Signal;
+use crate::config::{ClientLimits, Listen, Signal};
 use crate::http::routes::Entry;
 use crate::linux::directory::Directory;
 use crate::linux::limits::DescriptorLimit;
 use crate::peer::Peer;
 
-use self::spawn::Surroundings;
 use crate::linux::peer_uid::peer_uid;
 use crate::linux::signals::Signals;
+use crate::linux::spawn::Spawner;
 use crate::process::Process;
 use crate::source::{ClientId, ProcessId, Source};
 use crate::system::{
@@ -57,30 +57,33 @@ pub struct Linux {
     registry: Registry,
     listeners: Vec<TcpListener>,
     signals: Signals,
-    surroundings: Surroundings,
+    spawner: Spawner,
     directory: Option<Directory>,
 }
 
 impl Linux {
-    /// Listens on the addresses of the configuration, and takes the signals of the process.
-    /// `descriptors` is what a command gets its limit back from.
+    /// Listens, and takes over the signals of the process. Accepted connections get the TCP
+    /// time-outs of `limits`, and commands the original limit of `descriptors`; the programs in
+    /// `directory` can be looked up.
     ///
     /// # Errors
-    /// Above all an address that cannot be had; the text then names it and the system's reason.
+    /// Mostly an address that cannot be used; the text then names it and the system's reason.
     pub fn start(
-        config: &Config,
-        registry: &Registry,
+        listen: &Listen,
+        limits: &ClientLimits,
+        directory: Option<&Path>,
         descriptors: DescriptorLimit,
+        registry: &Registry,
     ) -> io::Result<Self> {
         spawn::keep_inherited_descriptors()?;
-        // First of all: it keeps some low descriptors.
-        let surroundings = Surroundings::new(config, descriptors)?;
+        // Before any other descriptor is opened: it keeps some low ones.
+        let spawner = Spawner::new(descriptors)?;
         let registry = registry.try_clone()?;
-        let mut listeners = listener::listen(config)?;
+        let mut listeners = listener::listen(listen, limits)?;
         for (index, listener) in (0..).zip(&mut listeners) {
             registry.register(listener, Source::Listener(index).into(), Interest::READABLE)?;
         }
-        let directory = config.directory.as_deref().map(Directory::open);
+        let directory = directory.map(Directory::open).transpose()?;
         // What a command leaves behind in its process group is ours then, and we hear of its end:
         // its number is free from then on, and must not be signalled any more. Where that is not to
         // be had, as under an emulator of another processor, whoever adopts it hears of that alone.
@@ -91,8 +94,8 @@ impl Linux {
             registry,
             listeners,
             signals,
-            surroundings,
-            directory: directory.transpose()?,
+            spawner,
+            directory,
         })
     }
 
@@ -166,7 +169,7 @@ impl System for Linux {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
-        let started = spawn::start(spawn, &mut self.surroundings)?;
+        let started = self.spawner.start(spawn)?;
         Ok(Child {
             pid: started.pid,
             stdin: started.stdin,
@@ -301,7 +304,7 @@ mod tests {
     use mio::{Events, Poll, Token};
 
     use super::*;
-    use crate::config::{CommandSettings, Listen, Stderr};
+    use crate::config::{CommandSettings, Stderr};
     use crate::event_loop::arena::Id;
     use crate::event_loop::readiness::Readiness;
 
@@ -318,15 +321,14 @@ mod tests {
     impl World {
         fn new() -> Self {
             let poll = Poll::new().unwrap();
-            let config = Config {
-                listen: Listen {
-                    port: 0,
-                    ..Listen::default()
-                },
-                ..Config::default()
+            let listen = Listen {
+                port: 0,
+                ..Listen::default()
             };
+            let limits = ClientLimits::default();
             let descriptors = DescriptorLimit::raise().unwrap();
-            let linux = Linux::start(&config, poll.registry(), descriptors).unwrap();
+            let linux = Linux::start(&listen, &limits, None, descriptors, poll.registry());
+            let linux = linux.unwrap();
             Self {
                 poll,
                 linux,

@@ -13,9 +13,9 @@ use mio::unix::pipe::{Receiver, Sender};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
 
-use crate::config::{Config, Stderr};
-use crate::linux::child_setup::BeforeExec;
-use crate::linux::clone::{Launcher, candidates, path_of};
+use crate::config::Stderr;
+use crate::linux::child_setup::{ChildSetup, Parent};
+use crate::linux::clone::{Cloner, candidates, path_of};
 use crate::linux::limits::DescriptorLimit;
 use crate::system::{Pid, Spawn, SpawnError};
 
@@ -34,34 +34,65 @@ pub struct Started {
     pub stderr: Option<Receiver>,
 }
 
-/// What every command starts in, whatever it is.
-pub struct Surroundings {
-    /// Its directory (`--cwd`); `None`: the server's own.
-    cwd: Option<PathBuf>,
-    launcher: Launcher,
+/// Starts commands: what every start needs of the server. All else is a setting of the command.
+pub struct Spawner {
+    parent: Parent,
+    cloner: Cloner,
 }
 
-impl Surroundings {
-    /// As the configuration says. `descriptors` is what a command gets its limit back from.
+impl Spawner {
+    /// Takes some low descriptors: call it before others are opened. A command gets the original
+    /// limit of `descriptors` back.
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn new(config: &Config, descriptors: DescriptorLimit) -> io::Result<Self> {
-        let before_exec = BeforeExec::new(&config.command, descriptors);
+    pub fn new(descriptors: DescriptorLimit) -> io::Result<Self> {
         Ok(Self {
-            cwd: config.command.cwd.clone(),
-            launcher: Launcher::new(config.command.cwd.as_deref(), before_exec)?,
+            parent: Parent::this_process(descriptors),
+            cloner: Cloner::new()?,
         })
     }
-}
 
-/// Starts a command. It runs when this returns: that exec went well has been waited for.
-///
-/// # Errors
-/// Why it does not run. Nothing is left of the attempt then.
-pub fn start(spawn: &Spawn<'_>, surroundings: &mut Surroundings) -> Result<Started, SpawnError> {
-    let Surroundings { cwd, launcher } = surroundings;
-    launch(spawn, launcher).map_err(|error| explain(error, spawn, cwd.as_deref()))
+    /// Starts a command. It runs when this returns: exec has succeeded.
+    ///
+    /// # Errors
+    /// Why it does not run. Nothing is left of the attempt then.
+    pub fn start(&mut self, spawn: &Spawn<'_>) -> Result<Started, SpawnError> {
+        self.try_start(spawn).map_err(|error| explain(error, spawn))
+    }
+
+    fn try_start(&mut self, spawn: &Spawn<'_>) -> io::Result<Started> {
+        // Pipes come with O_CLOEXEC. O_NONBLOCK is a property of each end, so the command's ends
+        // block as a program expects while ours do not.
+        let (their_stdin, stdin) = io::pipe()?;
+        let (stdout, their_stdout) = io::pipe()?;
+        let (stderr, their_stderr) = match spawn.settings.stderr {
+            Stderr::Merge => (None, None),
+            Stderr::Drop => {
+                let null = File::options().write(true).open("/dev/null")?;
+                (None, Some(OwnedFd::from(null)))
+            }
+            Stderr::Log | Stderr::Json => {
+                let (stderr, their_stderr) = io::pipe()?;
+                (Some(receiver(stderr)?), Some(their_stderr.into()))
+            }
+        };
+        let stdin = Sender::from(OwnedFd::from(stdin));
+        stdin.set_nonblocking(true)?;
+        let stdout = receiver(stdout)?;
+        let their_stderr = their_stderr
+            .as_ref()
+            .map_or(their_stdout.as_fd(), AsFd::as_fd);
+        let streams = [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr];
+        let setup = ChildSetup::new(self.parent, spawn.settings)?;
+        let pid = self.cloner.start(spawn, &setup, streams)?;
+        Ok(Started {
+            pid,
+            stdin,
+            stdout,
+            stderr,
+        })
+    }
 }
 
 /// The file that a command's name stands for, as exec would find it along this PATH from the
@@ -102,38 +133,6 @@ pub fn keep_inherited_descriptors() -> io::Result<()> {
     close_range_on_exec().or_else(|_| mark_listed_descriptors())
 }
 
-fn launch(spawn: &Spawn<'_>, launcher: &mut Launcher) -> io::Result<Started> {
-    // Pipes come with O_CLOEXEC. O_NONBLOCK is a property of each end, so the command's ends
-    // block as a program expects while ours do not.
-    let (their_stdin, stdin) = io::pipe()?;
-    let (stdout, their_stdout) = io::pipe()?;
-    let (stderr, their_stderr) = match spawn.settings.stderr {
-        Stderr::Merge => (None, None),
-        Stderr::Drop => {
-            let nowhere = File::options().write(true).open("/dev/null")?;
-            (None, Some(OwnedFd::from(nowhere)))
-        }
-        Stderr::Log | Stderr::Json => {
-            let (stderr, their_stderr) = io::pipe()?;
-            (Some(receiver(stderr)?), Some(their_stderr.into()))
-        }
-    };
-    let stdin = Sender::from(OwnedFd::from(stdin));
-    stdin.set_nonblocking(true)?;
-    let stdout = receiver(stdout)?;
-    let their_stderr = their_stderr
-        .as_ref()
-        .map_or(their_stdout.as_fd(), AsFd::as_fd);
-    let streams = [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr];
-    let pid = launcher.launch(spawn, streams)?;
-    Ok(Started {
-        pid,
-        stdin,
-        stdout,
-        stderr,
-    })
-}
-
 fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
     let receiver = Receiver::from(OwnedFd::from(pipe));
     receiver.set_nonblocking(true)?;
@@ -141,7 +140,8 @@ fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
 }
 
 /// What an error of pipe, clone or exec means to whoever asked for the command.
-fn explain(error: io::Error, spawn: &Spawn<'_>, cwd: Option<&Path>) -> SpawnError {
+fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
+    let cwd = spawn.settings.cwd.as_deref();
     // The child enters its directory first, and the same error numbers tell of that.
     if let Some(error) = cwd.and_then(|cwd| enter(cwd).err()) {
         return SpawnError::Failed(io::Error::new(
@@ -280,8 +280,7 @@ mod tests {
                 ..CommandSettings::default()
             },
         };
-        let mut surroundings = Surroundings::new(&Config::default(), limits()).unwrap();
-        start(&spawn, &mut surroundings)
+        Spawner::new(limits()).unwrap().start(&spawn)
     }
 
     fn start_sh(script: &str, stderr: Stderr) -> Started {
@@ -351,6 +350,31 @@ mod tests {
         assert_eq!(read_all(&mut dropped.stdout), "out\nend\n");
         assert!(dropped.stderr.is_none());
         wait(dropped.pid);
+    }
+
+    #[test]
+    fn each_start_has_the_settings_of_its_own_command() {
+        let mut spawner = Spawner::new(limits()).unwrap();
+        let mut output = |settings: &CommandSettings| {
+            let command = ["/bin/sh", "-c", "pwd; umask"].map(OsString::from);
+            let mut child = spawner
+                .start(&Spawn {
+                    command: &command,
+                    environment: Environment::new(),
+                    settings,
+                })
+                .unwrap();
+            let output = read_all(&mut child.stdout);
+            wait(child.pid);
+            output
+        };
+        let settings = |cwd: &str, umask| CommandSettings {
+            cwd: Some(cwd.into()),
+            umask: Some(umask),
+            ..CommandSettings::default()
+        };
+        assert_eq!(output(&settings("/", 0o27)), "/\n0027\n");
+        assert_eq!(output(&settings("/dev", 0o77)), "/dev\n0077\n");
     }
 
     #[test]
@@ -536,18 +560,18 @@ mod tests {
             Errno::ENFILE,
         ] {
             assert!(matches!(
-                explain(errno.into(), &spawn, None),
+                explain(errno.into(), &spawn),
                 SpawnError::Exhausted(_)
             ));
         }
         for errno in [Errno::ENOEXEC, Errno::EISDIR, Errno::ETXTBSY] {
             assert!(matches!(
-                explain(errno.into(), &spawn, None),
+                explain(errno.into(), &spawn),
                 SpawnError::NotExecutable(_)
             ));
         }
         assert!(matches!(
-            explain(Errno::E2BIG.into(), &spawn, None),
+            explain(Errno::E2BIG.into(), &spawn),
             SpawnError::Failed(_)
         ));
     }
