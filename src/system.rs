@@ -63,7 +63,11 @@ pub trait System {
     ///
     /// # Errors
     /// As `epoll_ctl(2)`.
-    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()>;
+    fn watch_child(
+        &mut self,
+        child: &mut Child<Self::Stdin, Self::Output>,
+        id: ProcessId,
+    ) -> io::Result<()>;
 
     /// What a name below `--dir` stands for: a relative path without `.` and `..`. Nothing, where
     /// it leads out of the directory.
@@ -73,7 +77,7 @@ pub trait System {
     ///
     /// # Errors
     /// Why it could not be started, which the client is told.
-    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError>;
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self::Stdin, Self::Output>, SpawnError>;
 
     /// Signals a process group. The group of a leader that is not reaped always exists.
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group;
@@ -102,8 +106,8 @@ pub trait System {
     /// The user that the server runs as.
     fn own_uid(&self) -> u32;
 
-    /// Gives back to the machine what memory was freed, where the allocator would keep it.
-    fn give_back_memory(&mut self) {}
+    /// Returns freed memory to the kernel, where the allocator would keep it.
+    fn release_memory(&mut self) {}
 }
 
 /// Why no connection was accepted.
@@ -133,15 +137,15 @@ pub struct Spawn<'a> {
 }
 
 /// A command that was started, and our ends of its pipes.
-pub struct Child<S: System + ?Sized> {
-    /// Its number.
+pub struct Child<I, O> {
+    /// Its PID, which is also the number of its process group.
     pub pid: Pid,
-    /// The pipe that it reads.
-    pub stdin: S::Stdin,
-    /// The pipe that it writes.
-    pub stdout: S::Output,
-    /// The pipe that it complains to, with `--stderr=log` or `json`.
-    pub stderr: Option<S::Output>,
+    /// The pipe to its stdin.
+    pub stdin: I,
+    /// The pipe from its stdout.
+    pub stdout: O,
+    /// The pipe from its stderr, with `--stderr=log` or `json`.
+    pub stderr: Option<O>,
 }
 
 /// Why a command was not started.

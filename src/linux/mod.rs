@@ -145,7 +145,11 @@ impl System for Linux {
             .register(socket, Source::Client(id).into(), both)
     }
 
-    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
+    fn watch_child(
+        &mut self,
+        child: &mut Child<Sender, Receiver>,
+        id: ProcessId,
+    ) -> io::Result<()> {
         let registry = &self.registry;
         registry.register(
             &mut child.stdin,
@@ -168,14 +172,8 @@ impl System for Linux {
         directory.map_or(Entry::Nothing, |directory| directory.entry(name))
     }
 
-    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
-        let started = self.spawner.start(spawn)?;
-        Ok(Child {
-            pid: started.pid,
-            stdin: started.stdin,
-            stdout: started.stdout,
-            stderr: started.stderr,
-        })
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {
+        self.spawner.start(spawn)
     }
 
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
@@ -223,7 +221,7 @@ impl System for Linux {
         geteuid().as_raw()
     }
 
-    fn give_back_memory(&mut self) {
+    fn release_memory(&mut self) {
         trim_heap();
     }
 }
@@ -368,7 +366,7 @@ mod tests {
             (client, socket)
         }
 
-        fn start(&mut self, words: &[&str], stderr: Stderr) -> Child<Linux> {
+        fn start(&mut self, words: &[&str], stderr: Stderr) -> Child<Sender, Receiver> {
             let command: Vec<_> = words.iter().map(Into::into).collect();
             let environment = [("PATH".into(), "/usr/bin:/bin".into())].into();
             let spawn = Spawn {

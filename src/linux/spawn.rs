@@ -17,22 +17,10 @@ use crate::config::Stderr;
 use crate::linux::child_setup::{ChildSetup, Parent};
 use crate::linux::clone::{Cloner, candidates, path_of};
 use crate::linux::limits::DescriptorLimit;
-use crate::system::{Pid, Spawn, SpawnError};
+use crate::system::{Child, Spawn, SpawnError};
 
 /// The first descriptor that a command must not have.
 const FIRST_OTHER_DESCRIPTOR: RawFd = 3;
-
-/// A command that was started: its number, and our ends of its pipes, non-blocking.
-pub struct Started {
-    /// The number of the process and of the group that it leads.
-    pub pid: Pid,
-    /// The pipe that it reads.
-    pub stdin: Sender,
-    /// The pipe that it writes.
-    pub stdout: Receiver,
-    /// The pipe that it complains to, with [`Stderr::Log`] or [`Stderr::Json`].
-    pub stderr: Option<Receiver>,
-}
 
 /// Starts commands: what every start needs of the server. All else is a setting of the command.
 pub struct Spawner {
@@ -57,11 +45,11 @@ impl Spawner {
     ///
     /// # Errors
     /// Why it does not run. Nothing is left of the attempt then.
-    pub fn start(&mut self, spawn: &Spawn<'_>) -> Result<Started, SpawnError> {
+    pub fn start(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {
         self.try_start(spawn).map_err(|error| explain(error, spawn))
     }
 
-    fn try_start(&mut self, spawn: &Spawn<'_>) -> io::Result<Started> {
+    fn try_start(&mut self, spawn: &Spawn<'_>) -> io::Result<Child<Sender, Receiver>> {
         // Pipes come with O_CLOEXEC. O_NONBLOCK is a property of each end, so the command's ends
         // block as a program expects while ours do not.
         let (their_stdin, stdin) = io::pipe()?;
@@ -86,7 +74,7 @@ impl Spawner {
         let streams = [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr];
         let setup = ChildSetup::new(self.parent, spawn.settings)?;
         let pid = self.cloner.start(spawn, &setup, streams)?;
-        Ok(Started {
+        Ok(Child {
             pid,
             stdin,
             stdout,
@@ -253,6 +241,7 @@ mod tests {
     use super::*;
     use crate::config::CommandSettings;
     use crate::process::environment::Environment;
+    use crate::system::Pid;
 
     fn limits() -> DescriptorLimit {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -267,7 +256,7 @@ mod tests {
         words: &[&str],
         environment: &[(&str, &str)],
         stderr: Stderr,
-    ) -> Result<Started, SpawnError> {
+    ) -> Result<Child<Sender, Receiver>, SpawnError> {
         let command: Vec<OsString> = words.iter().map(OsString::from).collect();
         let environment = environment
             .iter()
@@ -283,7 +272,7 @@ mod tests {
         Spawner::new(limits()).unwrap().start(&spawn)
     }
 
-    fn start_sh(script: &str, stderr: Stderr) -> Started {
+    fn start_sh(script: &str, stderr: Stderr) -> Child<Sender, Receiver> {
         start_with(&["sh", "-c", script], &[("PATH", "/usr/bin:/bin")], stderr).unwrap()
     }
 

@@ -231,7 +231,7 @@ impl<S: System> Handler for Server<S> {
         if self.crowd.has_left(entries) {
             self.give_back_memory();
         } else if self.crowd.has_grown(entries) {
-            self.system.give_back_memory();
+            self.system.release_memory();
         }
         if self.is_over() {
             self.free_all();
@@ -572,7 +572,7 @@ impl<S: System> Server<S> {
         self.later.shrink_to_fit();
         self.gone.shrink_to_fit();
         self.timers.shrink_to_fit();
-        self.system.give_back_memory();
+        self.system.release_memory();
     }
 
     /// The server ends before all of them have: each still has its line in the log.

@@ -63,7 +63,7 @@ impl<S: System> Server<S> {
         {
             self.restart_shared();
         }
-        self.system.give_back_memory();
+        self.system.release_memory();
     }
 
     /// Starts the command that all clients share. No client's request is in its environment.

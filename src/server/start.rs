@@ -182,7 +182,7 @@ impl<S: System> Server<S> {
         &mut self,
         audience: Audience,
         settings: Rc<CommandSettings>,
-        mut child: Child<S>,
+        mut child: Child<S::Stdin, S::Output>,
     ) -> Result<ProcessId, Refusal> {
         let pid = child.pid;
         if let Some(&id) = self.by_pid.get(&pid)

@@ -262,7 +262,11 @@ impl System for Sim {
         Ok(())
     }
 
-    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
+    fn watch_child(
+        &mut self,
+        child: &mut Child<SimStdin, SimOutput>,
+        id: ProcessId,
+    ) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.watch()?;
         world.commands[child.stdin.1].id = Some(id);
@@ -274,7 +278,7 @@ impl System for Sim {
         Entry::Nothing
     }
 
-    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<SimStdin, SimOutput>, SpawnError> {
         let world = &mut *self.0.borrow_mut();
         world.check_restart();
         if world.failing_forks > 0 {
