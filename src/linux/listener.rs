@@ -1,8 +1,7 @@
-//! Listening sockets, and the options that the connections accepted from them have.
+//! Listening sockets, and the TCP options of the connections accepted from them: [`listen`].
 //!
 //! On Linux an accepted socket inherits TCP_NODELAY, the keep-alive settings and TCP_USER_TIMEOUT
-//! from its listener (a test below holds that), so they are set once and cost nothing for each
-//! client.
+//! from its listener (a test below checks that). So they are set once, not for each client.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,17 +16,17 @@ use nix::sys::socket::{
 
 use crate::config::{ClientLimits, Listen};
 
-/// How many free ports are tried, with port 0, until one is free on every address.
+/// With port 0: how often a port is chosen until it is free on every address.
 const PORT_TRIES: u32 = 16;
 
 /// The longest time between keep-alive probes that the kernel takes, in seconds.
 const KEEPALIVE_MAX: u64 = 32_767;
 
-/// Listens on every address of the configuration, on the same port, in their order.
+/// Listens on every address, on the same port. The order is that of the addresses.
 ///
 /// # Errors
-/// The first address that cannot be had; the text names it and the system's reason.
-pub fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
+/// The first address that cannot be used; the text names it and the system's reason.
+pub(super) fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
     let mut tries = 1;
     loop {
         match listen_on_each(listen, limits) {
@@ -44,8 +43,8 @@ pub fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListe
     }
 }
 
-/// The address as IPv4 if it is an IPv4 address in the form of an IPv6 one (`::ffff:a.b.c.d`).
-pub fn unmapped(address: SocketAddr) -> SocketAddr {
+/// The address, as IPv4 if it is an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`).
+pub(super) fn unmapped(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip if ip == address.ip() => address,
         ip => SocketAddr::new(ip, address.port()),
@@ -83,10 +82,10 @@ fn listening_socket(
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, None)?;
-    // A restarted server must not wait until the connections of the last one have left TIME_WAIT.
+    // Lets a restarted server bind while connections of the previous one are in TIME_WAIT.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
-        // `::` and `0.0.0.0` are two addresses, each to be asked for.
+        // `::` does not include `0.0.0.0`; each is listened on only if it is listed.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
     set_inherited_options(socket.as_fd(), limits)?;
@@ -95,15 +94,15 @@ fn listening_socket(
     Ok(socket)
 }
 
-/// What every accepted connection is to have.
+/// Sets the options that every accepted connection inherits.
 fn set_inherited_options(socket: BorrowedFd<'_>, limits: &ClientLimits) -> nix::Result<()> {
     let pong_timeout = limits.pong_timeout;
-    // A message is written whole, so there is nothing to wait for.
+    // A message is written as a whole, so waiting for more (Nagle's algorithm) only adds delay.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
-    // While reading from a client is paused its pongs are not seen, and a FIN behind a full window
-    // is not heard either. Probes, and the time-out for what was sent, then find a dead peer: the
-    // first probe comes at half of the time-out, others follow, and the kernel gives up at
-    // TCP_USER_TIMEOUT, which takes the place of the count of probes (tcp(7)).
+    // While reading from a client is paused, its pongs are not read, and a FIN behind a full window
+    // does not arrive. TCP itself then detects a dead peer: the first probe comes at half of the
+    // time-out, others follow, and the kernel drops the connection at TCP_USER_TIMEOUT, which
+    // replaces the count of probes (tcp(7)).
     let seconds = |time: Duration| time.as_secs().clamp(1, KEEPALIVE_MAX) as u32;
     setsockopt(&socket, sockopt::KeepAlive, &true)?;
     setsockopt(&socket, sockopt::TcpKeepIdle, &seconds(pong_timeout / 2))?;
@@ -112,8 +111,8 @@ fn set_inherited_options(socket: BorrowedFd<'_>, limits: &ClientLimits) -> nix::
         sockopt::TcpKeepInterval,
         &seconds(pong_timeout / 8),
     )?;
-    // It also ends a connection whose peer is alive but takes nothing, which is for
-    // `--write-timeout` to decide. 0 would mean the system's default.
+    // TCP_USER_TIMEOUT also drops a live peer that acknowledges nothing, so it must not be shorter
+    // than `--write-timeout`. 0 would mean the system's default.
     let user_timeout = pong_timeout.max(limits.write_timeout);
     let millis = u32::try_from(user_timeout.as_millis())
         .unwrap_or(u32::MAX)
@@ -121,11 +120,11 @@ fn set_inherited_options(socket: BorrowedFd<'_>, limits: &ClientLimits) -> nix::
     setsockopt(&socket, sockopt::TcpUserTimeout, &millis)
 }
 
-/// `listen(2)`. The one of `nix` refuses a backlog above SOMAXCONN as it was when the C library
-/// was built (128 in musl); the kernel has its own `net.core.somaxconn` and cuts to that.
+/// `listen(2)`. The function of `nix` refuses a backlog above the SOMAXCONN that the C library was
+/// built with (128 in musl); the kernel caps it at `net.core.somaxconn` by itself.
 #[allow(unsafe_code)]
 fn listen_socket(socket: BorrowedFd<'_>, backlog: i32) -> nix::Result<()> {
-    // SAFETY: the descriptor is open for as long as it is borrowed, and no memory is passed.
+    // SAFETY: the descriptor is open while it is borrowed, and no memory is passed.
     let result = unsafe { libc::listen(socket.as_raw_fd(), backlog) };
     Errno::result(result).map(drop)
 }
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn time_outs_at_both_ends_of_their_range_are_taken() {
+    fn the_shortest_and_longest_time_outs_are_accepted() {
         for pong_timeout in [Duration::from_millis(1), crate::limits::DURATION_MAX] {
             let limits = ClientLimits {
                 pong_timeout,
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_listener_leaves_ipv4_alone() {
+    fn an_ipv6_listener_does_not_include_ipv4() {
         let any = [
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_no_two_addresses_can_share_is_given_up() {
+    fn port_0_fails_if_no_port_is_free_on_every_address() {
         let error = listen_on(&[V4, V4], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }

@@ -2,7 +2,7 @@
  * that shares memory or descriptors unless it makes a thread, and ends the server at one. This one
  * forks. What would be seen of the child through shared memory is brought over a pipe: its parent
  * goes on when it has become a command or ended, and if it could not become one, has the number of
- * the error, which is the first thing in its plan (Plan in src/launcher.rs). */
+ * the error, which is the first thing in its plan (Plan in src/linux/spawn/clone.rs). */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>

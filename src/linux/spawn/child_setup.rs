@@ -1,9 +1,9 @@
-//! What a command finds when it starts: everything that is set in its process before exec.
+//! What the child sets in its process between clone and exec: [`ChildSetup`].
 //!
-//! A command must not notice that a server started it. It leads a session and process group of
-//! its own, has no controlling terminal, no signal blocked or ignored, and the descriptor limit
-//! that the server was started with. What the operator has asked for beyond that (`--umask`,
-//! `--nice`, `--rlimit`, `--no-new-privs`) is set here too.
+//! A command must not notice that a server started it. It leads a process session and a process
+//! group of its own, without a controlling terminal. No signal is blocked or ignored, and it has
+//! the descriptor limit that the server was started with. The settings of the command (`--cwd`,
+//! `--umask`, `--nice`, `--rlimit`, `--no-new-privs`) are applied here too.
 
 use std::ffi::CString;
 use std::io;
@@ -22,7 +22,7 @@ use crate::linux::limits::DescriptorLimit;
 
 /// What the setup needs to know of the server: the same for every command.
 #[derive(Clone, Copy, Debug)]
-pub struct Parent {
+pub(super) struct Parent {
     pid: Pid,
     /// The highest number of a signal.
     signal_max: libc::c_int,
@@ -31,7 +31,7 @@ pub struct Parent {
 
 impl Parent {
     /// This process. A command gets the original limit of `descriptors` back.
-    pub fn this_process(descriptors: DescriptorLimit) -> Self {
+    pub(super) fn this_process(descriptors: DescriptorLimit) -> Self {
         Self {
             pid: getpid(),
             signal_max: libc::SIGRTMAX(),
@@ -42,7 +42,7 @@ impl Parent {
 
 /// What one child does before exec, prepared by the server: the child itself must not allocate.
 #[derive(Debug)]
-pub struct ChildSetup<'a> {
+pub(super) struct ChildSetup<'a> {
     parent: Parent,
     settings: &'a CommandSettings,
     cwd: Option<CString>,
@@ -55,7 +55,7 @@ impl<'a> ChildSetup<'a> {
     ///
     /// # Errors
     /// The path of its directory has a NUL in it.
-    pub fn new(parent: Parent, settings: &'a CommandSettings) -> io::Result<Self> {
+    pub(super) fn new(parent: Parent, settings: &'a CommandSettings) -> io::Result<Self> {
         let cwd = settings.cwd.as_ref();
         Ok(Self {
             parent,
@@ -73,7 +73,7 @@ impl<'a> ChildSetup<'a> {
     ///
     /// # Errors
     /// What the system refuses. The command is not started then.
-    pub fn run(&self) -> nix::Result<()> {
+    pub(super) fn run(&self) -> nix::Result<()> {
         // exec resolves a relative path, of the program or in PATH, from this directory.
         if let Some(cwd) = &self.cwd {
             chdir(cwd.as_c_str())?;
@@ -103,13 +103,13 @@ impl<'a> ChildSetup<'a> {
         self.die_with_the_server()
     }
 
-    /// Has the kernel end the command when the server dies, however it dies. A change of user
-    /// would undo that (prctl(2)); the server has changed its own before it starts anything.
+    /// Makes the kernel kill the command when the server dies. A change of user would undo that
+    /// (prctl(2)); the server changes its user before it starts anything.
     fn die_with_the_server(&self) -> nix::Result<()> {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // The server may have died before the call above, which then tells of nothing. A parent
-        // outside of our PID namespace is seen as 0: one that lives, since an orphan is given to
-        // the namespace's own first process.
+        // The server may have died before the call above, which then has no effect. A parent in
+        // an outer PID namespace is seen as 0. That parent is alive: an orphan would belong to the
+        // first process of our own namespace.
         let parent = getppid();
         if parent != self.parent.pid && parent.as_raw() != 0 {
             return Err(Errno::ESRCH);
@@ -118,12 +118,12 @@ impl<'a> ChildSetup<'a> {
     }
 }
 
-/// Tries, in the server itself, what needs a privilege: a lower nice value, a higher hard limit.
-/// All of it is undone, which needs none.
+/// Tries in the server itself what needs a privilege: a lower nice value, a higher hard limit. Each
+/// is undone, which needs no privilege.
 ///
 /// # Errors
-/// One line that names the option and how to put it right.
-pub fn check_privileges(settings: &CommandSettings) -> Result<(), String> {
+/// One line that names the option and the remedy.
+pub(crate) fn check_privileges(settings: &CommandSettings) -> Result<(), String> {
     if let Some(nice) = settings.nice {
         try_nice(nice).map_err(|errno| {
             format!(
@@ -177,7 +177,7 @@ fn system_resource(resource: config::Resource) -> Resource {
     }
 }
 
-/// A limit beyond what the system can count is none.
+/// A limit beyond the range of the system's type is no limit.
 fn system_limit(limit: config::ResourceLimit) -> rlim_t {
     match limit {
         Some(limit) => rlim_t::try_from(limit).unwrap_or(RLIM_INFINITY),
@@ -185,26 +185,27 @@ fn system_limit(limit: config::ResourceLimit) -> rlim_t {
     }
 }
 
-/// Gives a signal its default disposition. Of those ignored, exec would pass that on.
+/// Gives a signal its default disposition. exec resets handlers, but an ignored signal stays
+/// ignored.
 #[allow(unsafe_code)]
 fn restore_default(signal: libc::c_int) {
-    // SAFETY: no handler is installed. SIGKILL, SIGSTOP and the signals that the C library keeps
-    // for itself refuse, and are at their default anyway.
+    // SAFETY: no handler is installed. The call fails for SIGKILL, SIGSTOP and the signals that
+    // the C library keeps for itself, which have their default anyway.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
-/// The nice value of this process. The call of the C library returns -1 both for that value and
-/// for an error; the system's own returns 20 minus the value.
+/// The nice value of this process. The C library's function returns -1 both for that value and for
+/// an error; the system call returns 20 minus the value.
 #[allow(unsafe_code)]
 fn own_nice() -> nix::Result<libc::c_int> {
-    // SAFETY: two numbers are passed, and no memory.
+    // SAFETY: only numbers are passed.
     let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     Errno::result(result).map(|inverted| 20 - inverted as libc::c_int)
 }
 
-/// Where the kernel shares the processor out by sessions (autogroups, sched(7)), what counts beside
-/// other sessions is the value of the session, which the command leads. Elsewhere there is no such
-/// file, and a kernel that will not have so many changes in a second only leaves it as it was.
+/// Sets the nice value of the process session. Where the kernel divides the CPU by sessions
+/// (autogroups, sched(7)), this one counts against other sessions. Errors are ignored: without
+/// autogroups the file does not exist, and the kernel limits how often it may be written.
 fn set_nice_of_session(value: &str) {
     if let Ok(file) = open(
         c"/proc/self/autogroup",
@@ -218,9 +219,9 @@ fn set_nice_of_session(value: &str) {
 /// `setpriority(2)` of this process.
 #[allow(unsafe_code)]
 fn set_nice(nice: libc::c_int) -> nix::Result<()> {
-    // The C libraries differ in the first argument's type.
+    // The first argument's type differs between C libraries.
     let process = libc::PRIO_PROCESS as _;
-    // SAFETY: three numbers are passed, and no memory.
+    // SAFETY: only numbers are passed.
     Errno::result(unsafe { libc::setpriority(process, 0, nice) }).map(drop)
 }
 
@@ -230,19 +231,19 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::linux::clone::Cloner;
+    use crate::linux::spawn::clone::Cloner;
     use crate::process::environment::Environment;
     use crate::system::Spawn;
 
     #[test]
-    fn a_command_whose_server_has_died_meanwhile_does_not_start() {
+    fn a_command_whose_server_has_died_does_not_start() {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         let descriptors = DescriptorLimit {
             original: soft,
             soft,
             hard,
         };
-        // To the child it is as if somebody else had adopted it.
+        // To the child it looks as if another process had adopted it.
         let parent = Parent {
             pid: Pid::from_raw(1),
             ..Parent::this_process(descriptors)
