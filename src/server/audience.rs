@@ -88,7 +88,7 @@ impl<S: System> Server<S> {
             (Some(linger), Some(address)) if !has_ended && is_wanted => {
                 let until = self.cx.now + linger;
                 session.awaited = Some(Awaited { until, address });
-                self.admission.enter(address, &self.limits);
+                self.admission.entered(address, &self.limits);
             }
             _ => process.client_left(self.cx.now, &mut self.cx.pool),
         }

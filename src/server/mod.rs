@@ -597,7 +597,7 @@ impl<S: System> Server<S> {
         let Some(record) = client.into_record() else {
             return;
         };
-        self.admission.leave(record.ip());
+        self.admission.left(record.ip());
         match process {
             // How the command ends is part of the line, so it is written then.
             Some(process) if record.exit.is_none() && process.started_for() == Some(id) => {

@@ -57,7 +57,7 @@ impl<S: System> Server<S> {
 
     /// Reaps the child of this number, if it has ended.
     fn reap(&mut self, pid: Pid) {
-        // Asked while it is a zombie: who is reaped is of no group.
+        // Look up the group before reaping. A zombie still has one; a reaped PID has none.
         let group = self.system.group_of(pid);
         let Some((pid, exit)) = self.system.reap(Some(pid)) else {
             return;
@@ -88,7 +88,8 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        // Reaped first and asked then: a zombie counts as a member of its group.
+        // Probe the group only after reaping. Until then the zombie itself is a member, and the group
+        // would always look alive.
         let group = self.system.probe_group(process.pid());
         process.on_exit(exit, group, self.cx.now, &mut self.cx.pool);
         self.hot.push(Owner::Process(id));

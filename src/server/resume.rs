@@ -51,7 +51,7 @@ impl<S: System> Server<S> {
         if let Some(session) = &mut channel.session {
             let older = replaced.and_then(|replaced| session.replaced.replace(replaced));
             if let Some(awaited) = session.awaited.take() {
-                self.admission.leave(awaited.address);
+                self.admission.left(awaited.address);
             }
             self.close_replaced(replaced, older);
         }
@@ -137,7 +137,7 @@ impl<S: System> Server<S> {
         let channel = process.and_then(|process| process.channel.as_deref_mut());
         let session = channel.and_then(|channel| channel.session.as_mut());
         if let Some(awaited) = session.and_then(|session| session.awaited.take()) {
-            self.admission.leave(awaited.address);
+            self.admission.left(awaited.address);
         }
     }
 }

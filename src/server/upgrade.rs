@@ -117,10 +117,10 @@ impl<S: System> Server<S> {
         let ip = record.ip();
         client.open(process_id, has_channel, self.cx.now);
         if lost {
-            self.admission.enter(ip, &self.limits);
+            self.admission.entered(ip, &self.limits);
             return self.refuse_resumption(id);
         }
-        self.admission.serve(ip, &self.limits);
+        self.admission.served(ip, &self.limits);
         match process_id {
             Some(process_id) if has_session => self.join_session(id, process_id, received),
             Some(process_id) if has_channel => self.join(id, process_id),
