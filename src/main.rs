@@ -1,4 +1,4 @@
-//! The `wspipe` command.
+//! The `wspipe` program: command line in, exit status out.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -16,18 +16,18 @@ fn main() -> ExitCode {
         Ok(Invocation::Help) => print(cli::HELP),
         Ok(Invocation::Version) => print(cli::VERSION),
         Err(error) => {
-            complain(&error.to_string());
+            print_to_stderr(&error.to_string());
             ExitCode::from(USAGE)
         }
     }
 }
 
-/// Serves until a signal ends it.
+/// Serves until the server stops.
 fn serve(config: Config) -> ExitCode {
-    match startup::serve(config, complain) {
+    match startup::serve(config, print_to_stderr) {
         Ok(code) => code,
         Err(error) => {
-            complain(&error.to_string());
+            print_to_stderr(&error.to_string());
             match error {
                 StartError::Usage(_) => ExitCode::from(USAGE),
                 StartError::System(_) => ExitCode::FAILURE,
@@ -36,7 +36,8 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
-/// Prints to stdout, whose reader may have gone (`wspipe --help | head -1`): that is no panic.
+/// Prints to stdout. If its reader has left (`wspipe --help | head -1`), that is an error status and
+/// no panic.
 fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,7 +45,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Prints one line to stderr. When that fails too, there is nowhere left to say so.
-fn complain(message: &str) {
+/// Writes one line to stderr. An error of that cannot be reported anywhere.
+fn print_to_stderr(message: &str) {
     let _ = writeln!(io::stderr(), "wspipe: {message}");
 }

@@ -1,43 +1,43 @@
-//! Who is at the other end of a connection: [`Peer`].
+//! The other end of a connection: [`Peer`].
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::http::proxy::Remote;
 
-/// The other end of a connection. Every client has one, so it takes 24 bytes, where the standard
-/// library's [`SocketAddr`] alone takes 32.
+/// The other end of a connection. Every client has one, so it is small: 24 bytes, where the standard
+/// library's [`SocketAddr`] alone has 32.
 #[derive(Clone, Debug)]
 pub enum Peer {
     /// A client with an IPv4 address.
     V4(SocketAddrV4),
-    /// A client with an IPv6 address. Its flow label (RFC 6437) is of no use here.
+    /// A client with an IPv6 address. The flow label (RFC 6437) is not kept.
     V6 {
         /// Its address.
         ip: Ipv6Addr,
         /// Its port.
         port: u16,
-        /// The interface, where the address is link-local; otherwise 0.
+        /// The interface of a link-local address; otherwise 0.
         scope_id: u32,
     },
     /// A proxy, and the client behind it.
     Proxy(Box<Proxied>),
 }
 
-/// There may be many thousand of them.
+/// There may be many thousands of them.
 const _: () = assert!(size_of::<Peer>() <= 24);
 
 /// A client behind a proxy.
 #[derive(Clone, Debug)]
 pub struct Proxied {
-    /// Where the client is, as the proxy says.
+    /// The client's address, as the proxy has named it.
     client: Remote,
     /// The address of the proxy.
     proxy: SocketAddr,
 }
 
 impl Peer {
-    /// The address at the other end of the socket: the client's, or that of a proxy before it.
+    /// The address at the other end of the socket: the client's, or that of the proxy in between.
     pub fn addr(&self) -> SocketAddr {
         match *self {
             Peer::V4(address) => address.into(),
@@ -46,16 +46,16 @@ impl Peer {
         }
     }
 
-    /// The address that counts as the client's own.
-    pub fn client_ip(&self) -> IpAddr {
+    /// The client's address: the one that the proxy has named, if there is one.
+    pub(crate) fn client_ip(&self) -> IpAddr {
         match self {
             Peer::Proxy(proxied) => proxied.client.ip,
             _ => self.addr().ip(),
         }
     }
 
-    /// This peer has turned out to be a proxy that speaks for `client`.
-    pub fn speaks_for(&mut self, client: Remote) {
+    /// The peer is a proxy, and it has named its client.
+    pub(crate) fn speaks_for(&mut self, client: Remote) {
         let proxy = self.addr();
         *self = Peer::Proxy(Box::new(Proxied { client, proxy }));
     }
@@ -74,7 +74,7 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// As the log has it: the client, and the proxy if there is one.
+/// As in the log: the client, then the proxy if there is one.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_comes_back_as_it_was() {
+    fn an_address_is_kept_unchanged() {
         for text in [
             "192.0.2.1:80",
             "[2001:db8::1]:65535",
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_proxy_the_client_is_another() {
+    fn a_proxy_and_its_client_are_both_shown() {
         let proxy: SocketAddr = "127.0.0.1:5555".parse().unwrap();
         let mut peer = Peer::from(proxy);
         let ip = "2001:db8::9".parse().unwrap();

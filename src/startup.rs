@@ -1,4 +1,13 @@
-//! From a configuration to a running loop, and what a person is told on the way.
+//! From a configuration to a running loop: [`serve`].
+//!
+//! The order matters:
+//!
+//! 1. Check what the operator has named: directories, user, group.
+//! 2. Raise the descriptor limit, listen, and change the user. A port below 1024 may need root.
+//! 3. Check what depends on the user: directories again, `--nice`, `--rlimit`.
+//! 4. Print the warnings, then the addresses. A program that waits for "listening on" may connect at
+//!    once, so those lines come last.
+//! 5. Run the loop.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -7,8 +16,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
-
-use nix::unistd::{Uid, gethostname};
 
 use crate::config::{Config, Mode, Stderr, Target};
 use crate::context::Context;
@@ -19,21 +26,20 @@ use crate::http::answer::Site;
 use crate::http::policy::Policy;
 use crate::http::routes::{Offer, Route, Routes, Service};
 use crate::limits::BATCH_LEN;
-use crate::linux::Linux;
-use crate::linux::account::{self, Account};
-use crate::linux::child_setup;
+use crate::linux::account::{Account, own_user_name};
 use crate::linux::directory::Directory;
 use crate::linux::limits::{DescriptorLimit, process_limit, warnings as limit_warnings};
-use crate::linux::spawn;
+use crate::linux::spawn::{can_enter, check_privileges, look_up};
+use crate::linux::{Linux, host_name, log_sink};
 use crate::log::Log;
 use crate::server::{Command, Commands, Server};
 
 /// Why the server did not start.
 #[derive(Debug)]
 pub enum StartError {
-    /// An option's value is wrong: one line that says how to put it right.
+    /// The value of an option is wrong: one line that names the option and the remedy.
     Usage(String),
-    /// The system refused something: what it was, and the system's reason.
+    /// The system refused something: one line that names it and the system's reason.
     System(String),
 }
 
@@ -51,11 +57,12 @@ impl StartError {
     }
 }
 
-/// Serves until a signal ends it. `say` prints a line to whoever started the server.
+/// Serves until a signal or an option stops the server, and returns its exit status. `print_line`
+/// shows a line to the operator.
 ///
 /// # Errors
-/// Whatever keeps the server from starting, or the loop from going on.
-pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartError> {
+/// Why the server does not start, or an error of the loop itself (epoll).
+pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, StartError> {
     config.directory = config.directory.map(found_directory).transpose()?;
     let (offer, commands) = offer_of(&config);
     let site = site_of(&config, offer, &commands)?;
@@ -66,29 +73,40 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     let descriptors = DescriptorLimit::raise()
         .map_err(|errno| StartError::System(format!("the limit of open files: {errno}")))?;
     let mut event_loop = EventLoop::new(BATCH_LEN).map_err(StartError::system("epoll"))?;
-    let linux = Linux::start(&config, event_loop.registry(), descriptors)
-        .map_err(|error| StartError::System(error.to_string()))?;
-    // Only now: a port below 1024 may take root.
+    let linux = Linux::start(
+        &config.listen,
+        &config.clients,
+        config.directory.as_deref(),
+        descriptors,
+        event_loop.registry(),
+    )
+    .map_err(|error| StartError::System(error.to_string()))?;
     if let Some(account) = account {
         become_user(&account, &mut config)?;
     }
-    child_setup::check_privileges(&config.command).map_err(StartError::Usage)?;
+    check_privileges(&config.command).map_err(StartError::Usage)?;
 
-    let processes = process_limit().unwrap_or(u64::MAX);
-    for warning in limit_warnings(&config, descriptors.soft, processes) {
-        say(&format!("warning: {warning}"));
+    let listeners = config.listen.addresses.len();
+    let commands_settings = config.has_commands().then_some(&config.command);
+    let limits = limit_warnings(
+        listeners,
+        commands_settings,
+        descriptors.soft,
+        process_limit(),
+    );
+    for warning in limits {
+        print_line(&format!("warning: {warning}"));
     }
 
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
     for warning in exposure_warnings(&config, &site.offer, &commands, &addresses) {
-        say(&format!("warning: {warning}"));
+        print_line(&format!("warning: {warning}"));
     }
-    // Before the lines below: whoever has read them may count on a server that is complete.
-    let log = Log::new(config.log_level);
+    let log = Log::new(log_sink::stderr(), config.log_level);
     for address in &addresses {
-        say(&format!("listening on http://{address}/"));
+        print_line(&format!("listening on http://{address}/"));
     }
 
     let commands = commands_of(&config, commands, &site);
@@ -101,7 +119,7 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     Ok(server.exit_code())
 }
 
-/// The absolute path of the directory of `--dir`, once it is known to be there.
+/// The absolute path of the directory of `--dir`, which exists and may be entered.
 fn found_directory(path: PathBuf) -> Result<PathBuf, StartError> {
     let found = Directory::open(&path).map_err(|error| {
         let shown = path.to_string_lossy();
@@ -113,8 +131,8 @@ fn found_directory(path: PathBuf) -> Result<PathBuf, StartError> {
     found.map(|directory| directory.path().to_owned())
 }
 
-/// Changes to the user that was asked for. What a command inherits of the name and the home of
-/// its user is that user's then.
+/// Changes to the user of `--user` and `--group`. Where commands inherit the name and the home of
+/// their user, they get those of the new one.
 fn become_user(account: &Account, config: &mut Config) -> Result<(), StartError> {
     account.assume().map_err(|error| {
         StartError::System(format!(
@@ -127,19 +145,19 @@ fn become_user(account: &Account, config: &mut Config) -> Result<(), StartError>
             config.command.setenv.push((name.into(), value.into()));
         }
     }
-    // The directories were there for root; now they must be open to the user.
+    // root could enter the directories; the new user must be able to as well.
     if let Some(programs) = &config.directory {
         found_directory(programs.clone())?;
     }
     check_directory(config)
 }
 
-/// Refuses a directory for commands that they could not enter.
+/// Checks that commands can enter the directory of `--cwd`.
 fn check_directory(config: &Config) -> Result<(), StartError> {
     let Some(directory) = &config.command.cwd else {
         return Ok(());
     };
-    spawn::enter(directory).map_err(|error| {
+    can_enter(directory).map_err(|error| {
         let shown = directory.to_string_lossy();
         let shown = shown.escape_debug();
         StartError::Usage(format!(
@@ -148,7 +166,7 @@ fn check_directory(config: &Config) -> Result<(), StartError> {
     })
 }
 
-/// What is served where, and the commands that it names by their index.
+/// What is served at which path, and the commands that it refers to by index.
 fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
     let mut commands = Vec::new();
     let mut routes = Vec::new();
@@ -202,12 +220,11 @@ fn commands_of(config: &Config, commands: Vec<Vec<OsString>>, site: &Site) -> Co
 }
 
 fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<Site, StartError> {
-    let host_name = gethostname().map(|name| name.to_string_lossy().into_owned());
     let policy = Policy::new(
         config.access.origins.clone(),
         config.access.any_origin,
         config.access.allow_hosts.clone(),
-        host_name.unwrap_or_default(),
+        host_name(),
         config.listen.is_loopback_only(),
     )
     .map_err(StartError::Usage)?;
@@ -222,13 +239,13 @@ fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<
     })
 }
 
-/// The program's name without its folder, which is nobody's business.
+/// The program's name without its directory, which clients need not know.
 fn name_of(program: &OsStr) -> Rc<str> {
     let name = Path::new(program).file_name().unwrap_or(program);
     name.to_string_lossy().into()
 }
 
-/// What a person should know who lets others reach the server, or whose command is not there.
+/// What the operator should know: that others can reach the server, or that a command is missing.
 fn exposure_warnings(
     config: &Config,
     offer: &Offer,
@@ -248,8 +265,7 @@ fn exposure_warnings(
     }
     let path = path_of_commands(config);
     for program in commands.iter().map(|words| &words[0]) {
-        if let Err(error) = spawn::look_up(program, path.as_deref(), config.command.cwd.as_deref())
-        {
+        if let Err(error) = look_up(program, path.as_deref(), config.command.cwd.as_deref()) {
             let shown = program.to_string_lossy();
             warnings.push(format!("{shown} cannot be started yet: {error}"));
         }
@@ -257,7 +273,7 @@ fn exposure_warnings(
     warnings
 }
 
-/// A line for each address that others can reach.
+/// A line for each address that other machines can reach.
 fn exposed(config: &Config, commands: &[Vec<OsString>], addresses: &[SocketAddr]) -> Vec<String> {
     let programs = commands.iter().map(|words| words[0].to_string_lossy());
     let directory = config.directory.iter();
@@ -266,14 +282,14 @@ fn exposed(config: &Config, commands: &[Vec<OsString>], addresses: &[SocketAddr]
     if shown.is_empty() {
         return Vec::new();
     }
-    let (shown, user) = (shown.join(", "), account::user_name(Uid::effective()));
+    let (shown, user) = (shown.join(", "), own_user_name());
     let addresses = addresses.iter().filter(|it| !it.ip().is_loopback());
     addresses
         .map(|address| format!("anyone who can reach {address} runs {shown} as {user}"))
         .collect()
 }
 
-/// The PATH that commands get.
+/// The PATH of the commands.
 fn path_of_commands(config: &Config) -> Option<OsString> {
     let set = config
         .command

@@ -1,7 +1,7 @@
-//! What the server asks of the operating system: the trait [`System`].
+//! The seam to the operating system: the trait [`System`].
 //!
-//! The lives and the server above them are generic over it. `linux.rs` is the real one; a
-//! simulated one can drive the very same code, dispatch and all, in virtual time.
+//! The server is generic over it. The real system is [`crate::linux`]. The model in `tests/model`
+//! implements the trait too, and so runs the same server in virtual time.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,31 +10,34 @@ use std::net::SocketAddr;
 
 use crate::config::{CommandSettings, Signal};
 use crate::http::routes::Entry;
+use crate::peer::Peer;
 use crate::process::environment::Environment;
 use crate::source::{ClientId, ProcessId};
 
-/// The number of a process, and of the group that it leads.
+/// The number of a process (PID), which is also the number of the process group that it leads.
 pub type Pid = i32;
 
 /// A client's connection.
 pub trait Socket: Read + Write {
-    /// Ends our half of the connection, after what was written (`shutdown(2)`, `SHUT_WR`).
+    /// Closes our half of the connection after the written bytes (`shutdown(2)`, SHUT_WR).
     ///
     /// # Errors
     /// As `shutdown(2)`.
     fn shutdown_write(&self) -> io::Result<()>;
 
-    /// How many written bytes the peer's TCP has not acknowledged (`SIOCOUTQ`, tcp(7)).
+    /// The number of written bytes that the peer's TCP has not acknowledged (SIOCOUTQ, tcp(7)). The
+    /// kernel does not report progress, so it has to be polled.
     fn unacknowledged(&self) -> usize;
 
-    /// The address that the client connected to; IPv4 peers of an IPv6 socket as IPv4.
+    /// The address that the client connected to. IPv4-mapped addresses are unmapped.
     ///
     /// # Errors
     /// As `getsockname(2)`.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// The operating system, as far as the server needs it.
+/// What the server needs of an operating system. Nothing here blocks but [`spawn`](System::spawn),
+/// until exec.
 pub trait System {
     /// A client's connection, non-blocking.
     type Socket: Socket;
@@ -43,100 +46,122 @@ pub trait System {
     /// Our end of a command's output, non-blocking.
     type Output: Read;
 
-    /// The next connection that waits on a listener, with the address of its peer.
+    /// The next connection that waits on a listener, and the other end of it.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits, otherwise as `accept(2)`.
-    fn accept(&mut self, listener: u32) -> io::Result<(Self::Socket, SocketAddr)>;
+    /// No connection waits, or none can be accepted.
+    fn accept(&mut self, listener: u32) -> Result<(Self::Socket, Peer), AcceptError>;
 
     /// Closes every listener.
     fn stop_listening(&mut self);
 
-    /// Has the loop report on a client's socket, edge-triggered, for as long as it is open.
+    /// Makes the loop report a client's socket, edge-triggered, until it is closed.
     ///
     /// # Errors
     /// As `epoll_ctl(2)`.
     fn watch_client(&mut self, socket: &mut Self::Socket, id: ClientId) -> io::Result<()>;
 
-    /// Has the loop report on the pipes of a command.
+    /// Makes the loop report the pipes of a command, edge-triggered, until they are closed.
     ///
     /// # Errors
     /// As `epoll_ctl(2)`.
-    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()>;
+    fn watch_child(
+        &mut self,
+        child: &mut Child<Self::Stdin, Self::Output>,
+        id: ProcessId,
+    ) -> io::Result<()>;
 
-    /// What a name below `--dir` stands for: a relative path without `.` and `..`. Nothing, where
-    /// it leads out of the directory.
+    /// What a name stands for in the directory of `--dir`. A name is a relative path without `.` and
+    /// `..`. One that leads out of the directory stands for nothing.
     fn look_up(&mut self, name: &str) -> Entry;
 
-    /// Starts a command as the leader of its own session and process group.
+    /// Starts a command as the leader of its own process session and process group. When this
+    /// returns, exec has succeeded.
     ///
     /// # Errors
-    /// Why it could not be started, which the client is told.
-    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError>;
+    /// Why the command does not run. Nothing is left of the attempt then.
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self::Stdin, Self::Output>, SpawnError>;
 
-    /// Signals a process group. The group of a leader that is not reaped always exists.
+    /// Signals all members of a process group. Until its leader is reaped, the group exists.
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group;
 
-    /// Whether a process group has members. Its leader, until reaped, is one.
+    /// Whether a process group has members. Zombies are members, so the answer for a group whose
+    /// leader has ended means something only after the leader is reaped.
     fn probe_group(&mut self, leader: Pid) -> Group;
 
-    /// The child of this number, or any, if it has ended, with how it did. SIGCHLD coalesces, so
-    /// whoever hears it asks for any, be it later, until there is none.
+    /// Reaps this child, or any (`None`), if it has ended, and returns how it ended. SIGCHLD
+    /// coalesces: after one, call this for any child until none is left.
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)>;
 
-    /// The process group of a process, if there is such a process; of a child also after it has
-    /// ended, until it is reaped.
+    /// The process group of a process, if that exists. A zombie still has a group; a reaped process
+    /// has none, so ask before reaping.
     fn group_of(&mut self, pid: Pid) -> Option<Pid>;
 
-    /// The next signal that was sent to the server itself.
+    /// The next signal that the server itself received, if any is pending.
     fn next_signal(&mut self) -> Option<SignalEvent>;
 
-    /// The user that the socket at the other end of a loopback connection belongs to; `None`:
-    /// the system knows no such socket.
+    /// The user at the other end of a connection on this machine. Each kind of socket finds out in
+    /// its own way. `None`: the system does not know the other end.
     ///
     /// # Errors
-    /// When the system will not say.
-    fn peer_uid(&mut self, peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>>;
+    /// The system does not answer.
+    fn peer_uid(&mut self, socket: &Self::Socket, peer: &Peer) -> io::Result<Option<u32>>;
 
     /// The user that the server runs as.
     fn own_uid(&self) -> u32;
 
-    /// Gives back to the machine what memory was freed, where the allocator would keep it.
-    fn give_back_memory(&mut self) {}
+    /// Returns freed memory to the kernel, where the allocator would keep it.
+    fn release_memory(&mut self) {}
 }
 
-/// What is to be started.
+/// Why no connection was accepted.
+#[derive(Debug)]
+pub enum AcceptError {
+    /// No connection waits.
+    WouldBlock,
+    /// The connection that waited is gone, and the error with it. Others may wait.
+    ConnectionGone(io::Error),
+    /// No connection can be accepted, perhaps for a long time. Those that wait stay in the backlog.
+    Failed {
+        /// What the system said.
+        error: io::Error,
+        /// What the operator can do about it, where that is known.
+        remedy: Option<&'static str>,
+    },
+}
+
+/// What to start.
 pub struct Spawn<'a> {
     /// The program's name or path, and its arguments.
     pub command: &'a [OsString],
-    /// Its whole environment.
+    /// Its environment: these variables and no others.
     pub environment: Environment,
-    /// How it runs.
+    /// How it runs: directory, umask, limits, stderr.
     pub settings: &'a CommandSettings,
 }
 
 /// A command that was started, and our ends of its pipes.
-pub struct Child<S: System + ?Sized> {
-    /// Its number.
+pub struct Child<I, O> {
+    /// Its PID, which is also the number of its process group.
     pub pid: Pid,
-    /// The pipe that it reads.
-    pub stdin: S::Stdin,
-    /// The pipe that it writes.
-    pub stdout: S::Output,
-    /// The pipe that it complains to, with `--stderr=log` or `json`.
-    pub stderr: Option<S::Output>,
+    /// The pipe to its stdin.
+    pub stdin: I,
+    /// The pipe from its stdout.
+    pub stdout: O,
+    /// The pipe from its stderr, with `--stderr=log` or `json`.
+    pub stderr: Option<O>,
 }
 
 /// Why a command was not started.
 #[derive(Debug)]
 pub enum SpawnError {
-    /// There is no such file.
+    /// The file does not exist.
     NotFound,
-    /// The file is there, but the system does not run it.
+    /// The file exists, but the system cannot execute it.
     NotExecutable(io::Error),
-    /// The server or the machine lacks something for the moment: descriptors, processes, memory.
+    /// The server or the machine is out of descriptors, processes or memory. It may work later.
     Exhausted(io::Error),
-    /// Anything else.
+    /// Any other error.
     Failed(io::Error),
 }
 
@@ -154,9 +179,9 @@ impl fmt::Display for SpawnError {
 /// Whether a process group has members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// It has.
+    /// It has at least one, perhaps a zombie.
     Alive,
-    /// It has none: its number may soon name somebody else's group.
+    /// It has none. The kernel may give its number to another process, so it must not be signalled.
     Gone,
 }
 
@@ -165,7 +190,7 @@ pub enum Group {
 pub enum SignalEvent {
     /// SIGCHLD: this child has ended, and perhaps others.
     ChildEnded(Pid),
-    /// SIGTERM, SIGINT or SIGHUP, by name: the server is to end.
+    /// SIGTERM, SIGINT or SIGHUP, by name: the server has to shut down.
     Shutdown(&'static str),
 }
 
@@ -174,7 +199,7 @@ pub enum SignalEvent {
 pub enum Exit {
     /// It exited with this status, 0 to 255.
     Status(u8),
-    /// It was ended by the signal of this number.
+    /// The signal of this number terminated it.
     Signal(u8),
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mio::Poll;
 use nix::sys::prctl;
-use wspipe::config::{CommandSettings, Config, Listen};
+use wspipe::config::{ClientLimits, CommandSettings, Listen};
 use wspipe::linux::Linux;
 use wspipe::linux::limits::DescriptorLimit;
 use wspipe::system::{Exit, Group, Spawn, System};
@@ -15,15 +15,14 @@ fn every_child_is_reaped_and_adopted_orphans_too() {
     // Like the first process of a container.
     prctl::set_child_subreaper(true).unwrap();
     let poll = Poll::new().unwrap();
-    let config = Config {
-        listen: Listen {
-            port: 0,
-            ..Listen::default()
-        },
-        ..Config::default()
+    let listen = Listen {
+        port: 0,
+        ..Listen::default()
     };
+    let limits = ClientLimits::default();
     let descriptors = DescriptorLimit::raise().unwrap();
-    let mut linux = Linux::start(&config, poll.registry(), descriptors).unwrap();
+    let linux = Linux::start(&listen, &limits, None, descriptors, poll.registry());
+    let mut linux = linux.unwrap();
     assert_eq!(linux.reap(None), None, "no child yet");
 
     let mut try_start = |words: &[&str]| {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::event_loop::instant::Instant;
@@ -110,9 +110,9 @@ const _: () = assert!(size_of::<AccessRecord>() <= 88);
 
 impl AccessRecord {
     /// A connection that was accepted `now`.
-    pub fn new(peer: SocketAddr, now: Instant) -> Self {
+    pub fn new(peer: Peer, now: Instant) -> Self {
         Self {
-            peer: peer.into(),
+            peer,
             target: None,
             pid: 0,
             opened_at: now,
@@ -202,6 +202,7 @@ impl fmt::Display for Line<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
@@ -210,8 +211,8 @@ mod tests {
     #[test]
     fn a_record_is_one_line_of_keys_and_values() {
         let now = Instant::EPOCH;
-        let peer = "127.0.0.1:5555".parse().unwrap();
-        let mut record = AccessRecord::new(peer, now);
+        let peer = Peer::from("127.0.0.1:5555".parse::<SocketAddr>().unwrap());
+        let mut record = AccessRecord::new(peer.clone(), now);
         assert!(!record.is_opened());
         let target = |path: &str, back_end| {
             Rc::new(Target {

@@ -30,7 +30,7 @@ mod timers;
 pub mod write_progress;
 
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use self::access_record::{AccessRecord, Loss};
 use self::close_timeout::CloseTimeout;
@@ -44,6 +44,7 @@ use crate::event_loop::instant::Instant;
 use crate::event_loop::outbox::{Flushed, Outbox};
 use crate::event_loop::readiness::Readiness;
 use crate::limits::{READ_BUDGET, SCRATCH_LEN};
+use crate::peer::Peer;
 use crate::process::stdin::Stdin;
 use crate::source::ProcessId;
 use crate::system::Socket;
@@ -104,7 +105,7 @@ pub enum Pumped {
 
 impl<S: Socket> Client<S> {
     /// A connection that was accepted `now`.
-    pub fn new(socket: S, peer: SocketAddr, now: Instant) -> Self {
+    pub fn new(socket: S, peer: Peer, now: Instant) -> Self {
         Self {
             socket,
             readiness: Readiness::NONE,
@@ -121,8 +122,8 @@ impl<S: Socket> Client<S> {
     }
 
     /// The socket, to ask for its addresses.
-    pub fn socket_mut(&mut self) -> &mut S {
-        &mut self.socket
+    pub fn socket(&self) -> &S {
+        &self.socket
     }
 
     /// The access-log record.
@@ -130,9 +131,9 @@ impl<S: Socket> Client<S> {
         &mut self.record
     }
 
-    /// The address at the other end of the socket.
-    pub fn peer(&self) -> SocketAddr {
-        self.record.peer.addr()
+    /// The other end of the connection.
+    pub fn peer(&self) -> &Peer {
+        &self.record.peer
     }
 
     /// The client's own address: behind a trusted proxy, the one the proxy names.

@@ -1,7 +1,7 @@
-//! Users and groups, and becoming one: [`Account`].
+//! Changing the user and group of the server (`--user`, `--group`): [`Account`].
 //!
-//! They are read from `/etc/passwd` and `/etc/group` themselves. The C library would ask the name
-//! service, which loads libraries at run time, and a static binary cannot have that.
+//! Names are looked up in `/etc/passwd` and `/etc/group` directly. The C library's functions may
+//! load name-service libraries at run time, which a static binary cannot do.
 
 use std::fs;
 use std::io;
@@ -12,27 +12,27 @@ use nix::unistd::{
     setuid,
 };
 
-/// A user that the server can become, with the groups that are its own.
+/// A user that the server can become, with its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
+pub(crate) struct Account {
     uid: Uid,
     gid: Gid,
     /// Its supplementary groups (credentials(7)), `gid` among them.
     groups: Vec<Gid>,
-    /// Its name, if it has one.
+    /// Its name; `None`: `/etc/passwd` does not list it.
     name: Option<String>,
-    /// The directory that is its own; `/` if none is.
+    /// Its home directory; `/` if it has none.
     home: String,
 }
 
 impl Account {
-    /// The account of the user and the group that were asked for, each by name or number; `None`:
-    /// neither was. Without a user it is the present one, without a group the user's own.
+    /// The account of this user and this group, each a name or a number. `None`: neither is given.
+    /// The default of the user is the present one; that of the group is the user's own.
     ///
     /// # Errors
-    /// There is none, or the server may not become it: one line that says which option is wrong
-    /// and how to put it right.
-    pub fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, String> {
+    /// The user or group does not exist, or the server may not become it: one line that names the
+    /// option and the remedy.
+    pub(crate) fn find(user: Option<&str>, group: Option<&str>) -> Result<Option<Account>, String> {
         if user.is_none() && group.is_none() {
             return Ok(None);
         }
@@ -52,13 +52,13 @@ impl Account {
         Ok(Some(account))
     }
 
-    /// Becomes this user, for good.
+    /// Changes the user and groups of the process. There is no way back.
     ///
     /// # Errors
-    /// The system refuses, or would let the server come back: it must not go on then.
-    pub fn assume(&self) -> io::Result<()> {
+    /// The system refuses, or there is a way back. The server must not continue then.
+    pub(crate) fn assume(&self) -> io::Result<()> {
         if geteuid().is_root() {
-            // The groups first: once the user has changed, they could not be.
+            // The groups first: after the change of user they cannot be changed any more.
             setgroups(&self.groups)?;
             setresgid(self.gid, self.gid, self.gid)?;
             setresuid(self.uid, self.uid, self.uid)?;
@@ -66,8 +66,8 @@ impl Account {
         self.check()
     }
 
-    /// What says who a command's user is, as `login(1)` sets it.
-    pub fn variables(&self) -> Vec<(&'static str, &str)> {
+    /// The environment variables that describe the user, as `login(1)` sets them.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, &str)> {
         let mut variables = vec![("HOME", self.home.as_str())];
         if let Some(name) = &self.name {
             variables.extend([("USER", name.as_str()), ("LOGNAME", name)]);
@@ -75,13 +75,13 @@ impl Account {
         variables
     }
 
-    /// Whether the process is this user already. Its supplementary groups are let be: only root
-    /// could change them.
+    /// Whether the process has this user and group already. Supplementary groups are not compared:
+    /// only root could change them.
     fn is_present(&self) -> bool {
         (self.uid, self.gid) == (geteuid(), getegid())
     }
 
-    /// Looks at what the kernel says, and tries to come back.
+    /// Checks that the change has taken effect, and that the process cannot undo it.
     fn check(&self) -> io::Result<()> {
         let (uids, gids) = (getresuid()?, getresgid()?);
         let is_user = [uids.real, uids.effective, uids.saved] == [self.uid; 3];
@@ -93,7 +93,8 @@ impl Account {
             return Ok(());
         }
         let root = (Uid::from_raw(0), Gid::from_raw(0));
-        // A process that kept its capabilities (capabilities(7), securebits) could come back.
+        // A process can be configured to keep its capabilities (capabilities(7), securebits). It
+        // could then become root again.
         let is_back = setuid(root.0) != Err(Errno::EPERM)
             || self.gid != root.1 && setgid(root.1) != Err(Errno::EPERM)
             || setgroups(&[root.1]) != Err(Errno::EPERM);
@@ -106,9 +107,9 @@ impl Account {
     }
 }
 
-/// The name of a user, or its number if it has none.
-pub fn user_name(uid: Uid) -> String {
-    Databases::read().user_name(uid)
+/// The name of the server's user, or its number if it has none.
+pub(crate) fn own_user_name() -> String {
+    Databases::read().user_name(geteuid())
 }
 
 /// The text of `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
@@ -133,11 +134,11 @@ struct GroupEntry<'a> {
 }
 
 impl Databases {
-    /// A file that is not there has no users: a small container may do without.
+    /// Reads both files. A missing file counts as empty: small containers have none.
     fn read() -> Databases {
         let read = |path| {
             let bytes = fs::read(path).unwrap_or_default();
-            // Real names need not be UTF-8.
+            // Real names may be in any encoding.
             String::from_utf8_lossy(&bytes).into_owned()
         };
         Databases {
@@ -146,7 +147,7 @@ impl Databases {
         }
     }
 
-    /// `present` is who the server is.
+    /// As [`Account::find`], for a server with the present user and group.
     fn account(
         &self,
         user: Option<&str>,
@@ -189,7 +190,7 @@ impl Databases {
         })
     }
 
-    /// A user by name; if none is called so, by number, which needs no entry.
+    /// A user by name, otherwise by number. A number needs no entry.
     fn user(&self, text: &str) -> Result<(Uid, Option<UserEntry<'_>>), String> {
         if let Some(entry) = self.users().find(|entry| entry.name == text) {
             return Ok((entry.uid, Some(entry)));
@@ -222,10 +223,10 @@ impl Databases {
             let mut fields = line.split(':');
             Some(UserEntry {
                 name: fields.next().filter(|name| is_name(name))?,
-                // Between them: the password.
+                // Skipped: the password.
                 uid: Uid::from_raw(id(fields.nth(1)?)?),
                 gid: Gid::from_raw(id(fields.next()?)?),
-                // Between them: the real name.
+                // Skipped: the real name.
                 home: fields.nth(1)?,
             })
         })
@@ -236,7 +237,7 @@ impl Databases {
             let mut fields = line.split(':');
             Some(GroupEntry {
                 name: fields.next().filter(|name| is_name(name))?,
-                // Between them: the password.
+                // Skipped: the password.
                 gid: Gid::from_raw(id(fields.nth(1)?)?),
                 members: fields.next().unwrap_or_default(),
             })
@@ -244,13 +245,13 @@ impl Databases {
     }
 }
 
-/// Whether the first field of a line is a name, and not a comment or an order to ask NIS.
+/// Whether the first field of a line is a name. It may be a comment or an instruction for NIS.
 fn is_name(field: &str) -> bool {
     !field.is_empty() && !field.starts_with(['#', '+', '-'])
 }
 
-/// The number of a user or group. The greatest stands for "unchanged" in setresuid(2), which
-/// would leave the server what it is.
+/// The number of a user or group. The largest is refused: to setresuid(2) it means "unchanged", and
+/// the server would stay root.
 fn id(text: &str) -> Option<u32> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|id| is_plain && *id != u32::MAX)
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_its_remedy() {
+    fn a_missing_user_or_group_is_named_with_its_remedy() {
         let cases = [
             (
                 (Some("nobody"), None),
@@ -366,12 +367,12 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_for_by_default() {
+    fn the_default_is_no_change() {
         assert_eq!(Account::find(None, None), Ok(None));
     }
 
     #[test]
-    fn becoming_oneself_changes_nothing() {
+    fn becoming_the_present_user_changes_nothing() {
         if geteuid().is_root() {
             return;
         }

@@ -1,12 +1,12 @@
-//! The directory of `--dir`, and what is in it.
+//! The directory of `--dir`, whose programs are served: [`Directory`].
 //!
-//! What a name stands for is looked up anew for each client, so that programs can be added and
-//! taken away, and the directory be replaced, while the server runs. A name leads into the
-//! directory if its real path, symbolic links followed, is below the real path of the directory.
-//! Between this and the start of the program somebody could put a link in its place; but whoever
-//! can write here can also write a program, and have it run.
+//! A name is looked up for each client, so programs can be added and removed, and the directory can
+//! be replaced, while the server runs. A name is inside the directory if its real path, with all
+//! symbolic links followed, is below the real path of the directory. The file could be replaced by
+//! a link before the program starts; but only by a user who can write to the directory, and who
+//! could just as well put a program there.
 //!
-//! Nothing is opened: a look at a file's kind and rights does not wait for a pipe or a device.
+//! No file is opened: opening a pipe or a device could block.
 
 use std::fs;
 use std::io;
@@ -18,17 +18,16 @@ use crate::http::routes::Entry;
 
 /// A directory whose programs are served.
 #[derive(Clone, Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     root: PathBuf,
 }
 
 impl Directory {
-    /// The directory at this path. A relative one counts from where the server is now, even when
-    /// the server or a command has gone elsewhere later.
+    /// The directory at this path. A relative path is resolved now, from the current directory.
     ///
     /// # Errors
-    /// There is none, or it may not be entered.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    /// The directory does not exist, is no directory, or may not be entered.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if !fs::metadata(path)?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
@@ -37,13 +36,14 @@ impl Directory {
         Ok(Self { root })
     }
 
-    /// Its path, absolute.
-    pub fn path(&self) -> &Path {
+    /// Its absolute path.
+    pub(crate) fn path(&self) -> &Path {
         &self.root
     }
 
-    /// What `name`, a relative path, stands for. What cannot be looked at is nothing.
-    pub fn entry(&self, name: &str) -> Entry {
+    /// What `name`, a relative path, stands for. A file whose kind or rights cannot be read is
+    /// nothing.
+    pub(super) fn entry(&self, name: &str) -> Entry {
         self.look_at(name).unwrap_or(Entry::Nothing)
     }
 
@@ -63,44 +63,22 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
-
-    /// A directory of the test's own, which goes with it.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("wspipe-{name}-{}", std::process::id()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, name: &str, mode: u32) {
-            let path = self.0.join(name);
-            fs::write(&path, "#!/bin/sh\n").unwrap();
-            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::linux::testing::TestDir;
 
     #[test]
-    fn programs_and_directories_are_told_from_all_else() {
-        let scratch = Scratch::new("directory");
-        let inside = |name: &str| scratch.0.join("root").join(name);
+    fn only_programs_and_directories_inside_are_found() {
+        let scratch = TestDir::new("directory");
+        let inside = |name: &str| scratch.path().join("root").join(name);
         fs::create_dir_all(inside("sub")).unwrap();
-        fs::create_dir(scratch.0.join("root-beside")).unwrap();
-        scratch.file("outside", 0o755);
-        scratch.file("root-beside/run", 0o755);
-        scratch.file("root/run", 0o755);
-        scratch.file("root/text", 0o644);
-        scratch.file("root/sub/tool", 0o755);
+        fs::create_dir(scratch.path().join("root-beside")).unwrap();
+        scratch.file("outside", "#!/bin/sh\n", 0o755);
+        scratch.file("root-beside/run", "#!/bin/sh\n", 0o755);
+        scratch.file("root/run", "#!/bin/sh\n", 0o755);
+        scratch.file("root/text", "#!/bin/sh\n", 0o644);
+        scratch.file("root/sub/tool", "#!/bin/sh\n", 0o755);
         symlink("run", inside("link")).unwrap();
         symlink(inside("sub"), inside("sublink")).unwrap();
         symlink("../outside", inside("escape")).unwrap();
@@ -111,7 +89,7 @@ mod tests {
         symlink(".", inside("here")).unwrap();
         nix::unistd::mkfifo(&inside("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
 
-        let directory = Directory::open(&scratch.0.join("root")).unwrap();
+        let directory = Directory::open(&scratch.path().join("root")).unwrap();
         #[rustfmt::skip]
         let cases = [
             ("run", Entry::Program),
@@ -138,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_may_be_a_link_that_is_turned_elsewhere() {
-        let scratch = Scratch::new("turned");
+    fn a_directory_may_be_a_link_that_is_replaced() {
+        let scratch = TestDir::new("turned");
         for release in ["1", "2"] {
-            fs::create_dir(scratch.0.join(release)).unwrap();
-            scratch.file(&format!("{release}/only-{release}"), 0o755);
+            fs::create_dir(scratch.path().join(release)).unwrap();
+            scratch.file(&format!("{release}/only-{release}"), "#!/bin/sh\n", 0o755);
         }
-        let current = scratch.0.join("current");
+        let current = scratch.path().join("current");
         symlink("1", &current).unwrap();
         let directory = Directory::open(&current).unwrap();
         assert_eq!(directory.entry("only-1"), Entry::Program);
@@ -155,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_refused() {
+    fn a_path_that_is_no_directory_is_refused() {
         for path in ["/nonexistent/x", "/dev/null", "/etc/passwd"] {
             assert!(Directory::open(Path::new(path)).is_err(), "{path}");
         }

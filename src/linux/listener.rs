@@ -1,39 +1,38 @@
-//! Listening sockets, and the options that the connections accepted from them have.
+//! Listening sockets, and the TCP options of the connections accepted from them: [`listen`].
 //!
 //! On Linux an accepted socket inherits TCP_NODELAY, the keep-alive settings and TCP_USER_TIMEOUT
-//! from its listener (a test below holds that), so they are set once and cost nothing for each
-//! client.
+//! from its listener (a test below checks that). So they are set once, not for each client.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::net::TcpListener;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
-use crate::config::Config;
+use crate::config::{ClientLimits, Listen};
 
-/// How many free ports are tried, with port 0, until one is free on every address.
+/// With port 0: how often a port is chosen until it is free on every address.
 const PORT_TRIES: u32 = 16;
 
 /// The longest time between keep-alive probes that the kernel takes, in seconds.
 const KEEPALIVE_MAX: u64 = 32_767;
 
-/// Listens on every address of the configuration, on the same port, in their order.
+/// Listens on every address, on the same port. The order is that of the addresses.
 ///
 /// # Errors
-/// The first address that cannot be had; the text names it and the system's reason.
-pub fn listen(config: &Config) -> io::Result<Vec<TcpListener>> {
+/// The first address that cannot be used; the text names it and the system's reason.
+pub(super) fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
     let mut tries = 1;
     loop {
-        match listen_on_each(config) {
+        match listen_on_each(listen, limits) {
             // The kernel chose a port that is free on the first address; on another it was not.
             Err(error)
-                if config.listen.port == 0
+                if listen.port == 0
                     && error.kind() == io::ErrorKind::AddrInUse
                     && tries < PORT_TRIES =>
             {
@@ -44,30 +43,20 @@ pub fn listen(config: &Config) -> io::Result<Vec<TcpListener>> {
     }
 }
 
-/// Takes the next connection that waits, and the address of its peer, which for an IPv4 peer is
-/// an IPv4 one.
-///
-/// # Errors
-/// `WouldBlock` when none waits, otherwise as `accept(2)`.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = listener.accept()?;
-    Ok((stream, unmapped(peer)))
-}
-
-/// The address as IPv4 if it is an IPv4 address in the form of an IPv6 one (`::ffff:a.b.c.d`).
-pub fn unmapped(address: SocketAddr) -> SocketAddr {
+/// The address, as IPv4 if it is an IPv4-mapped IPv6 address (`::ffff:a.b.c.d`).
+pub(super) fn unmapped(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip if ip == address.ip() => address,
         ip => SocketAddr::new(ip, address.port()),
     }
 }
 
-fn listen_on_each(config: &Config) -> io::Result<Vec<TcpListener>> {
-    let mut port = config.listen.port;
-    let mut listeners = Vec::with_capacity(config.listen.addresses.len());
-    for &ip in &config.listen.addresses {
+fn listen_on_each(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
+    let mut port = listen.port;
+    let mut listeners = Vec::with_capacity(listen.addresses.len());
+    for &ip in &listen.addresses {
         let address = SocketAddr::new(ip, port);
-        let socket = listening_socket(address, config).map_err(|errno| {
+        let socket = listening_socket(address, listen.backlog, limits).map_err(|errno| {
             let kind = io::Error::from(errno).kind();
             io::Error::new(
                 kind,
@@ -81,7 +70,11 @@ fn listen_on_each(config: &Config) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-fn listening_socket(address: SocketAddr, config: &Config) -> nix::Result<OwnedFd> {
+fn listening_socket(
+    address: SocketAddr,
+    backlog: i32,
+    limits: &ClientLimits,
+) -> nix::Result<OwnedFd> {
     let family = if address.is_ipv6() {
         AddressFamily::Inet6
     } else {
@@ -89,27 +82,27 @@ fn listening_socket(address: SocketAddr, config: &Config) -> nix::Result<OwnedFd
     };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let socket = socket(family, SockType::Stream, flags, None)?;
-    // A restarted server must not wait until the connections of the last one have left TIME_WAIT.
+    // Lets a restarted server bind while connections of the previous one are in TIME_WAIT.
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     if address.is_ipv6() {
-        // `::` and `0.0.0.0` are two addresses, each to be asked for.
+        // `::` does not include `0.0.0.0`; each is listened on only if it is listed.
         setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
     }
-    set_inherited_options(socket.as_fd(), config)?;
+    set_inherited_options(socket.as_fd(), limits)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen_socket(socket.as_fd(), config.listen.backlog)?;
+    listen_socket(socket.as_fd(), backlog)?;
     Ok(socket)
 }
 
-/// What every accepted connection is to have.
-fn set_inherited_options(socket: BorrowedFd<'_>, config: &Config) -> nix::Result<()> {
-    let pong_timeout = config.clients.pong_timeout;
-    // A message is written whole, so there is nothing to wait for.
+/// Sets the options that every accepted connection inherits.
+fn set_inherited_options(socket: BorrowedFd<'_>, limits: &ClientLimits) -> nix::Result<()> {
+    let pong_timeout = limits.pong_timeout;
+    // A message is written as a whole, so waiting for more (Nagle's algorithm) only adds delay.
     setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
-    // While reading from a client is paused its pongs are not seen, and a FIN behind a full window
-    // is not heard either. Probes, and the time-out for what was sent, then find a dead peer: the
-    // first probe comes at half of the time-out, others follow, and the kernel gives up at
-    // TCP_USER_TIMEOUT, which takes the place of the count of probes (tcp(7)).
+    // While reading from a client is paused, its pongs are not read, and a FIN behind a full window
+    // does not arrive. TCP itself then detects a dead peer: the first probe comes at half of the
+    // time-out, others follow, and the kernel drops the connection at TCP_USER_TIMEOUT, which
+    // replaces the count of probes (tcp(7)).
     let seconds = |time: Duration| time.as_secs().clamp(1, KEEPALIVE_MAX) as u32;
     setsockopt(&socket, sockopt::KeepAlive, &true)?;
     setsockopt(&socket, sockopt::TcpKeepIdle, &seconds(pong_timeout / 2))?;
@@ -118,20 +111,20 @@ fn set_inherited_options(socket: BorrowedFd<'_>, config: &Config) -> nix::Result
         sockopt::TcpKeepInterval,
         &seconds(pong_timeout / 8),
     )?;
-    // It also ends a connection whose peer is alive but takes nothing, which is for
-    // `--write-timeout` to decide. 0 would mean the system's default.
-    let user_timeout = pong_timeout.max(config.clients.write_timeout);
+    // TCP_USER_TIMEOUT also drops a live peer that acknowledges nothing, so it must not be shorter
+    // than `--write-timeout`. 0 would mean the system's default.
+    let user_timeout = pong_timeout.max(limits.write_timeout);
     let millis = u32::try_from(user_timeout.as_millis())
         .unwrap_or(u32::MAX)
         .max(1);
     setsockopt(&socket, sockopt::TcpUserTimeout, &millis)
 }
 
-/// `listen(2)`. The one of `nix` refuses a backlog above SOMAXCONN as it was when the C library
-/// was built (128 in musl); the kernel has its own `net.core.somaxconn` and cuts to that.
+/// `listen(2)`. The function of `nix` refuses a backlog above the SOMAXCONN that the C library was
+/// built with (128 in musl); the kernel caps it at `net.core.somaxconn` by itself.
 #[allow(unsafe_code)]
 fn listen_socket(socket: BorrowedFd<'_>, backlog: i32) -> nix::Result<()> {
-    // SAFETY: the descriptor is open for as long as it is borrowed, and no memory is passed.
+    // SAFETY: the descriptor is open while it is borrowed, and no memory is passed.
     let result = unsafe { libc::listen(socket.as_raw_fd(), backlog) };
     Errno::result(result).map(drop)
 }
@@ -144,17 +137,24 @@ mod tests {
     use nix::sys::socket::getsockopt;
 
     use super::*;
-    use crate::config::{ClientLimits, Listen};
+    use crate::linux::accept::accept;
+    use crate::system::AcceptError;
 
-    fn config(addresses: &[IpAddr], port: u16) -> Config {
-        Config {
-            listen: Listen {
-                addresses: addresses.to_vec(),
-                port,
-                ..Listen::default()
-            },
-            ..Config::default()
-        }
+    fn listen_on(addresses: &[IpAddr], port: u16) -> io::Result<Vec<TcpListener>> {
+        listen_with(addresses, port, &ClientLimits::default())
+    }
+
+    fn listen_with(
+        addresses: &[IpAddr],
+        port: u16,
+        limits: &ClientLimits,
+    ) -> io::Result<Vec<TcpListener>> {
+        let addresses = Listen {
+            addresses: addresses.to_vec(),
+            port,
+            ..Listen::default()
+        };
+        listen(&addresses, limits)
     }
 
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -167,18 +167,20 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_the_options() {
-        let mut config = config(&[V4], 0);
-        config.clients.pong_timeout = Duration::from_secs(40);
-        config.clients.write_timeout = Duration::from_secs(30);
-        let listeners = listen(&config).unwrap();
-        let nothing = accept(&listeners[0]).unwrap_err();
-        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+        let limits = ClientLimits {
+            pong_timeout: Duration::from_secs(40),
+            write_timeout: Duration::from_secs(30),
+            ..ClientLimits::default()
+        };
+        let listeners = listen_with(&[V4], 0, &limits).unwrap();
+        let nothing = accept(&listeners[0]);
+        assert!(matches!(nothing, Err(AcceptError::WouldBlock)));
 
         let address = listeners[0].local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
         wait_readable(&listeners[0]);
         let (accepted, peer) = accept(&listeners[0]).unwrap();
-        assert_eq!(peer, client.local_addr().unwrap());
+        assert_eq!(peer.addr(), client.local_addr().unwrap());
         assert_eq!(getsockopt(&accepted, sockopt::TcpNoDelay), Ok(true));
         assert_eq!(getsockopt(&accepted, sockopt::KeepAlive), Ok(true));
         assert_eq!(getsockopt(&accepted, sockopt::TcpKeepIdle), Ok(20));
@@ -187,16 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn time_outs_at_both_ends_of_their_range_are_taken() {
+    fn the_shortest_and_longest_time_outs_are_accepted() {
         for pong_timeout in [Duration::from_millis(1), crate::limits::DURATION_MAX] {
-            listen(&Config {
-                clients: ClientLimits {
-                    pong_timeout,
-                    ..config(&[V4], 0).clients
-                },
-                ..config(&[V4], 0)
-            })
-            .unwrap();
+            let limits = ClientLimits {
+                pong_timeout,
+                ..ClientLimits::default()
+            };
+            listen_with(&[V4], 0, &limits).unwrap();
         }
     }
 
@@ -204,7 +203,7 @@ mod tests {
     fn port_0_is_one_port_for_all_addresses() {
         let others = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
         let addresses = [V4, IpAddr::V4(others[0]), IpAddr::V4(others[1])];
-        let listeners = listen(&config(&addresses, 0)).unwrap();
+        let listeners = listen_on(&addresses, 0).unwrap();
         let bound: Vec<_> = listeners
             .iter()
             .map(|one| one.local_addr().unwrap())
@@ -215,12 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_listener_leaves_ipv4_alone() {
+    fn an_ipv6_listener_does_not_include_ipv4() {
         let any = [
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         ];
-        match listen(&config(&any, 0)) {
+        match listen_on(&any, 0) {
             Ok(listeners) => {
                 assert_eq!(getsockopt(&listeners[0], sockopt::Ipv6V6Only), Ok(true));
             }
@@ -230,9 +229,9 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_the_reason() {
-        let listeners = listen(&config(&[V4], 0)).unwrap();
+        let listeners = listen_on(&[V4], 0).unwrap();
         let address = listeners[0].local_addr().unwrap();
-        let error = listen(&config(&[V4], address.port())).unwrap_err();
+        let error = listen_on(&[V4], address.port()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(
             error.to_string(),
@@ -241,8 +240,8 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_no_two_addresses_can_share_is_given_up() {
-        let error = listen(&config(&[V4, V4], 0)).unwrap_err();
+    fn port_0_fails_if_no_port_is_free_on_every_address() {
+        let error = listen_on(&[V4, V4], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 

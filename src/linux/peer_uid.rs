@@ -1,27 +1,27 @@
-//! Which user the other end of a loopback connection belongs to.
+//! The user at the other end of a loopback TCP connection: [`peer_uid`].
 //!
-//! Linux says so in `/proc/net/tcp` and `/proc/net/tcp6` (proc_net_tcp in the kernel's
-//! documentation): text, one line for each socket of the machine. An exact query over netlink
-//! (sock_diag(7)) would not have to walk the table, but takes a kernel module that small kernels
-//! leave out and messages put together by hand. Only the demo's shell asks, on loopback, once for
-//! each connection, so the table it is.
+//! Linux lists every TCP socket of the machine with its user, one a line, in `/proc/net/tcp` and
+//! `/proc/net/tcp6` (proc_net_tcp in the kernel's documentation). A query over netlink
+//! (sock_diag(7)) would not read the whole table, but it needs a kernel module that small kernels
+//! leave out, and messages assembled by hand. Only the demo's shell asks, once for each connection,
+//! so the table is good enough.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-/// The user whose socket is bound to `peer` and connected to `local`; `None`: there is no such
+/// The user whose socket is bound to `peer` and connected to `local`. `None`: there is no such
 /// socket, or its program has closed it.
 ///
 /// # Errors
 /// The tables cannot be read.
-pub fn peer_uid(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
+pub(super) fn peer_uid(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<u32>> {
     if peer.is_ipv4()
         && let Some(uid) = search("/proc/net/tcp", peer, local)?
     {
         return Ok(Some(uid));
     }
-    // An IPv6 socket can be connected to an IPv4 address (`::ffff:127.0.0.1`) and is then here.
+    // An IPv6 socket that is connected to an IPv4 address (`::ffff:127.0.0.1`) is in this table.
     match search("/proc/net/tcp6", peer, local) {
         // A kernel without IPv6.
         Err(error) if error.kind() == ErrorKind::NotFound && peer.is_ipv4() => Ok(None),
@@ -51,7 +51,7 @@ fn search_table(
     Ok(None)
 }
 
-/// What one line says.
+/// One line of a table.
 struct Entry {
     local: (IpAddr, u16),
     remote: (IpAddr, u16),
@@ -61,22 +61,22 @@ struct Entry {
 }
 
 impl Entry {
-    /// `None` for the line of headings.
+    /// `None` for the heading.
     fn parse(line: &str) -> Option<Entry> {
         let mut fields = line.split_ascii_whitespace().skip(1);
         Some(Entry {
             local: parse_address(fields.next()?)?,
             remote: parse_address(fields.next()?)?,
             state: u8::from_str_radix(fields.next()?, 16).ok()?,
-            // Between them: queues, timer, retransmissions.
+            // Skipped: queues, timer, retransmissions.
             uid: fields.nth(3)?.parse().ok()?,
-            // Between them: the time-out.
+            // Skipped: the time-out.
             inode: fields.nth(1)?.parse().ok()?,
         })
     }
 
-    /// Whether a program holds this socket, connected. One that was closed lingers in the table
-    /// without an inode, and with 0 as its user: it must not pass for one of root's.
+    /// Whether a program holds this socket, and it is connected. A closed socket stays in the table
+    /// for a while, with inode 0 and user 0; it must not be taken for one of root's.
     fn is_live(&self) -> bool {
         const ESTABLISHED: u8 = 1;
         const FIN_WAIT_1: u8 = 4;
@@ -89,15 +89,15 @@ impl Entry {
             )
     }
 
-    /// Whether it is the end at `peer` of the connection from there to `local`.
+    /// Whether this is the peer's end of the connection between `peer` and `local`.
     fn connects(&self, peer: SocketAddr, local: SocketAddr) -> bool {
         let plain = |address: SocketAddr| (address.ip().to_canonical(), address.port());
         self.local == plain(peer) && self.remote == plain(local)
     }
 }
 
-/// Reads `0100007F:1F90`: an address in words of 32 bits, each in network byte order but printed
-/// as a number of this machine, and a port.
+/// Reads `0100007F:1F90`: an address and a port. The address is one or four 32-bit words in network
+/// byte order, each printed as a number in the byte order of this machine.
 fn parse_address(text: &str) -> Option<(IpAddr, u16)> {
     let (address, port) = text.split_once(':')?;
     let word = |index: usize| {
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// A line as this machine, of either byte order, would print it.
+    /// A line as a machine of this one's byte order prints it.
     fn line(local: SocketAddr, remote: SocketAddr, state: u8, uid: u32, inode: u64) -> String {
         let hex = |address: SocketAddr| {
             let bytes = match address.ip() {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_of_the_peer_is_found() {
+    fn the_peers_line_is_found() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         let (peer, local) = (address("127.0.0.1:50000"), address("127.0.0.1:8080"));
         let mapped = |at: SocketAddr| match at {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_belongs_to_nobody() {
+    fn a_closed_or_unconnected_socket_has_no_user() {
         let peer = "[::1]:50000".parse().unwrap();
         let local = "[::1]:8080".parse().unwrap();
         let find = |state, inode| {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_tells_whose_a_real_socket_is() {
+    fn the_user_of_a_real_socket_is_found() {
         let own_uid = nix::unistd::geteuid().as_raw();
         for ip in [
             IpAddr::from([127, 0, 0, 1]),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_socket_may_speak_ipv4() {
+    fn an_ipv6_socket_connected_to_ipv4_is_found() {
         let own_uid = nix::unistd::geteuid().as_raw();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(local) = listener.local_addr().unwrap() else {

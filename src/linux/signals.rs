@@ -1,5 +1,7 @@
-//! Signals as a source of events: [`Signals`], blocked for the process and read from a
-//! descriptor (`signalfd(2)`), so that nothing ever runs in a signal handler.
+//! Signals to the server as events of the loop: [`Signals`].
+//!
+//! The signals are blocked and read from a descriptor (`signalfd(2)`), so no code of the server runs
+//! in a signal handler. The mask is inherited by children: the child setup has to clear it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,20 +13,20 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::system::{Pid, SignalEvent};
 
-/// The descriptor that SIGCHLD, SIGTERM, SIGINT and SIGHUP are read from.
-pub struct Signals {
+/// The descriptor from which SIGCHLD, SIGTERM, SIGINT and SIGHUP are read.
+pub(super) struct Signals {
     descriptor: SignalFd,
 }
 
 impl Signals {
-    /// Blocks the signals in this thread, which is to be the only one, and opens the descriptor.
-    /// SIGHUP and SIGINT are left alone if the server was started with them ignored, as `nohup` does
-    /// with the one, and a shell with the other for what a script puts into the background. SIGPIPE is
-    /// ignored already: the Rust runtime sees to that.
+    /// Blocks the signals in this thread, which must be the only one, and opens the descriptor.
+    /// SIGHUP and SIGINT stay ignored if the server was started so: `nohup` ignores the one, and a
+    /// shell ignores the other for background commands of a script. The Rust runtime has ignored
+    /// SIGPIPE already.
     ///
     /// # Errors
     /// As `pthread_sigmask(3)` and `signalfd(2)`.
-    pub fn start() -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGCHLD);
         set.add(Signal::SIGTERM);
@@ -33,10 +35,11 @@ impl Signals {
                 set.add(signal);
             }
         }
-        // Were SIGCHLD ignored, which the server may have inherited, the kernel would throw away how
-        // children ended (wait(2)).
+        // An ignored SIGCHLD, which may be inherited, makes the kernel reap children by itself and
+        // discard how they ended (wait(2)).
         dispose(Signal::SIGCHLD, Disposition::Default)?;
-        // A log file that has reached a limit of sizes (setrlimit(2)) loses lines; it ends nothing.
+        // When a log file reaches a size limit (setrlimit(2)), lines are lost; the default of this
+        // signal would terminate the server.
         dispose(Signal::SIGXFSZ, Disposition::Ignored)?;
         set.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
@@ -45,18 +48,18 @@ impl Signals {
         })
     }
 
-    /// Has the loop report when a signal waits.
+    /// Makes the loop report the descriptor when a signal is pending.
     ///
     /// # Errors
     /// As `epoll_ctl(2)`.
-    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(super) fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let descriptor = self.descriptor.as_fd().as_raw_fd();
         registry.register(&mut SourceFd(&descriptor), token, Interest::READABLE)
     }
 
-    /// The next signal that waits. SIGCHLD names one child, and stands for any number (signal(7)).
-    pub fn next_event(&mut self) -> Option<SignalEvent> {
-        // Reading from a signalfd fails only when nothing waits.
+    /// The next pending signal. SIGCHLD coalesces: it names one child and may stand for several.
+    pub(super) fn next_event(&mut self) -> Option<SignalEvent> {
+        // Reading from a signalfd fails only when no signal is pending.
         let info = self.descriptor.read_signal().ok().flatten()?;
         match Signal::try_from(info.ssi_signo as i32).ok()? {
             Signal::SIGCHLD => Some(SignalEvent::ChildEnded(info.ssi_pid as Pid)),
@@ -65,12 +68,12 @@ impl Signals {
     }
 }
 
-/// Whether a signal is ignored. A program inherits that from the one that started it.
+/// Whether a signal is ignored. A process inherits that from its parent.
 #[allow(unsafe_code)]
 fn is_ignored(signal: Signal) -> nix::Result<bool> {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: a null pointer in place of the new action means that it stays; the old one is
-    // written to memory of its type, and read only when the call says that it was.
+    // SAFETY: with a null pointer for the new action the call only reads the present one. That is
+    // written to memory of its type, which is read only after the call has succeeded.
     let action = unsafe {
         let result = libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr());
         nix::errno::Errno::result(result)?;
@@ -79,19 +82,18 @@ fn is_ignored(signal: Signal) -> nix::Result<bool> {
     Ok(action.sa_sigaction == libc::SIG_IGN)
 }
 
-/// Sets what a signal does that is not read from the descriptor: it is ignored, or has its default
-/// disposition.
+/// Ignores a signal or resets it to its default.
 #[allow(unsafe_code)]
 fn dispose(which: Signal, handler: Disposition) -> nix::Result<()> {
     let handler = match handler {
         Disposition::Default => SigHandler::SigDfl,
         Disposition::Ignored => SigHandler::SigIgn,
     };
-    // SAFETY: no handler is installed, so none can do what a handler must not.
+    // SAFETY: no handler is installed.
     unsafe { signal(which, handler) }.map(drop)
 }
 
-/// What a signal does, where nobody handles it.
+/// What a signal without a handler does.
 enum Disposition {
     Default,
     Ignored,
@@ -106,11 +108,11 @@ mod tests {
 
     use super::*;
 
-    /// `raise` signals the calling thread, which alone has the signals blocked here: other tests
+    /// `raise` signals the calling thread. Only this thread has the signals blocked, so other tests
     /// are not disturbed.
     #[test]
     fn signals_are_read_from_the_loop() {
-        // Whoever runs the tests may have them ignored.
+        // The tests may have been started with these ignored.
         for signal in [Signal::SIGINT, Signal::SIGHUP] {
             dispose(signal, Disposition::Default).unwrap();
         }
@@ -120,20 +122,20 @@ mod tests {
         let mut events = mio::Events::with_capacity(4);
         signals.register(poll.registry(), Token(7)).unwrap();
 
-        // Nothing of a child, but sent: then it names the sender.
+        // A SIGCHLD that was sent, as here, names its sender.
         let child_ended = Some(SignalEvent::ChildEnded(getpid().as_raw()));
         raise(Signal::SIGTERM).unwrap();
         raise(Signal::SIGCHLD).unwrap();
         raise(Signal::SIGCHLD).unwrap();
         poll.poll(&mut events, Some(Duration::from_secs(10)))
             .unwrap();
-        let event = events.iter().next().expect("the loop hears of it");
+        let event = events.iter().next().expect("an event");
         assert!(event.token() == Token(7) && event.is_readable());
-        let mut notices = [signals.next_event(), signals.next_event()];
-        notices.sort_by_key(|notice| *notice != child_ended);
-        assert_eq!(notices[0], child_ended);
-        assert_eq!(notices[1], Some(SignalEvent::Shutdown("SIGTERM")));
-        assert_eq!(signals.next_event(), None, "two of SIGCHLD are one");
+        let mut read = [signals.next_event(), signals.next_event()];
+        read.sort_by_key(|event| *event != child_ended);
+        assert_eq!(read[0], child_ended);
+        assert_eq!(read[1], Some(SignalEvent::Shutdown("SIGTERM")));
+        assert_eq!(signals.next_event(), None, "the two SIGCHLD have coalesced");
 
         for signal in [Signal::SIGINT, Signal::SIGHUP] {
             raise(signal).unwrap();
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_what_is_ignored() {
+    fn an_ignored_signal_is_recognized() {
         assert_eq!(is_ignored(Signal::SIGPIPE), Ok(true), "by the Rust runtime");
         assert_eq!(is_ignored(Signal::SIGTERM), Ok(false));
     }

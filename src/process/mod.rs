@@ -39,7 +39,7 @@ use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
 use crate::limits::GROUP_PROBE;
 use crate::source::ClientId;
-use crate::system::{Child, Exit, Group, Pid, System};
+use crate::system::{Child, Exit, Group, Pid};
 
 /// A command that was started, until nothing of it is left.
 pub struct Process<W, R> {
@@ -73,10 +73,7 @@ enum Life {
 
 impl<W: Write, R: Read> Process<W, R> {
     /// A command that has just been started.
-    pub fn new<S>(child: Child<S>, audience: Audience, settings: Rc<CommandSettings>) -> Self
-    where
-        S: System<Stdin = W, Output = R>,
-    {
+    pub fn new(child: Child<W, R>, audience: Audience, settings: Rc<CommandSettings>) -> Self {
         Self {
             pid: child.pid,
             life: Life::Running,

@@ -1,4 +1,4 @@
-//! Who is let in while others are there: the limits on clients and on their commands.
+//! Limits on the number of clients and on starts of commands: [`Admission`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,23 +8,23 @@ use crate::config::ServerLimits;
 use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
 
-/// Counts the clients: who has a WebSocket, until the connection is gone. Whoever only fetches a
-/// page is none, so that a server that is full can still be watched and can still say so.
+/// Counts clients: WebSockets, until their connections are gone. A connection that only fetches pages
+/// does not count, so a full server still answers status requests and refusals.
 #[derive(Default)]
 pub(super) struct Admission {
     clients: usize,
-    /// The clients of each address, as long as there is a limit to them.
+    /// The clients of each address, if there is a limit on them.
     by_address: HashMap<IpAddr, usize>,
-    /// Whether a client has ever come.
+    /// Whether any client has been served.
     has_served: bool,
     spawns: Bucket,
 }
 
 impl Admission {
-    /// Whether a client of this address may come.
+    /// Checks that a client of this address is within the limits.
     ///
     /// # Errors
-    /// 503 or 429, with the option that forbids it.
+    /// 503 or 429, with the option that sets the limit.
     pub(super) fn check(&self, address: IpAddr, limits: &ServerLimits) -> Result<(), Refusal> {
         if limits.once && self.has_served {
             let reason = "with --once there is no client but the first";
@@ -42,10 +42,10 @@ impl Admission {
         }
     }
 
-    /// Whether a command may be started where there are so many `processes`; counts the start.
+    /// Checks that one more command than `processes` is within the limits, and counts its start.
     ///
     /// # Errors
-    /// 503, with the option that forbids it.
+    /// 503, with the option that sets the limit.
     pub(super) fn check_spawn(
         &mut self,
         processes: usize,
@@ -65,22 +65,22 @@ impl Admission {
         }
     }
 
-    /// A client of this address is there, and is served.
-    pub(super) fn serve(&mut self, address: IpAddr, limits: &ServerLimits) {
+    /// A client of this address is served from now on.
+    pub(super) fn served(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.has_served = true;
-        self.enter(address, limits);
+        self.entered(address, limits);
     }
 
-    /// A client of this address has a place: it is there, or may come back.
-    pub(super) fn enter(&mut self, address: IpAddr, limits: &ServerLimits) {
+    /// A client of this address counts from now on: it is connected, or has a resumable session.
+    pub(super) fn entered(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.clients += 1;
         if limits.clients_per_ip_max.is_some() {
             *self.by_address.entry(address).or_default() += 1;
         }
     }
 
-    /// A place of this address is free.
-    pub(super) fn leave(&mut self, address: IpAddr) {
+    /// A client of this address does not count any more.
+    pub(super) fn left(&mut self, address: IpAddr) {
         self.clients -= 1;
         if let Some(own) = self.by_address.get_mut(&address) {
             *own -= 1;
@@ -90,21 +90,21 @@ impl Admission {
         }
     }
 
-    /// Whether clients have come, and all of them have gone.
+    /// Whether clients have been served and all have left.
     pub(super) fn is_deserted(&self) -> bool {
         self.has_served && self.clients == 0
     }
 }
 
-/// A token bucket that holds the tokens of one second. Of its filling only one thing is kept: when
-/// it will be full, as each token that is taken puts that off by the time it takes to come back.
+/// A token bucket with room for the tokens of one second. Its level is kept as the time at which it
+/// will be full: taking a token moves that by the time in which one token is refilled.
 #[derive(Default)]
 struct Bucket {
     full_at: Option<Instant>,
 }
 
 impl Bucket {
-    /// Takes a token, of which `rate` come in a second, if there is one.
+    /// Takes a token if there is one. `rate` tokens are refilled per second.
     fn take(&mut self, now: Instant, rate: u32) -> bool {
         const CAPACITY: Duration = Duration::from_secs(1);
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + CAPACITY / rate;
@@ -140,51 +140,51 @@ mod tests {
         let mut admission = Admission::default();
         for address in [A, A] {
             assert_eq!(admission.check(address, &limits), Ok(()));
-            admission.serve(address, &limits);
+            admission.served(address, &limits);
         }
         let refused = admission.check(A, &limits);
         assert_eq!(status(refused, "--max-clients-per-ip"), 429);
         assert_eq!(admission.check(B, &limits), Ok(()));
-        admission.enter(B, &limits);
+        admission.entered(B, &limits);
         assert_eq!(status(admission.check(B, &limits), "--max-clients"), 503);
-        admission.leave(A);
+        admission.left(A);
         assert_eq!(admission.check(A, &limits), Ok(()));
-        admission.leave(A);
-        admission.leave(B);
+        admission.left(A);
+        admission.left(B);
         assert!(admission.by_address.is_empty(), "no address is kept");
         assert!(admission.is_deserted());
     }
 
     #[test]
-    fn without_limits_anyone_may_come_and_nobody_is_noted() {
+    fn without_limits_clients_are_not_counted_by_address() {
         let limits = ServerLimits::default();
         let mut admission = Admission::default();
-        assert!(!admission.is_deserted(), "nobody has come yet");
+        assert!(!admission.is_deserted(), "no client was served yet");
         for _ in 0..2000 {
             assert_eq!(admission.check(A, &limits), Ok(()));
-            admission.enter(A, &limits);
+            admission.entered(A, &limits);
         }
         assert!(admission.by_address.is_empty());
     }
 
     #[test]
-    fn once_is_for_the_first_client() {
+    fn with_once_only_the_first_served_client_is_admitted() {
         let limits = ServerLimits {
             once: true,
             ..ServerLimits::default()
         };
         let mut admission = Admission::default();
-        admission.enter(A, &limits);
-        admission.leave(A);
-        assert_eq!(admission.check(A, &limits), Ok(()), "it got nothing");
-        admission.serve(A, &limits);
+        admission.entered(A, &limits);
+        admission.left(A);
+        assert_eq!(admission.check(A, &limits), Ok(()), "it was not served");
+        admission.served(A, &limits);
         assert_eq!(status(admission.check(B, &limits), "--once"), 503);
-        admission.leave(A);
+        admission.left(A);
         assert_eq!(status(admission.check(A, &limits), "--once"), 503);
     }
 
     #[test]
-    fn commands_are_limited_in_number() {
+    fn the_number_of_commands_is_limited() {
         let limits = ServerLimits::default();
         let mut admission = Admission::default();
         let now = Instant::EPOCH;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_limited_in_rate() {
+    fn the_rate_of_starts_is_limited() {
         let limits = ServerLimits {
             spawn_rate: Some(3),
             ..ServerLimits::default()
@@ -207,10 +207,14 @@ mod tests {
         }
         assert_eq!(status(at(0), "--spawn-rate"), 503);
         assert_eq!(status(at(333), "--spawn-rate"), 503);
-        assert_eq!(at(334), Ok(()), "a third of a second brings one");
+        assert_eq!(at(334), Ok(()), "one is refilled in a third of a second");
         assert_eq!(status(at(340), "--spawn-rate"), 503);
         for _ in 0..3 {
-            assert_eq!(at(60_000), Ok(()), "no more than a second's are saved up");
+            assert_eq!(
+                at(60_000),
+                Ok(()),
+                "at most the tokens of one second are saved"
+            );
         }
         assert_eq!(status(at(60_000), "--spawn-rate"), 503);
     }

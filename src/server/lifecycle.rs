@@ -72,7 +72,7 @@ impl<S: System> Server<S> {
         let Some(record) = client.into_record() else {
             return;
         };
-        self.admission.leave(record.ip());
+        self.admission.left(record.ip());
         let process = process_id.and_then(|it| Some((it, self.processes.get(it)?)));
         match process {
             Some((process_id, process))

@@ -73,7 +73,7 @@ impl<S: System> Server<S> {
             Some(resume) => {
                 let until = self.cx.now + resume;
                 session.awaited = Some(Awaited { until, address });
-                self.admission.enter(address, &self.limits);
+                self.admission.entered(address, &self.limits);
             }
             None => process.client_left(self.cx.now, &mut self.cx.pool),
         }

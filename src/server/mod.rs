@@ -40,6 +40,7 @@ use std::time::SystemTime;
 
 use mio::Token;
 
+use self::accept::Acceptor;
 use self::admission::Admission;
 use self::lifecycle::AccessLog;
 use self::owner::Owner;
@@ -72,8 +73,6 @@ pub struct Server<S: System> {
     commands: Commands,
     limits: ServerLimits,
     trusted_proxies: Vec<Network>,
-    /// The number of listeners.
-    listeners: usize,
     cx: Context,
     clients: Arena<ClientTag, Client<S::Socket>>,
     processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
@@ -82,10 +81,7 @@ pub struct Server<S: System> {
     /// Entries that have ended. Slots are freed after the batch, so that a later event in it cannot
     /// reach a reused slot.
     gone: Vec<Owner>,
-    /// Listeners with connections waiting for descriptors to become free.
-    starved: Vec<u32>,
-    /// When accepting is tried again on those.
-    accept_at: Option<Instant>,
+    acceptor: Acceptor,
     admission: Admission,
     children: Children,
     access_log: AccessLog,
@@ -129,7 +125,7 @@ impl<S: System> Handler for Server<S> {
     fn sources_max(&self) -> usize {
         let signals = 1;
         let pipes_each = 3;
-        self.listeners + signals + self.clients.len() + pipes_each * self.processes.len()
+        self.acceptor.len() + signals + self.clients.len() + pipes_each * self.processes.len()
     }
 
     fn end_turn(&mut self, seen_until: Instant) -> Next {
@@ -163,15 +159,13 @@ impl<S: System> Server<S> {
             commands,
             limits: config.server.clone(),
             trusted_proxies: config.access.trusted_proxies.clone(),
-            listeners: config.listen.addresses.len(),
             cx,
             clients: Arena::new(),
             processes: Arena::new(),
             timers: Timers::new(),
             visits: Visits::default(),
             gone: Vec::new(),
-            starved: Vec::new(),
-            accept_at: None,
+            acceptor: Acceptor::new(config.listen.addresses.len()),
             admission: Admission::default(),
             children: Children::default(),
             access_log: AccessLog::new(),
@@ -188,7 +182,7 @@ impl<S: System> Server<S> {
         if self.shared_is_eager() {
             self.restart_shared();
         }
-        self.system.give_back_memory();
+        self.system.release_memory();
     }
 
     /// The exit status of the program, once the loop has stopped.
@@ -290,7 +284,7 @@ impl<S: System> Server<S> {
                 self.flush_prompts(id);
                 self.end_expired_session(id);
             }
-            Owner::AcceptRetry => self.accept_at = None,
+            Owner::AcceptRetry => self.acceptor.retry_at = None,
             Owner::Reap => self.children.sweep_at = None,
             Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
         }

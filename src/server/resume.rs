@@ -129,7 +129,7 @@ impl<S: System> Server<S> {
         let process = self.processes.get_mut(id);
         let session = process.and_then(|process| process.audience.session_mut());
         if let Some(awaited) = session.and_then(|session| session.awaited.take()) {
-            self.admission.leave(awaited.address);
+            self.admission.left(awaited.address);
         }
     }
 }

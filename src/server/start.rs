@@ -122,17 +122,16 @@ impl<S: System> Server<S> {
     /// Refuses clients that run as another user than the server: the demo's shell is for its own
     /// user.
     fn check_user(&mut self, id: ClientId) -> Result<(), Refusal> {
-        let Some(client) = self.clients.get_mut(id) else {
+        let Some(client) = self.clients.get(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
         let peer = client.peer();
         // Behind a proxy, the socket belongs to the proxy's user.
-        if is_trusted(peer.ip(), &self.trusted_proxies) {
+        if is_trusted(peer.addr().ip(), &self.trusted_proxies) {
             return Err(Refusal::user_behind_proxy());
         }
-        let unavailable = |error: io::Error| Refusal::unavailable(&error.to_string());
-        let local = client.socket_mut().local_addr().map_err(unavailable)?;
-        let peer_uid = self.system.peer_uid(peer, local).map_err(unavailable)?;
+        let peer_uid = self.system.peer_uid(client.socket(), peer);
+        let peer_uid = peer_uid.map_err(|error| Refusal::unavailable(&error.to_string()))?;
         let own_uid = self.system.own_uid();
         match peer_uid == Some(own_uid) {
             true => Ok(()),
@@ -149,11 +148,11 @@ impl<S: System> Server<S> {
         script_name: &str,
         claim: Claim,
     ) -> Result<Environment, Refusal> {
-        let Some(client) = self.clients.get_mut(id) else {
+        let Some(client) = self.clients.get(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
-        let peer = client.peer();
-        let local = client.socket_mut().local_addr();
+        let peer = client.peer().addr();
+        let local = client.socket().local_addr();
         let local = local.map_err(|error| Refusal::unavailable(&error.to_string()))?;
         let unique_id = self.unique_ids.make();
         let gateway = Gateway {
@@ -193,7 +192,7 @@ impl<S: System> Server<S> {
     /// Makes an entry for a command that was started.
     fn adopt(
         &mut self,
-        mut child: Child<S>,
+        mut child: Child<S::Stdin, S::Output>,
         audience: Audience,
         settings: Rc<CommandSettings>,
     ) -> Result<ProcessId, Refusal> {

@@ -66,9 +66,9 @@ impl<S: System> Server<S> {
             self.visits.shrink_to_fit();
             self.gone.shrink_to_fit();
             self.cx.pool.clear();
-            self.system.give_back_memory();
+            self.system.release_memory();
         } else if self.trim.has_grown(entries) {
-            self.system.give_back_memory();
+            self.system.release_memory();
         }
     }
 }

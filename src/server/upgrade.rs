@@ -115,7 +115,7 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
-        let peer = client.peer();
+        let peer = client.peer().addr();
         let claim = Claim::read(request, peer.ip(), &self.trusted_proxies);
         let ip = claim.client.map_or(peer.ip(), |client| client.ip);
         let command = self.command_of(endpoint.service);
@@ -185,10 +185,10 @@ impl<S: System> Server<S> {
         let ip = record.ip();
         client.open(process_id, is_session || is_shared, self.cx.now);
         if is_gone {
-            self.admission.enter(ip, &self.limits);
+            self.admission.entered(ip, &self.limits);
             return self.refuse_resumption(id);
         }
-        self.admission.serve(ip, &self.limits);
+        self.admission.served(ip, &self.limits);
         match process_id {
             Some(process_id) if is_session => self.join_session(id, process_id, received),
             Some(process_id) if is_shared => self.join_shared(id, process_id),

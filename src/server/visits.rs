@@ -55,11 +55,6 @@ impl Visits {
         self.deferred.push_back(owner);
     }
 
-    /// Whether a visit of this owner is deferred.
-    pub(super) fn is_deferred(&self, owner: Owner) -> bool {
-        self.deferred.contains(&owner)
-    }
-
     pub(super) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
     }
@@ -95,6 +90,7 @@ impl<S: System> Server<S> {
                         process.queued = false;
                     }
                 }
+                Owner::Listener(index) => self.acceptor.unqueued(index),
                 _ => {}
             }
             self.visit(owner);

@@ -11,6 +11,7 @@ use wspipe::http::answer::Site;
 use wspipe::http::policy::Policy;
 use wspipe::http::routes::Offer;
 use wspipe::limits::{PIPE_LEN_MAX, RESTART_DELAY_MAX};
+use wspipe::linux::log_sink;
 use wspipe::log::Level;
 use wspipe::log::Log;
 use wspipe::server::Server;
@@ -59,7 +60,7 @@ impl Run {
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         };
         let now = Instant::EPOCH;
-        let log = Log::to(std::io::stderr(), Level::Error);
+        let log = Log::new(log_sink::stderr(), Level::Error);
         let cx = Context::new(shape.config.clients.clone(), log, now);
         if shape.trace {
             eprintln!("{:#?}", shape.config);

@@ -10,8 +10,11 @@ use wspipe::config::Signal;
 use wspipe::config::Stderr;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::http::routes::Entry;
+use wspipe::peer::Peer;
 use wspipe::source::{ClientId, ProcessId, Source};
-use wspipe::system::{Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System};
+use wspipe::system::{
+    AcceptError, Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System,
+};
 
 use crate::command::Command;
 use crate::world::World;
@@ -223,18 +226,21 @@ impl System for Sim {
     type Stdin = SimStdin;
     type Output = SimOutput;
 
-    fn accept(&mut self, _listener: u32) -> io::Result<(SimSocket, SocketAddr)> {
+    fn accept(&mut self, _listener: u32) -> Result<(SimSocket, Peer), AcceptError> {
         let mut world = self.0.borrow_mut();
         if world.failing_accepts > 0 {
             world.failing_accepts -= 1;
-            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+            return Err(AcceptError::Failed {
+                error: io::Error::from_raw_os_error(libc::EMFILE),
+                remedy: None,
+            });
         }
         let wire = world.backlog.pop_front();
-        let wire = wire.ok_or(ErrorKind::WouldBlock)?;
+        let wire = wire.ok_or(AcceptError::WouldBlock)?;
         world.accepted += 1;
         world.progress += 1;
-        let peer = ([127, 0, 0, 1], FIRST_PORT + wire as u16).into();
-        Ok((SimSocket(self.0.clone(), wire), peer))
+        let peer = SocketAddr::from(([127, 0, 0, 1], FIRST_PORT + wire as u16));
+        Ok((SimSocket(self.0.clone(), wire), peer.into()))
     }
 
     fn stop_listening(&mut self) {
@@ -257,7 +263,11 @@ impl System for Sim {
         Ok(())
     }
 
-    fn watch_child(&mut self, child: &mut Child<Self>, id: ProcessId) -> io::Result<()> {
+    fn watch_child(
+        &mut self,
+        child: &mut Child<SimStdin, SimOutput>,
+        id: ProcessId,
+    ) -> io::Result<()> {
         let mut world = self.0.borrow_mut();
         world.register()?;
         world.commands[child.stdin.1].id = Some(id);
@@ -269,7 +279,7 @@ impl System for Sim {
         Entry::Nothing
     }
 
-    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {
+    fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<SimStdin, SimOutput>, SpawnError> {
         let world = &mut *self.0.borrow_mut();
         world.check_restart();
         if world.failing_forks > 0 {
@@ -355,10 +365,10 @@ impl System for Sim {
 
     /// The server asks for the UID whenever it decides a request for the command, so this is the
     /// place to record what the request finds.
-    fn peer_uid(&mut self, peer: SocketAddr, _local: SocketAddr) -> io::Result<Option<u32>> {
+    fn peer_uid(&mut self, socket: &SimSocket, peer: &Peer) -> io::Result<Option<u32>> {
         let mut world = self.0.borrow_mut();
-        let wire = usize::from(peer.port() - FIRST_PORT);
-        world.note_request(wire);
+        assert_eq!(peer.addr().port(), FIRST_PORT + socket.1 as u16);
+        world.note_request(socket.1);
         Ok(Some(7))
     }
 

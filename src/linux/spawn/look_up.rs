@@ -1,0 +1,146 @@
+//! Which file a command's name stands for: [`candidates`] for exec, [`look_up`] for messages.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, eaccess};
+
+use crate::system::{Spawn, SpawnError};
+
+/// Where programs are looked for without a PATH, as `execvp(3)` of glibc does.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// The PATH of a command's environment, which is also searched for the command itself.
+pub(super) fn path_variable<'a>(spawn: &'a Spawn<'_>) -> Option<&'a OsStr> {
+    spawn.environment.get(OsStr::new("PATH")).map(AsRef::as_ref)
+}
+
+/// The files that a command's name may stand for, in the order in which exec tries them. A name
+/// with a slash is a path and stands for itself. Another name is looked for in each directory of
+/// `path`.
+pub(super) fn candidates(command: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> {
+    if command.is_empty() || command.as_bytes().contains(&b'/') {
+        return vec![PathBuf::from(command)];
+    }
+    let directories = env::split_paths(path.unwrap_or(DEFAULT_PATH.as_ref()));
+    let in_directory = |directory: PathBuf| match directory.as_os_str().is_empty() {
+        // By tradition an empty entry is the current directory.
+        true => Path::new(".").join(command),
+        false => directory.join(command),
+    };
+    directories.map(in_directory).collect()
+}
+
+/// The file that exec would find for a command's name, with this PATH and from the directory `cwd`
+/// (`None`: the server's own).
+///
+/// # Errors
+/// There is no such file, or none that may be executed.
+pub(crate) fn look_up(
+    command: &OsStr,
+    path: Option<&OsStr>,
+    cwd: Option<&Path>,
+) -> Result<PathBuf, SpawnError> {
+    if command.is_empty() {
+        return Err(SpawnError::NotFound);
+    }
+    let mut refused = SpawnError::NotFound;
+    for path in candidates(command, path) {
+        let path = match cwd {
+            Some(cwd) => cwd.join(path),
+            None => path,
+        };
+        match executable(path) {
+            Err(SpawnError::NotFound) => {}
+            // A later directory may have one that can be executed.
+            Err(error) => refused = error,
+            found => return found,
+        }
+    }
+    Err(refused)
+}
+
+/// Checks that the server's user can enter a directory. It stays where it is.
+///
+/// # Errors
+/// The directory does not exist, is no directory, or is closed to this user.
+pub(crate) fn can_enter(directory: &Path) -> io::Result<()> {
+    if !fs::metadata(directory)?.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    Ok(eaccess(directory, AccessFlags::X_OK)?)
+}
+
+/// The path, if it is a file that the server's user may execute.
+fn executable(path: PathBuf) -> Result<PathBuf, SpawnError> {
+    match fs::metadata(&path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(SpawnError::NotFound)
+        }
+        Err(error) => Err(SpawnError::NotExecutable(error)),
+        Ok(file) if !file.is_file() => Err(SpawnError::NotExecutable(Errno::EACCES.into())),
+        Ok(_) => match eaccess(&path, AccessFlags::X_OK) {
+            Ok(()) => Ok(path),
+            Err(errno) => Err(SpawnError::NotExecutable(errno.into())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::testing::TestDir;
+
+    #[test]
+    fn names_are_looked_up_as_exec_does() {
+        let one = TestDir::new("look-up-1");
+        let two = TestDir::new("look-up-2");
+        let plain = PathBuf::from(one.file("tool", "", 0o644));
+        let tool = PathBuf::from(two.file("tool", "", 0o755));
+        let path = env::join_paths([one.path(), two.path()]).unwrap();
+        let found = |command: &Path, path: &OsStr| look_up(command.as_os_str(), Some(path), None);
+
+        let second = found(Path::new("tool"), &path).unwrap();
+        assert_eq!(second, tool, "what cannot be executed is passed over");
+        let only_plain = found(Path::new("tool"), one.path().as_os_str());
+        assert!(matches!(only_plain, Err(SpawnError::NotExecutable(_))));
+        assert!(matches!(
+            found(&plain, &path),
+            Err(SpawnError::NotExecutable(_))
+        ));
+        assert_eq!(
+            found(&tool, OsStr::new("")).unwrap(),
+            tool,
+            "a path needs no PATH"
+        );
+        assert!(matches!(
+            found(Path::new("other"), &path),
+            Err(SpawnError::NotFound)
+        ));
+        assert!(matches!(
+            found(Path::new(""), &path),
+            Err(SpawnError::NotFound)
+        ));
+        assert!(
+            look_up(OsStr::new("sh"), None, None).is_ok(),
+            "without any PATH"
+        );
+        let relative = |command: &str, cwd: &Path| {
+            look_up(OsStr::new(command), Some(OsStr::new(".")), Some(cwd)).ok()
+        };
+        assert!(
+            relative("./tool", two.path()).is_some(),
+            "from its directory"
+        );
+        assert!(
+            relative("tool", two.path()).is_some(),
+            "a relative PATH too"
+        );
+        assert_eq!(relative("./tool", one.path()), None);
+    }
+}
