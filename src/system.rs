@@ -3,6 +3,7 @@
 //! The server is generic over it. The real system is [`crate::linux`]. The model in `tests/model`
 //! implements the trait too, and so runs the same server in virtual time.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -11,7 +12,6 @@ use std::net::SocketAddr;
 use crate::config::{CommandSettings, Signal};
 use crate::http::routes::Entry;
 use crate::peer::Peer;
-use crate::process::environment::Environment;
 use crate::source::{ClientId, ProcessId};
 
 /// The number of a process (PID), which is also the number of the process group that it leads.
@@ -129,6 +129,9 @@ pub enum AcceptError {
         remedy: Option<&'static str>,
     },
 }
+
+/// The variables of a command, each name once, sorted.
+pub type Environment = BTreeMap<OsString, OsString>;
 
 /// What to start.
 pub struct Spawn<'a> {

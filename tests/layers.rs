@@ -1,213 +1,151 @@
-//! The layering of DESIGN section 4, held by reading the source: imports go downward only, and
-//! the protocol code does no I/O and reads no clock.
+//! The layers of the source, held by reading it: imports go downward only, each folder uses its own
+//! crates only, no files import each other in a circle, and the protocol code does no I/O and reads
+//! no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The layer of each module, by the first part of its path under `src`. `config` is at the
-/// bottom: limits and their names, which do nothing, so that every layer may be told of them.
-const LAYERS: [(&str, u8); 19] = [
-    ("manual", 0),
-    ("limits", 0),
-    ("event_loop", 1),
-    ("ws", 1),
-    ("http", 1),
-    ("framing", 1),
-    ("log", 2),
-    ("config", 2),
-    ("source", 2),
-    ("peer", 2),
-    ("system", 3),
-    ("context", 3),
-    ("process", 3),
-    ("client", 3),
-    ("server", 4),
-    ("linux", 5),
-    ("cli", 5),
-    ("startup", 5),
-    ("main", 6),
+/// The folders and top-level files from the bottom up, and the crates each may use. A line may
+/// import the lines above it; parts of one line may not import each other.
+const LAYERS: &[(&[&str], &[&str])] = &[
+    (&["limits"], &[]),
+    (&["event_loop"], &["mio", "slab"]),
+    (&["ws"], &[]),
+    (&["http"], &["httparse", "sha1_smol", "base64"]),
+    (&["framing"], &["memchr"]),
+    (&["log"], &["nix", "libc"]),
+    (&["peer", "source"], &[]),
+    (&["config"], &[]),
+    (&["system", "context"], &[]),
+    (&["process"], &[]),
+    (&["client"], &[]),
+    (&["server"], &["mio"]),
+    (&["linux"], &["mio", "nix", "libc"]),
+    (&["cli"], &["lexopt"]),
+    (&["startup"], &[]),
+    (&["main", "lib", "manual"], &[]),
 ];
 
-/// What layer 0 must not name. An address is a value and may be; a socket may not.
-const FORBIDDEN: [&str; 17] = [
-    "mio::",
-    "nix::",
-    "libc::",
+/// Of each other, the four bottom folders know plain values only.
+const BOTTOM: [&str; 4] = ["event_loop", "ws", "http", "framing"];
+const PLAIN_VALUES: [&str; 3] = ["event_loop::instant", "ws::frame", "ws::close"];
+
+/// Folders without I/O and without a clock, and what they must not name.
+const PURE: [&str; 4] = ["limits", "ws", "http", "framing"];
+const IMPURE: [&str; 10] = [
     "std::process",
     "std::fs",
-    "std::io::stdin",
     "std::thread",
+    "std::os::fd",
+    "std::os::unix",
     "Instant::now",
     "SystemTime",
     "TcpStream",
-    "TcpListener",
-    "UdpSocket",
     "UnixStream",
-    "std::os::fd",
-    "std::os::unix::net",
-    "unsafe",
     ".elapsed()",
 ];
 
-/// The crates that a part of layer 0 may use.
-const CRATES: [(&str, &[&str]); 12] = [
-    ("ws", &[]),
-    ("http", &["httparse", "sha1_smol", "base64"]),
-    ("framing", &["memchr"]),
-    ("arena", &["slab"]),
-    ("assembly", &[]),
-    ("outbox", &[]),
-    ("deadlines", &[]),
-    ("ladder", &[]),
-    ("history", &[]),
-    ("instant", &[]),
-    ("farewell", &[]),
-    ("config", &[]),
-];
-
-const ALL_CRATES: [&str; 9] = [
-    "base64",
-    "httparse",
-    "lexopt",
-    "libc",
-    "memchr",
-    "mio",
-    "nix",
-    "sha1_smol",
-    "slab",
-];
-
-/// Every source file by its path under `src`, without comments and without its tests.
+/// Every source file by its module path (`server::accept`), without comments and tests.
 fn sources() -> BTreeMap<String, String> {
-    let mut sources = BTreeMap::new();
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = BTreeMap::new();
     let mut directories = vec![src.clone()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory).expect("a directory").flatten() {
             let path = entry.path();
+            let stem = path.file_stem().and_then(|stem| stem.to_str());
             if path.is_dir() {
                 directories.push(path);
             } else if path.extension().is_some_and(|it| it == "rs")
-                && !path.ends_with("tests.rs")
-                && !path.ends_with("testing.rs")
+                && !matches!(stem, Some("tests" | "testing"))
             {
-                let name = path.strip_prefix(&src).expect("under src");
-                let text = fs::read_to_string(&path).expect("source text");
-                sources.insert(name.to_str().expect("UTF-8").to_string(), code(&text));
+                let name = path.strip_prefix(&src).expect("a path under src");
+                let name = name.with_extension("").to_string_lossy().replace('/', "::");
+                let module = name.strip_suffix("::mod").unwrap_or(&name).to_owned();
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                sources.insert(module, code(&text));
             }
         }
     }
-    assert!(!sources.is_empty());
+    assert!(sources.len() > 40, "{}", sources.len());
     sources
 }
 
-/// `text` up to its tests, which stand at the bottom, without comments.
+/// `text` without comments, up to the unit tests at its end.
 fn code(text: &str) -> String {
-    let is_tests = |index: &usize| {
-        let after = text[*index..].lines().nth(1).unwrap_or_default();
-        after.contains("mod ") && after.contains('{')
-    };
-    let mut marks = text.match_indices("#[cfg(test)]").map(|(index, _)| index);
-    let code = &text[..marks.find(is_tests).unwrap_or(text.len())];
-    let lines = code
-        .lines()
-        .map(|line| line.split("//").next().expect("a first part"));
-    lines.collect::<Vec<_>>().join("\n")
+    let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    let lines = text[..end].lines();
+    let code = lines.map(|line| line.split("//").next().unwrap_or_default());
+    code.collect::<Vec<_>>().join("\n")
 }
 
-/// The module that a file belongs to: the first part of its path.
-fn module(file: &str) -> &str {
-    file.split('/')
-        .next()
-        .expect("a first part")
-        .trim_end_matches(".rs")
+/// The paths that `code` names behind `root`.
+fn paths(code: &str, root: &str) -> Vec<String> {
+    let paths = code.split(root).skip(1).map(|rest| {
+        let is_path = |char: char| char.is_alphanumeric() || char == '_' || char == ':';
+        let end = rest.find(|char| !is_path(char)).unwrap_or(rest.len());
+        rest[..end].trim_end_matches(':').to_owned()
+    });
+    paths.collect()
 }
 
-fn layer(module: &str) -> Option<u8> {
-    LAYERS
-        .iter()
-        .find(|(name, _)| *name == module)
-        .map(|(_, layer)| *layer)
-}
-
-/// The modules that `code` names as `crate::name`, also inside `crate::{...}`.
 fn imports(code: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for rest in code.split("crate::").skip(1) {
-        let names = match rest.strip_prefix('{') {
-            None => vec![rest],
-            Some(group) => top_level_items(group),
-        };
-        for name in names {
-            let end = name.find(|char: char| !char.is_alphanumeric() && char != '_');
-            found.push(name[..end.unwrap_or(name.len())].to_string());
-        }
-    }
-    found
+    paths(code, "crate::")
 }
 
-/// The items of a braced group, up to its closing brace.
-fn top_level_items(group: &str) -> Vec<&str> {
-    let mut items = Vec::new();
-    let (mut depth, mut start) = (0, 0);
-    for (index, char) in group.char_indices() {
-        match char {
-            '{' => depth += 1,
-            '}' if depth > 0 => depth -= 1,
-            ',' | '}' if depth == 0 => {
-                items.push(group[start..index].trim());
-                start = index + 1;
-                if char == '}' {
-                    break;
-                }
-            }
-            _ => {}
-        }
-    }
-    items
+fn folder(module: &str) -> &str {
+    module.split("::").next().unwrap_or(module)
 }
 
-/// Whether `code` has `word` with no letter or digit before it.
-fn names(code: &str, word: &str) -> bool {
-    code.match_indices(word).any(|(index, _)| {
-        let before = code[..index].chars().next_back();
-        !before.is_some_and(|char| char.is_alphanumeric() || char == '_') || word.starts_with('.')
-    })
+fn layer(folder: &str) -> Option<usize> {
+    LAYERS.iter().position(|(parts, _)| parts.contains(&folder))
 }
 
-/// Fails with every fault, each a line, if there is one.
 #[track_caller]
 fn expect_none(faults: Vec<String>) {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
-fn every_file_has_its_layer() {
-    let sources = sources();
-    // `lib.rs` is the list of the modules and imports none.
-    let unknown =
-        (sources.keys()).filter(|file| *file != "lib.rs" && layer(module(file)).is_none());
-    expect_none(
-        unknown
-            .map(|file| format!("give {file} a layer in tests/layers.rs"))
-            .collect(),
-    );
-}
-
-#[test]
-fn imports_go_downward_only() {
+fn every_file_has_a_layer_and_imports_go_downward_only() {
     let mut faults = Vec::new();
-    for (file, code) in sources() {
-        let Some(own) = layer(module(&file)) else {
+    for (module, code) in sources() {
+        let own = folder(&module);
+        let Some(level) = layer(own) else {
+            faults.push(format!("give {own} a layer in tests/layers.rs"));
             continue;
         };
         for import in imports(&code) {
-            if let Some(other) = layer(&import).filter(|other| *other > own) {
-                faults.push(format!(
-                    "{file} (layer {own}) uses {import} (layer {other})"
-                ));
+            let other = folder(&import);
+            let is_plain = PLAIN_VALUES.iter().any(|value| import.starts_with(value));
+            let is_below = layer(other).is_some_and(|it| it < level);
+            let are_strangers = BOTTOM.contains(&own) && BOTTOM.contains(&other);
+            if own != other && !is_plain && (!is_below || are_strangers) {
+                faults.push(format!("{module} imports {import}"));
             }
+        }
+    }
+    expect_none(faults);
+}
+
+#[test]
+fn each_folder_uses_its_own_crates_only() {
+    let crates: BTreeSet<&str> = LAYERS
+        .iter()
+        .flat_map(|(_, crates)| *crates)
+        .copied()
+        .collect();
+    let mut faults = Vec::new();
+    for (module, code) in sources() {
+        let allowed = layer(folder(&module)).map_or(&[][..], |level| LAYERS[level].1);
+        for name in crates.iter().filter(|name| !allowed.contains(name)) {
+            if names(&code, &format!("{name}::")) {
+                faults.push(format!("{module} uses {name}"));
+            }
+        }
+        if folder(&module) != "linux" && names(&code, "unsafe") {
+            faults.push(format!("{module} is unsafe outside of linux"));
         }
     }
     expect_none(faults);
@@ -216,71 +154,83 @@ fn imports_go_downward_only() {
 #[test]
 fn the_protocol_does_no_io_and_reads_no_clock() {
     let mut faults = Vec::new();
-    for (file, code) in sources() {
-        if layer(module(&file)) == Some(0) {
-            let words = FORBIDDEN.iter().filter(|word| names(&code, word));
-            faults.extend(words.map(|word| format!("{file} names {word}")));
+    for (module, code) in sources() {
+        if PURE.contains(&folder(&module)) {
+            let words = IMPURE.iter().filter(|word| names(&code, word));
+            faults.extend(words.map(|word| format!("{module} names {word}")));
         }
     }
     expect_none(faults);
 }
 
+/// Parents and their children may know each other, as a `mod.rs` and its files do.
 #[test]
-fn the_protocol_uses_the_crates_it_is_meant_to() {
-    let mut faults = Vec::new();
+fn no_files_import_each_other_in_a_circle() {
     let sources = sources();
-    for (own, allowed) in CRATES {
-        for (file, code) in sources.iter().filter(|(file, _)| module(file) == own) {
-            for name in ALL_CRATES.iter().filter(|name| !allowed.contains(name)) {
-                if names(code, &format!("{name}::")) {
-                    faults.push(format!("{file} uses {name}"));
-                }
+    let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (module, code) in &sources {
+        let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let siblings = paths(code, "super::").into_iter();
+        let siblings = siblings.map(|path| format!("{parent}::{path}"));
+        for import in imports(code).into_iter().chain(siblings) {
+            // The import without its item: the longest path that is a file.
+            let mut path = import.as_str();
+            while !sources.contains_key(path) {
+                let Some((shorter, _)) = path.rsplit_once("::") else {
+                    break;
+                };
+                path = shorter;
+            }
+            if let Some((path, _)) = sources.get_key_value(path)
+                && !path.starts_with(module.as_str())
+                && !module.starts_with(path.as_str())
+            {
+                edges.entry(module).or_default().insert(path);
             }
         }
     }
-    expect_none(faults);
-}
-
-#[test]
-fn strangers_do_not_know_each_other() {
-    // Frames know no heads and heads no frames. A client and a process know each other by an id,
-    // which is in `source`; only the server joins them.
-    let strangers = [("ws", "http"), ("http", "ws")];
-    let mut faults = Vec::new();
-    for (file, code) in sources() {
-        let own = strangers.iter().filter(|(own, _)| *own == module(&file));
-        for (_, stranger) in own {
-            if imports(&code).iter().any(|import| import == stranger) {
-                faults.push(format!("{file} uses {stranger}"));
-            }
+    // Take out files that import no file that is left, until none is left or all are in circles.
+    let mut left: BTreeSet<&str> = sources.keys().map(String::as_str).collect();
+    loop {
+        let is_leaf = |it: &&str| edges.get(it).is_none_or(|to| to.is_disjoint(&left));
+        let leaves: Vec<&str> = left.iter().copied().filter(is_leaf).collect();
+        if leaves.is_empty() {
+            break;
         }
+        leaves.into_iter().for_each(|leaf| {
+            left.remove(leaf);
+        });
     }
-    expect_none(faults);
+    assert!(left.is_empty(), "in circles, or above one: {left:?}");
 }
 
-/// The tests of the reader above: a test that reads nothing would find nothing.
+/// Whether `code` has `word` with no letter, digit or `_` before it.
+fn names(code: &str, word: &str) -> bool {
+    code.match_indices(word).any(|(index, _)| {
+        let before = code[..index].chars().next_back();
+        !before.is_some_and(|char| char.is_alphanumeric() || char == '_') || word.starts_with('.')
+    })
+}
+
+/// The reader above, tested: a reader that finds nothing would let everything pass.
 mod reader {
     use super::{code, imports, names};
 
     #[test]
-    fn finds_what_is_imported() {
-        let text = "use crate::ws::Connection;\nuse crate::{log, http::{Request, Host}, outbox};";
-        assert_eq!(imports(text), ["ws", "log", "http", "outbox"]);
-        assert_eq!(imports("let it = crate::server::run();"), ["server"]);
+    fn finds_imported_paths() {
+        let text = "use crate::ws::Connection;\nlet it = crate::server::run();";
+        assert_eq!(imports(text), ["ws::Connection", "server::run"]);
+        assert_eq!(imports("use crate::http::{a, b};"), ["http"]);
     }
 
     #[test]
-    fn leaves_comments_and_tests_out() {
+    fn skips_comments_and_unit_tests() {
         let text = "use a; // crate::server\n/// mio::Poll\n#[cfg(test)]\nmod tests { nix::x }";
         assert_eq!(code(text), "use a; \n");
-        assert_eq!(
-            code("#[cfg(test)]\nmod tests;\nuse b;"),
-            "#[cfg(test)]\nmod tests;\nuse b;"
-        );
     }
 
     #[test]
-    fn finds_whole_names() {
+    fn finds_whole_names_only() {
         assert!(names("use mio::Poll", "mio::"));
         assert!(!names("use amio::Poll", "mio::"));
         assert!(names("start.elapsed()", ".elapsed()"));

@@ -5,7 +5,6 @@
 //! comes from a header begins with `HTTP_`, and `Proxy:` is left out because many programs take
 //! HTTP_PROXY for the user's own setting.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,6 +15,7 @@ use crate::http::host::Name;
 use crate::http::percent;
 use crate::http::proxy::Remote;
 use crate::http::resume;
+use crate::system::Environment;
 
 /// What the environment says beside the request.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +59,6 @@ const NAMES: [&str; 22] = [
     "SERVER_SOFTWARE",
     "UNIQUE_ID",
 ];
-
-/// The variables of a command, each name once, sorted.
-pub type Environment = BTreeMap<OsString, OsString>;
 
 /// Whether a variable says something of the request, and so cannot have a value of its own.
 /// HTTP_PROXY can: no header becomes that.
@@ -278,6 +275,8 @@ impl UniqueIds {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
+
+    use std::collections::BTreeMap;
 
     use super::*;
 

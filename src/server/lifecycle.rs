@@ -1,6 +1,5 @@
 //! The end of an entry: its slot is freed, and the access log gets its line.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::Server;
@@ -11,9 +10,9 @@ use crate::system::System;
 
 /// What the access log needs besides the records of the clients.
 pub(super) struct AccessLog {
-    /// Clients that left before their command exited. How it ended is part of the line, so the line
-    /// is written then.
-    await_exit: BTreeMap<ProcessId, Box<AccessRecord>>,
+    /// Records of clients that left before their command exited, by the command's slot. How it ended
+    /// is part of the line, so the line is written when the process is freed.
+    await_exit: Vec<Option<Box<AccessRecord>>>,
     /// The target of the latest client. Most clients ask for the same one and share it.
     last_target: Rc<Target>,
 }
@@ -21,12 +20,32 @@ pub(super) struct AccessLog {
 impl AccessLog {
     pub(super) fn new() -> Self {
         Self {
-            await_exit: BTreeMap::new(),
+            await_exit: Vec::new(),
             last_target: Rc::new(Target {
                 path: "".into(),
                 back_end: BackEnd::Echo,
             }),
         }
+    }
+
+    /// Keeps a client's record until its command has exited.
+    fn keep(&mut self, process: ProcessId, record: AccessRecord) {
+        let slot = process.key() as usize;
+        if slot >= self.await_exit.len() {
+            self.await_exit.resize_with(slot + 1, || None);
+        }
+        self.await_exit[slot] = Some(Box::new(record));
+    }
+
+    /// The record that was kept until now.
+    fn take(&mut self, process: ProcessId) -> Option<Box<AccessRecord>> {
+        self.await_exit.get_mut(process.key() as usize)?.take()
+    }
+
+    pub(super) fn shrink_to_fit(&mut self) {
+        let used = self.await_exit.iter().rposition(Option::is_some);
+        self.await_exit.truncate(used.map_or(0, |last| last + 1));
+        self.await_exit.shrink_to_fit();
     }
 
     /// The target of a client, shared with the client before it if that has the same.
@@ -78,9 +97,7 @@ impl<S: System> Server<S> {
             Some((process_id, process))
                 if record.exit.is_none() && process.started_for() == Some(id) =>
             {
-                self.access_log
-                    .await_exit
-                    .insert(process_id, Box::new(record));
+                self.access_log.keep(process_id, record);
             }
             _ => self.log_access(&record),
         }
@@ -97,7 +114,7 @@ impl<S: System> Server<S> {
         self.timers.disarm(Owner::Process(id), &mut process.wake_at);
         self.children.freed(process.pid(), id, process.exit());
         let client = process.started_for();
-        if let Some(mut record) = self.access_log.await_exit.remove(&id) {
+        if let Some(mut record) = self.access_log.take(id) {
             record.exit = process.exit();
             self.log_access(&record);
         } else if let Some(client) = client.and_then(|it| self.clients.get_mut(it)) {

@@ -15,10 +15,10 @@ use crate::http::resume::SessionOffer;
 use crate::http::routes::Service;
 use crate::process::Process;
 use crate::process::audience::{Audience, Session};
-use crate::process::environment::{self, Environment, Gateway};
+use crate::process::environment::{self, Gateway};
 use crate::process::fan_out::FanOut;
 use crate::source::{ClientId, ProcessId};
-use crate::system::{Child, Socket, Spawn, SpawnError, System};
+use crate::system::{Child, Environment, Socket, Spawn, SpawnError, System};
 
 /// A command that can be started.
 #[derive(Clone, Debug)]

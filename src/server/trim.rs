@@ -65,6 +65,7 @@ impl<S: System> Server<S> {
             self.timers.shrink_to_fit();
             self.visits.shrink_to_fit();
             self.gone.shrink_to_fit();
+            self.access_log.shrink_to_fit();
             self.cx.pool.clear();
             self.system.release_memory();
         } else if self.trim.has_grown(entries) {

@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
     use crate::linux::spawn::clone::Cloner;
-    use crate::process::environment::Environment;
+    use crate::system::Environment;
     use crate::system::Spawn;
 
     #[test]

@@ -13,7 +13,7 @@ use super::descriptors::{FIRST_OTHER_DESCRIPTOR, mark_listed};
 use super::*;
 use crate::config::CommandSettings;
 use crate::linux::testing::TestDir;
-use crate::process::environment::Environment;
+use crate::system::Environment;
 use crate::system::Pid;
 
 fn limits() -> DescriptorLimit {
