@@ -30,13 +30,13 @@
 //! A level-triggered epoll reports a socket in every batch as long as it has something to read. An
 //! edge-triggered one, which mio uses, reports it once, when more has arrived (epoll(7)). So a
 //! socket is registered once and for all: a paused one does not have to be taken out of epoll to
-//! keep the loop from spinning. The price is memory: if we stop reading before the socket is empty,
-//! no further event announces the rest. [`readiness`] remembers what was announced.
+//! keep the loop from spinning. The price is bookkeeping: if we stop reading before the socket is
+//! empty, no further event announces the rest. [`readiness`] remembers what was announced.
 //!
 //! # Why a timer fires only after one more poll
 //!
-//! A client that is silent for 60 s is dropped. Its pong arrives after 59.9 s, but the machine is
-//! busy at that moment:
+//! Suppose that a client is dropped when it has been silent for 60 s. Its next pong arrives after
+//! 59.9 s, but at that moment the machine is busy, and this process does not run:
 //!
 //! ```text
 //!   0 s      59.8 s                 59.9 s          60.1 s
@@ -45,9 +45,9 @@
 //!
 //! The timer is due, and yet the client was not silent: its pong is still in the kernel. The same
 //! happens when a batch is full and the pong is not in it. So timers are not compared with the
-//! clock, but with `seen_until`: the latest time up to which every event has been delivered. As a
-//! batch contains all that happened before its poll began (unless it is full), that is the time of
-//! the turn before.
+//! clock, but with `seen_until`: the latest time up to which every event has been delivered. A batch
+//! contains all that happened before its poll began (unless it is full), so that is the time of the
+//! previous turn.
 //!
 //! An isolated timer therefore takes two calls of `epoll_wait`: the first sleeps until its time,
 //! the second returns at once and shows that no event came before. A busy loop polls again anyway.

@@ -9,15 +9,12 @@
 //! wants. Work is done only where both agree:
 //!
 //! ```text
-//!               set by                          cleared by
-//!   ready       an event of epoll               EAGAIN, a short read, a short write
-//!   wanted      room in the destination         a full destination
-//!               (reading), or unsent bytes      (reading), or an empty outbox
-//!               (writing)                       (writing)
+//!             ready                                          wanted
+//!   reading   from an event until EAGAIN or a short read     while the destination has room
+//!   writing   from an event until EAGAIN or a short write    while there are unsent bytes
 //! ```
 //!
-//! Pausing a stream thus means not wanting it. Nothing is registered a second time, and the hang-up
-//! of a paused stream is still seen.
+//! To pause a stream is to stop wanting it. It stays registered, so its hang-up is still seen.
 
 use mio::event::Event;
 

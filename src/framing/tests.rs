@@ -142,7 +142,7 @@ fn every_reason_fits_a_close_frame() {
         Fault::EndsInside,
     ] {
         let reason = fault.to_string();
-        assert_eq!(crate::ws::close::cut_reason(&reason), reason);
+        assert_eq!(crate::ws::close::truncate_reason(&reason), reason);
         let too_big = fault == Fault::TooLong;
         assert_eq!(fault.close_code().get(), if too_big { 1009 } else { 1011 });
     }

@@ -154,7 +154,7 @@ impl Error for Violation {}
 
 /// Truncates `reason` to what fits in a close frame: at most [`REASON_LEN_MAX`] bytes. The cut is
 /// between two characters, because a reason must be UTF-8 (RFC 6455 section 5.5.1).
-pub(crate) fn cut_reason(reason: &str) -> &str {
+pub(crate) fn truncate_reason(reason: &str) -> &str {
     if reason.len() <= REASON_LEN_MAX {
         return reason;
     }
@@ -239,7 +239,7 @@ mod tests {
             );
             let reason = violation.to_string();
             assert!(
-                !reason.is_empty() && cut_reason(&reason) == reason,
+                !reason.is_empty() && truncate_reason(&reason) == reason,
                 "{violation:?}"
             );
         }
@@ -259,13 +259,13 @@ mod tests {
 
     #[test]
     fn reasons_are_truncated_between_characters() {
-        assert_eq!(cut_reason(""), "");
-        assert_eq!(cut_reason("exit 3"), "exit 3");
+        assert_eq!(truncate_reason(""), "");
+        assert_eq!(truncate_reason("exit 3"), "exit 3");
         for character in ["x", "é", "€", "😀"] {
             for lead in 0..4 {
                 for count in [1, 30, 31, 40, 41, 61, 62, 123, 124, 300] {
                     let reason = "-".repeat(lead) + &character.repeat(count);
-                    let cut = cut_reason(&reason);
+                    let cut = truncate_reason(&reason);
                     assert!(reason.starts_with(cut) && cut.len() <= REASON_LEN_MAX);
                     let room = REASON_LEN_MAX - cut.len();
                     assert!(

@@ -18,7 +18,7 @@
 use std::mem;
 use std::str;
 
-use super::close::{CloseCode, Violation, cut_reason};
+use super::close::{CloseCode, Violation, truncate_reason};
 use super::decoder::{Decoder, Piece};
 use super::frame::{CONTROL_LEN_MAX, Header, Kind, Opcode};
 use super::utf8::Utf8;
@@ -399,7 +399,7 @@ fn write_close(code: Option<CloseCode>, reason: &str, out: &mut Vec<u8>) {
             write_frame(
                 true,
                 Opcode::Close,
-                &[&code, cut_reason(reason).as_bytes()],
+                &[&code, truncate_reason(reason).as_bytes()],
                 out,
             );
         }
