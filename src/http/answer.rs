@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::handshake::{self, AcceptKey};
-use super::head::Request;
 use super::pages;
 use super::policy::Policy;
 use super::refusal::Refusal;
+use super::request::Request;
 use super::response::{Response, Status};
 use super::routes::{Endpoint, LookUp, Offer};
 

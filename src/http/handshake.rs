@@ -6,8 +6,9 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::head::{Request, Version, is_token};
 use super::refusal::{Refusal, quote};
+use super::request::{Request, Version};
+use super::token::is_token;
 
 /// What the server proves with that it has understood the handshake: the value of
 /// `Sec-WebSocket-Accept` (RFC 6455 section 4.2.2, step 5.4).

@@ -3,7 +3,7 @@
 //! Nothing here does I/O or reads a clock: bytes and settings are arguments, answers are appended
 //! to a buffer that the caller owns. In the order in which a request meets them:
 //!
-//! 1. [`head::HeadScan`] finds where a request head ends, however its bytes dribble in;
+//! 1. [`head::HeadScanner`] finds where a request head ends, however its bytes dribble in;
 //! 2. [`head::Request`] says what the head means, with [`host::Host`] for the authority in it;
 //! 3. [`answer::answer`] decides what the request gets, in one place: a page of [`pages`], a
 //!    WebSocket after [`handshake::check`], or a [`refusal::Refusal`]; [`routes::Offer`] knows
@@ -13,13 +13,15 @@
 
 pub mod answer;
 pub mod handshake;
-pub mod head;
+pub mod head_scanner;
 pub mod host;
 pub mod pages;
 pub mod percent;
 pub mod policy;
 pub mod proxy;
 pub mod refusal;
+pub mod request;
 pub mod response;
 pub mod resume;
 pub mod routes;
+mod token;

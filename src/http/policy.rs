@@ -7,9 +7,9 @@
 
 use core::net::IpAddr;
 
-use super::head::Request;
 use super::host::{Host, Name};
 use super::refusal::{Refusal, quote};
+use super::request::Request;
 
 /// Which origins may connect, and by which names the server may be called.
 #[derive(Clone, Debug)]

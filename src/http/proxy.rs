@@ -13,7 +13,8 @@ use core::fmt;
 // The address types without the sockets: this layer does no I/O.
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::head::{Request, is_token};
+use super::request::Request;
+use super::token::is_token;
 
 /// The addresses that begin with the same bits: `10.0.0.0/8`, or a single one, `::1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! or what was compared, and which option of the server would allow it: a person behind a proxy
 //! finds the remedy without reading the source.
 
-use super::head::Request;
+use super::request::Request;
 use super::response::{Fields, Response, Status};
 
 /// A response that refuses, ready to be written.

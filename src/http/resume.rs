@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use super::head::Request;
+use super::request::Request;
 
 /// The beginning of every such sub-protocol.
 const PREFIX: &str = "wspipe.session.";

@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::http::head::Request;
 use crate::http::host::Name;
 use crate::http::percent;
 use crate::http::proxy::Remote;
+use crate::http::request::Request;
 use crate::http::resume;
 
 /// What the environment says beside the request.

@@ -6,10 +6,10 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use wspipe::http::head::Request;
 use wspipe::http::percent;
 use wspipe::http::policy::Policy;
 use wspipe::http::proxy::{Claim, Network};
+use wspipe::http::request::Request;
 use wspipe::http::resume;
 use wspipe::http::routes::{Entry, Routes};
 use wspipe::process::environment::{self, Gateway};
