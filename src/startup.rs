@@ -16,8 +16,9 @@ use crate::event_loop::EventLoop;
 use crate::event_loop::instant::Instant;
 use crate::framing::Framing;
 use crate::http::answer::Site;
+use crate::http::console_config::ConsoleConfig;
 use crate::http::policy::Policy;
-use crate::http::routes::{Offer, Route, Routes, Service};
+use crate::http::routes::{Route, Router, Routes, Service};
 use crate::limits::BATCH_LEN;
 use crate::linux::Linux;
 use crate::linux::account::{self, Account};
@@ -57,8 +58,8 @@ impl StartError {
 /// Whatever keeps the server from starting, or the loop from going on.
 pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartError> {
     config.directory = config.directory.map(found_directory).transpose()?;
-    let (offer, commands) = offer_of(&config);
-    let site = site_of(&config, offer, &commands)?;
+    let (router, commands) = router_of(&config);
+    let site = site_of(&config, router, &commands)?;
     let account = Account::find(config.user.as_deref(), config.group.as_deref())
         .map_err(StartError::Usage)?;
     check_directory(&config)?;
@@ -82,7 +83,7 @@ pub fn serve(mut config: Config, say: impl Fn(&str)) -> Result<ExitCode, StartEr
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
-    for warning in exposure_warnings(&config, &site.offer, &commands, &addresses) {
+    for warning in exposure_warnings(&config, &site.router, &commands, &addresses) {
         say(&format!("warning: {warning}"));
     }
     // Before the lines below: whoever has read them may count on a server that is complete.
@@ -149,7 +150,7 @@ fn check_directory(config: &Config) -> Result<(), StartError> {
 }
 
 /// What is served where, and the commands that it names by their index.
-fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
+fn router_of(config: &Config) -> (Router, Vec<Vec<OsString>>) {
     let mut commands = Vec::new();
     let mut routes = Vec::new();
     let mut add = |path: &str, target: Option<&[OsString]>| {
@@ -163,7 +164,7 @@ fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
     match &config.mode {
         Mode::Demo => {
             let shell = config.listen.is_loopback_only();
-            return (Offer::Demo { shell }, vec![vec!["sh".into()]]);
+            return (Router::Demo { shell }, vec![vec!["sh".into()]]);
         }
         Mode::Command(command) => add("", Some(command)),
         Mode::Echo => add("", None),
@@ -176,13 +177,13 @@ fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
         }
     }
     let routes = Routes::new(routes, config.directory.is_some());
-    (Offer::Routes(routes), commands)
+    (Router::Routes(routes), commands)
 }
 
 /// The commands that the server can start. All share the settings of the command line.
 fn commands_of(config: &Config, commands: Vec<Vec<OsString>>, site: &Site) -> Commands {
     let settings = Rc::new(config.command.clone());
-    let names = site.command_names.iter().map(Rc::clone);
+    let names = site.console.command_names.iter().map(Rc::clone);
     let list = commands
         .into_iter()
         .zip(names)
@@ -201,7 +202,11 @@ fn commands_of(config: &Config, commands: Vec<Vec<OsString>>, site: &Site) -> Co
     }
 }
 
-fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<Site, StartError> {
+fn site_of(
+    config: &Config,
+    router: Router,
+    commands: &[Vec<OsString>],
+) -> Result<Site, StartError> {
     let host_name = gethostname().map(|name| name.to_string_lossy().into_owned());
     let policy = Policy::new(
         config.access.origins.clone(),
@@ -212,11 +217,13 @@ fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<
     )
     .map_err(StartError::Usage)?;
     Ok(Site {
-        offer,
-        command_names: commands.iter().map(|words| name_of(&words[0])).collect(),
-        binary: config.command.framing == Framing::Raw,
-        json: config.command.stderr == Stderr::Json,
-        linger: config.command.resume,
+        router,
+        console: ConsoleConfig {
+            command_names: commands.iter().map(|words| name_of(&words[0])).collect(),
+            binary: config.command.framing == Framing::Raw,
+            json: config.command.stderr == Stderr::Json,
+            resume: config.command.resume,
+        },
         subprotocols: config.access.subprotocols.clone(),
         policy,
     })
@@ -231,12 +238,12 @@ fn name_of(program: &OsStr) -> Rc<str> {
 /// What a person should know who lets others reach the server, or whose command is not there.
 fn exposure_warnings(
     config: &Config,
-    offer: &Offer,
+    router: &Router,
     commands: &[Vec<OsString>],
     addresses: &[SocketAddr],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    if *offer == (Offer::Demo { shell: false }) {
+    if *router == (Router::Demo { shell: false }) {
         warnings.push(
             "the shell at /ws is not served, because not every address is a loopback one; \
              name it as COMMAND to serve it: wspipe [OPTIONS] sh"

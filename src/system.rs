@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use crate::config::{CommandSettings, Signal};
-use crate::http::routes::Entry;
+use crate::http::routes::DirEntry;
 use crate::process::environment::Environment;
 use crate::source::{ClientId, ProcessId};
 
@@ -66,7 +66,7 @@ pub trait System {
 
     /// What a name below `--dir` stands for: a relative path without `.` and `..`. Nothing, where
     /// it leads out of the directory.
-    fn look_up(&mut self, name: &str) -> Entry;
+    fn look_up(&mut self, name: &str) -> DirEntry;
 
     /// Starts a command as the leader of its own session and process group.
     ///

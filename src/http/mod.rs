@@ -12,15 +12,17 @@
 //! 4. [`response::Response`] writes the bytes.
 
 pub mod answer;
+pub mod console_config;
 pub mod handshake;
 pub mod head_scanner;
 pub mod host;
-pub mod pages;
+mod pages;
 pub mod percent;
 pub mod policy;
 pub mod proxy;
 pub mod refusal;
 pub mod request;
+pub(crate) mod reserved;
 pub mod response;
 pub mod resume;
 pub mod routes;

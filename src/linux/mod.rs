@@ -26,7 +26,7 @@ use nix::unistd::{Pid as NixPid, geteuid, getpgid};
 use crate::client::Client;
 use crate::config::Config;
 use crate::config::Signal;
-use crate::http::routes::Entry;
+use crate::http::routes::DirEntry;
 use crate::linux::directory::Directory;
 use crate::linux::limits::DescriptorLimit;
 
@@ -158,9 +158,9 @@ impl System for Linux {
         Ok(())
     }
 
-    fn look_up(&mut self, name: &str) -> Entry {
+    fn look_up(&mut self, name: &str) -> DirEntry {
         let directory = self.directory.as_ref();
-        directory.map_or(Entry::Nothing, |directory| directory.entry(name))
+        directory.map_or(DirEntry::Nothing, |directory| directory.entry(name))
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Self>, SpawnError> {

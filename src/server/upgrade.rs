@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::Server;
 use crate::client::access_record::BackEnd;
-use crate::http::answer::{Answer, answer};
+use crate::http::answer::{Answer, adapt_refusal, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
 use crate::http::proxy::{Claim, Remote};
 use crate::http::refusal::Refusal;
@@ -98,7 +98,7 @@ impl<S: System> Server<S> {
                 let upgrade = self.accept_upgrade(id, request, endpoint, key, subprotocol);
                 upgrade
                     .map(Outcome::Upgrade)
-                    .map_err(|refusal| refusal.answering(request))
+                    .map_err(|refusal| adapt_refusal(refusal, request))
             }
         }
     }

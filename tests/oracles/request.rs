@@ -11,7 +11,7 @@ use wspipe::http::policy::Policy;
 use wspipe::http::proxy::{Claim, Network};
 use wspipe::http::request::Request;
 use wspipe::http::resume;
-use wspipe::http::routes::{Entry, Routes};
+use wspipe::http::routes::{DirEntry, Routes};
 use wspipe::process::environment::{self, Gateway};
 
 /// `head` is the head of `request`.
@@ -216,7 +216,7 @@ fn check_path(path: &str) {
             assert!(!segment.is_empty() && !segment.starts_with('.'), "{name}");
             assert!(!segment.contains('\0'), "{name}");
         }
-        Entry::Directory
+        DirEntry::Directory
     });
     assert_eq!(found, None, "a directory is not a program");
 }
