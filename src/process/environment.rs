@@ -220,10 +220,12 @@ fn add_headers(variables: &mut Environment, request: &Request<'_>) {
     const PROTOCOLS: &str = "HTTP_SEC_WEBSOCKET_PROTOCOL";
     if request
         .list("Sec-WebSocket-Protocol")
-        .any(resume::is_session)
+        .any(resume::is_session_protocol)
     {
         let others = request.list("Sec-WebSocket-Protocol");
-        let others: Vec<_> = others.filter(|name| !resume::is_session(name)).collect();
+        let others: Vec<_> = others
+            .filter(|name| !resume::is_session_protocol(name))
+            .collect();
         let others = OsString::from_vec(others.join(&b", "[..]));
         headers.insert(PROTOCOLS.into(), others);
     }
