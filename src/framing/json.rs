@@ -39,7 +39,7 @@ impl Json {
     /// # Errors
     ///
     /// A record is too long.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         input: &[u8],
         sink: &mut dyn FnMut(Fragment<'_>),
@@ -52,17 +52,17 @@ impl Json {
     /// # Errors
     ///
     /// The record is too long.
-    pub fn finish(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError> {
+    pub(crate) fn finish(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError> {
         self.records.finish(&mut tagging(self.stream, sink))
     }
 
     /// Emits the unfinished record as a message.
-    pub fn flush(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) {
+    pub(crate) fn flush(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) {
         self.records.flush(&mut tagging(self.stream, sink));
     }
 
     /// Whether [`flush`](Self::flush) would emit something.
-    pub fn has_prompt(&self) -> bool {
+    pub(crate) fn has_prompt(&self) -> bool {
         self.records.has_prompt()
     }
 }

@@ -74,7 +74,7 @@ impl Length {
     /// # Errors
     ///
     /// The kind in a header is unknown, or a text message is not UTF-8.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         mut input: &[u8],
         sink: &mut dyn FnMut(Fragment<'_>),
@@ -102,7 +102,7 @@ impl Length {
     /// # Errors
     ///
     /// The EOF is within a header or a message.
-    pub fn finish(&self) -> Result<(), OutputError> {
+    pub(crate) fn finish(&self) -> Result<(), OutputError> {
         match self.expected {
             Expected::Kind => Ok(()),
             Expected::Length(_) | Expected::Payload { .. } => Err(OutputError::UnexpectedEof),

@@ -44,7 +44,7 @@ pub enum Framing {
 
 impl Framing {
     /// The name that `--framing` takes.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lines => "lines",
             Self::Raw => "raw",

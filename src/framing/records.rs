@@ -3,9 +3,9 @@
 //! The parts of an unfinished record, while it grows from read to read:
 //!
 //! ```text
-//!   |---- `emitted` bytes ----|--- kept: `tail` ---|--- not read yet ---
-//!   fragments of up to             shorter than
-//!   `fragment_len_max` bytes       `tail_len_max`
+//!   |----- `emitted` bytes -----|-- kept: `tail` --|-- not read yet --
+//!    in fragments of up to         shorter than
+//!    `fragment_len_max` bytes      `tail_len_max`
 //! ```
 
 use std::mem;
@@ -82,7 +82,7 @@ impl Records {
     /// # Errors
     ///
     /// A record is too long.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         mut input: &[u8],
         sink: &mut dyn FnMut(Fragment<'_>),
@@ -125,7 +125,7 @@ impl Records {
     /// # Errors
     ///
     /// The record is too long.
-    pub fn finish(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError> {
+    pub(crate) fn finish(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError> {
         if self.tail.is_empty() && self.emitted == 0 {
             return Ok(());
         }
@@ -136,7 +136,7 @@ impl Records {
     }
 
     /// Emits the unfinished record as a message. An unfinished character stays.
-    pub fn flush(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) {
+    pub(crate) fn flush(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) {
         let cut = whole_characters(&self.tail);
         if cut > 0 {
             let mut prompt = mem::take(&mut self.tail);
@@ -146,7 +146,7 @@ impl Records {
     }
 
     /// Whether [`flush`](Self::flush) would emit something.
-    pub fn has_prompt(&self) -> bool {
+    pub(crate) fn has_prompt(&self) -> bool {
         whole_characters(&self.tail) > 0
     }
 

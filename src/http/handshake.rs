@@ -39,7 +39,7 @@ impl AcceptKey {
 ///
 /// A request with `Sec-WebSocket-*` fields but no `Upgrade` is one, too: most often a proxy dropped
 /// the hop-by-hop fields. Treating it as a plain request would hide that.
-pub fn is_upgrade(request: &Request) -> bool {
+pub(crate) fn is_upgrade(request: &Request) -> bool {
     request.has_token("Upgrade", "websocket")
         || request.header("Sec-WebSocket-Key").is_some()
         || request.header("Sec-WebSocket-Version").is_some()
@@ -178,7 +178,7 @@ fn is_key(key: &[u8]) -> bool {
 
 /// Chooses the first sub-protocol of the client's list that is in `served` (RFC 6455 section 4.2.2,
 /// step 5.5). Names are case-sensitive.
-pub fn choose_subprotocol<'s>(request: &Request, served: &'s [String]) -> Option<&'s str> {
+pub(crate) fn choose_subprotocol<'s>(request: &Request, served: &'s [String]) -> Option<&'s str> {
     request
         .list("Sec-WebSocket-Protocol")
         .find_map(|offered| served.iter().find(|name| name.as_bytes() == offered))

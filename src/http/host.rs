@@ -25,7 +25,7 @@ pub enum Name<'a> {
 
 impl<'a> Host<'a> {
     /// The host of a request that named none.
-    pub const NONE: Host<'static> = Host {
+    pub(crate) const NONE: Host<'static> = Host {
         text: "",
         name: Name::Registered(""),
         port: None,
@@ -36,7 +36,7 @@ impl<'a> Host<'a> {
     /// A name consists of letters, digits, `-`, `.` and `_`. RFC 3986 allows more, but no name in
     /// DNS or a hosts file needs it, and such a name is safe in a line that an operator pastes into
     /// a shell.
-    pub fn parse(text: &'a str) -> Option<Host<'a>> {
+    pub(crate) fn parse(text: &'a str) -> Option<Host<'a>> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;

@@ -64,7 +64,7 @@ impl Network {
     }
 
     /// Whether `address` is in the network. IPv4-mapped IPv6 addresses must be unmapped first.
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.first.is_ipv4()
             && number(address) & !self.host_mask == number(self.first)
     }
@@ -138,7 +138,7 @@ impl Forwarded {
 }
 
 /// Whether an address is in one of the `trusted` networks.
-pub fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 

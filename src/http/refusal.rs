@@ -74,12 +74,12 @@ impl Refusal {
     //    so the connection is closed.
 
     /// 400: the request head breaks a rule of HTTP.
-    pub fn bad_request(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn bad_request(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::BadRequest, reason).closing()
     }
 
     /// 431: the head is longer than `head_len_max` bytes.
-    pub fn head_too_large(head_len_max: usize) -> Refusal {
+    pub(crate) fn head_too_large(head_len_max: usize) -> Refusal {
         let reason = format!(
             "the request head is longer than {head_len_max} bytes; --max-head=SIZE would allow it"
         );
@@ -87,7 +87,7 @@ impl Refusal {
     }
 
     /// 431: the head has more than `headers_max` header fields.
-    pub fn too_many_headers(headers_max: usize) -> Refusal {
+    pub(crate) fn too_many_headers(headers_max: usize) -> Refusal {
         let reason = format!(
             "the request has more than {headers_max} header fields; --max-headers=N would allow it"
         );
@@ -95,19 +95,19 @@ impl Refusal {
     }
 
     /// 408: the head began but did not end in time.
-    pub fn head_timeout() -> Refusal {
+    pub(crate) fn head_timeout() -> Refusal {
         let reason = "the request head did not end in time; --head-timeout=DURATION allows more";
         Refusal::new(Status::RequestTimeout, reason).closing()
     }
 
     /// 501: an unknown transfer coding (RFC 9112 section 6.1).
-    pub fn unknown_transfer_coding() -> Refusal {
+    pub(crate) fn unknown_transfer_coding() -> Refusal {
         let reason = "Transfer-Encoding: no coding but chunked is understood";
         Refusal::new(Status::NotImplemented, reason).closing()
     }
 
     /// 505: neither HTTP/1.1 nor HTTP/1.0.
-    pub fn version_not_supported() -> Refusal {
+    pub(crate) fn version_not_supported() -> Refusal {
         let reason = "only HTTP/1.1 and HTTP/1.0 are spoken here";
         Refusal::new(Status::VersionNotSupported, reason).closing()
     }
@@ -115,12 +115,12 @@ impl Refusal {
     // -- The request is valid.
 
     /// 403: a rule about who may connect forbids it.
-    pub fn forbidden(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn forbidden(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::Forbidden, reason).for_operator()
     }
 
     /// 403: another user of the machine asks for the demo's shell.
-    pub fn other_user(peer_uid: Option<u32>, own_uid: u32) -> Refusal {
+    pub(crate) fn other_user(peer_uid: Option<u32>, own_uid: u32) -> Refusal {
         let peer = match peer_uid {
             Some(uid) => format!("belongs to uid {uid}"),
             None => "belongs to no known user".to_owned(),
@@ -132,7 +132,7 @@ impl Refusal {
     }
 
     /// 403: the demo's shell is asked for through a proxy, which hides the user.
-    pub fn user_behind_proxy() -> Refusal {
+    pub(crate) fn user_behind_proxy() -> Refusal {
         Refusal::forbidden(
             "the peer is a proxy of --trust-proxy, which hides the client's user; \
              --same-user=no lets every client of the proxy have the shell",
@@ -140,18 +140,18 @@ impl Refusal {
     }
 
     /// 404: nothing is at the path.
-    pub fn not_found(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn not_found(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::NotFound, reason)
     }
 
     /// 405: the method is neither GET nor HEAD.
-    pub fn method_not_allowed(method: &str) -> Refusal {
+    pub(crate) fn method_not_allowed(method: &str) -> Refusal {
         let reason = format!("the method {} is not GET or HEAD", quote(method.as_bytes()));
         Refusal::new(Status::MethodNotAllowed, reason).with(&[("Allow", "GET, HEAD")])
     }
 
     /// 426: a plain request for a path that serves WebSockets only.
-    pub fn upgrade_required() -> Refusal {
+    pub(crate) fn upgrade_required() -> Refusal {
         let reason = "this path speaks WebSocket: ask for it with an opening handshake (RFC 6455)";
         Refusal::new(Status::UpgradeRequired, reason).with(&[("Upgrade", "websocket")])
     }
@@ -159,18 +159,18 @@ impl Refusal {
     // -- The opening handshake.
 
     /// 400: the handshake breaks a rule of RFC 6455 section 4.2.1. The reason names the header.
-    pub fn bad_handshake(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn bad_handshake(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::BadRequest, reason)
     }
 
     /// 400: the handshake names no version.
-    pub fn version_missing() -> Refusal {
+    pub(crate) fn version_missing() -> Refusal {
         Refusal::bad_handshake("Sec-WebSocket-Version is missing: it must be 13")
             .with(&[("Sec-WebSocket-Version", "13")])
     }
 
     /// 426: the handshake asks for a version other than 13 (RFC 6455 section 4.2.2).
-    pub fn version_wrong(version: &[u8]) -> Refusal {
+    pub(crate) fn version_wrong(version: &[u8]) -> Refusal {
         let reason = format!("Sec-WebSocket-Version is {}, not 13", quote(version));
         Refusal::new(Status::UpgradeRequired, reason)
             .with(&[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
@@ -179,13 +179,13 @@ impl Refusal {
     // -- The server cannot provide what was asked for.
 
     /// 404: the command's file does not exist.
-    pub fn command_not_found(command: &str) -> Refusal {
+    pub(crate) fn command_not_found(command: &str) -> Refusal {
         Refusal::not_found(format!("there is no command {}", quote(command.as_bytes())))
             .for_operator()
     }
 
     /// 500: the command could not be started, for a lasting reason.
-    pub fn command_failed(command: &str, error: &str) -> Refusal {
+    pub(crate) fn command_failed(command: &str, error: &str) -> Refusal {
         let reason = format!(
             "the command {} could not be started: {}",
             quote(command.as_bytes()),
@@ -195,12 +195,12 @@ impl Refusal {
     }
 
     /// 503: the server or the machine is out of descriptors, processes or memory. `error` says which.
-    pub fn unavailable(error: &str) -> Refusal {
+    pub(crate) fn unavailable(error: &str) -> Refusal {
         Refusal::not_now(format!("the server lacks something for now: {error}"))
     }
 
     /// 503: a limit or the state of a command forbids it for now.
-    pub fn not_now(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn not_now(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::Unavailable, reason)
             .with(RETRY_AFTER)
             .closing()
@@ -208,7 +208,7 @@ impl Refusal {
     }
 
     /// 429: this address has reached its limit of clients.
-    pub fn too_many_from_address(clients_max: usize) -> Refusal {
+    pub(crate) fn too_many_from_address(clients_max: usize) -> Refusal {
         let reason = format!(
             "this address has {clients_max} clients, as many as --max-clients-per-ip allows"
         );

@@ -91,14 +91,14 @@ impl<'a> Request<'a> {
     }
 
     /// The values of all header fields called `name` (case-insensitive), in order.
-    pub fn headers_named(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn headers_named(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers()
             .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
     /// The value of the first header field called `name`.
-    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers_named(name).next()
     }
 
@@ -107,7 +107,7 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// 400 if there is more than one.
-    pub fn sole_header(&self, name: &str) -> Result<Option<&'a [u8]>, Refusal> {
+    pub(crate) fn sole_header(&self, name: &str) -> Result<Option<&'a [u8]>, Refusal> {
         let mut values = self.headers_named(name);
         let value = values.next();
         match values.next() {
@@ -120,7 +120,7 @@ impl<'a> Request<'a> {
 
     /// The members of the comma-separated list that all header fields called `name` form together
     /// (RFC 9110 section 5.6.1), without empty members.
-    pub fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    pub(crate) fn list(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers_named(name)
             .flat_map(|value| value.split(|&byte| byte == b','))
             .map(<[u8]>::trim_ascii)
@@ -128,7 +128,7 @@ impl<'a> Request<'a> {
     }
 
     /// Whether [`list`](Self::list) has the member `token` (case-insensitive).
-    pub fn has_token(&self, name: &str, token: &str) -> bool {
+    pub(crate) fn has_token(&self, name: &str, token: &str) -> bool {
         self.list(name)
             .any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }

@@ -5,7 +5,6 @@
 #[repr(u16)]
 #[expect(missing_docs, reason = "the names are those of the status codes")]
 pub enum Status {
-    SwitchingProtocols = 101,
     Ok = 200,
     BadRequest = 400,
     Forbidden = 403,
@@ -23,14 +22,13 @@ pub enum Status {
 
 impl Status {
     /// The status code as a number.
-    pub fn code(self) -> u16 {
+    pub(crate) fn code(self) -> u16 {
         self as u16
     }
 
     /// The reason phrase of the status line.
-    pub fn phrase(self) -> &'static str {
+    pub(crate) fn phrase(self) -> &'static str {
         match self {
-            Status::SwitchingProtocols => "Switching Protocols",
             Status::Ok => "OK",
             Status::BadRequest => "Bad Request",
             Status::Forbidden => "Forbidden",
@@ -54,7 +52,7 @@ pub type Fields = &'static [(&'static str, &'static str)];
 /// A response with a body, which may be empty. The 101 is written by
 /// [`write_accept`](super::handshake::write_accept).
 #[derive(Clone, Copy, Debug)]
-pub struct Response<'a> {
+pub(crate) struct Response<'a> {
     /// The status code.
     pub status: Status,
     /// Header fields in addition to those of every response.
@@ -68,7 +66,7 @@ pub struct Response<'a> {
 impl Response<'_> {
     /// Appends the response to `out`, without the body if `head_only` (the request was a HEAD).
     /// `keep_alive` says whether the connection stays open. There is no `Date`: http/ reads no clock.
-    pub fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
         let mut head = format!(
             "HTTP/1.1 {} {}\r\nServer: wspipe\r\nConnection: {}\r\n",
             self.status.code(),

@@ -58,7 +58,7 @@ pub enum DirEntry {
 
 /// Looks up a path below `--dir`: segments separated by `/`. No segment is empty, begins with a dot
 /// or contains a `/`.
-pub(crate) type LookUp<'a> = &'a mut dyn FnMut(&str) -> DirEntry;
+pub type LookUp<'a> = &'a mut dyn FnMut(&str) -> DirEntry;
 
 /// A service and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,13 +88,14 @@ impl Routes {
     }
 
     /// Makes a table with one service at every path.
-    pub fn everywhere(service: Service) -> Self {
+    #[cfg(test)]
+    pub(crate) fn everywhere(service: Service) -> Self {
         let path = String::new();
         Self::new(vec![Route { path, service }], false)
     }
 
     /// The routes in the order of the command line.
-    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()
     }
 
