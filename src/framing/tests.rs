@@ -132,7 +132,7 @@ fn a_delimiter_within_a_message_is_not_escaped() {
 }
 
 #[test]
-fn an_empty_read_is_no_message() {
+fn an_empty_read_makes_no_message() {
     let mut splitter = Splitter::Raw;
     let mut none = |fragment: Fragment<'_>| panic!("{fragment:?}");
     splitter.push(b"", &mut none).unwrap();

@@ -152,14 +152,14 @@ fn is_quoted_token(value: &[u8]) -> bool {
     };
     let mut rest = inner;
     let mut token = Vec::with_capacity(inner.len());
-    while let [byte, behind @ ..] = rest {
+    while let [byte, after @ ..] = rest {
         // A backslash at the end stays and makes the token invalid.
-        let (meant, behind) = match (byte, behind) {
-            (b'\\', [escaped, behind @ ..]) => (escaped, behind),
+        let (meant, after) = match (byte, after) {
+            (b'\\', [escaped, after @ ..]) => (escaped, after),
             plain => plain,
         };
         token.push(*meant);
-        rest = behind;
+        rest = after;
     }
     is_token(&token)
 }

@@ -57,7 +57,7 @@ impl HeadScanner {
     /// Returns the length of the head, its empty line included, once the head is complete.
     ///
     /// `bytes` is everything since the request began: the bytes of the previous call and possibly
-    /// more. The caller limits the length of a head ([`Refusal::head_too_large`]).
+    /// more. The caller limits the length of a head (431).
     ///
     /// # Errors
     ///

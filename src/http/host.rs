@@ -25,7 +25,7 @@ pub enum Name<'a> {
 
 impl<'a> Host<'a> {
     /// The host of a request that named none.
-    pub(crate) const NONE: Host<'static> = Host {
+    pub const NONE: Host<'static> = Host {
         text: "",
         name: Name::Registered(""),
         port: None,

@@ -3,13 +3,13 @@
 //!
 //! Any client can send these headers, so they count only from a proxy that the operator trusts
 //! (`--trust-proxy`), and only what trusted proxies wrote. Each proxy appends the address of its
-//! peer, so the headers are read from the right:
+//! peer, so the client is the first address from the right that is not a trusted proxy. What is left
+//! of it came from the client:
 //!
 //! ```text
-//!   X-Forwarded-For: 8.8.8.8, 9.9.9.9, 10.0.0.7        peer: 10.0.0.1
-//!                    └─────┘  └─────┘  └──────┘
-//!        written by the client  │      a trusted proxy
-//!                         the client: the first address from the right that is not trusted
+//!   X-Forwarded-For:  8.8.8.8,  9.9.9.9,  10.0.0.7             peer: 10.0.0.1
+//!                     from the  the       a trusted proxy,     a trusted proxy,
+//!                     client    client    says: 9.9.9.9        says: 10.0.0.7
 //! ```
 //!
 //! Most proxies write one kind of header and forward the other as the client sent it. So if both

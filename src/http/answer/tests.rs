@@ -28,7 +28,7 @@ fn answered(site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
     let mut out = Vec::new();
     let answer = answer(&request, site, &mut |_| DirEntry::Nothing, &mut out);
     if let Err(refusal) = &answer {
-        assert!(out.is_empty(), "a refused request has no other answer");
+        assert!(out.is_empty(), "a refused request gets no other response");
         refusal.write(&mut out);
     }
     (answer, String::from_utf8(out).unwrap())
@@ -160,7 +160,7 @@ fn a_handshake_leads_to_its_service_or_a_refusal() {
         match (answer, expected) {
             (Ok(Answer::Upgrade { endpoint, .. }), Ok(expected)) => {
                 assert_eq!(endpoint.service, expected, "{name}");
-                assert_eq!(text, "", "{name}: the 101 is the caller's to write");
+                assert_eq!(text, "", "{name}: the caller writes the 101");
             }
             (Err(refusal), Err(code)) => {
                 assert_eq!(refusal.status.code(), code, "{name}: {refusal:?}");

@@ -29,7 +29,7 @@ fn without_options_an_origin_must_be_at_the_host() {
     let policy = policy(&[], &[], false);
     #[rustfmt::skip]
     let cases = [
-        ("no browser", "box:8080", "", true),
+        ("no Origin", "box:8080", "", true),
         ("same host and port", "box:8080", "http://box:8080", true),
         ("https in front", "box:8080", "https://box:8080", true),
         ("another host", "box:8080", "http://evil.example:8080", false),

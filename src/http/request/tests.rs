@@ -40,21 +40,21 @@ fn request(head: &str) -> Request<'_> {
 }
 
 #[test]
-fn invalid_heads_are_refused() {
+fn an_invalid_head_is_refused() {
     use Status::*;
     let get = |rest: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{rest}\r\n").into_bytes();
     let line = |line: &str| format!("{line}\r\nHost: a\r\n\r\n").into_bytes();
     #[rustfmt::skip]
     let cases: &[(&str, Vec<u8>, Status, &str)] = &[
-        // What is no HTTP at all.
+        // Not HTTP.
         ("a TLS ClientHello", b"\x16\x03\x01\x02\x00".to_vec(), BadRequest, "speaks no TLS"),
         ("an SSL 2 ClientHello", b"\x80\x2e\x01".to_vec(), BadRequest, "not HTTP"),
         ("a space first", line(" GET / HTTP/1.1"), BadRequest, "not HTTP"),
         ("two empty lines first", line("\r\n\r\nGET / HTTP/1.1"), BadRequest, "more than one empty"),
         ("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), VersionNotSupported, "HTTP/1.1"),
         // RFC 9112 2.2: line ends.
-        ("bare LF behind the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n".to_vec(), BadRequest, "LF"),
-        ("bare LF behind a field", b"GET / HTTP/1.1\r\nHost: a\n\r\n".to_vec(), BadRequest, "LF"),
+        ("bare LF after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n".to_vec(), BadRequest, "LF"),
+        ("bare LF after a field", b"GET / HTTP/1.1\r\nHost: a\n\r\n".to_vec(), BadRequest, "LF"),
         ("bare LF for the empty line", b"GET / HTTP/1.1\r\nHost: a\r\n\n".to_vec(), BadRequest, "LF"),
         ("bare LF first", line("\nGET / HTTP/1.1"), BadRequest, "LF"),
         ("bare CR in the request line", line("GET /\r HTTP/1.1"), BadRequest, "CR"),
@@ -248,7 +248,7 @@ fn a_length_or_a_coding_announces_a_body() {
 }
 
 #[test]
-fn the_connection_persists_as_version_and_connection_say() {
+fn version_and_connection_decide_whether_the_connection_persists() {
     #[rustfmt::skip]
     let cases = [
         ("GET / HTTP/1.1", "", true),
