@@ -9,8 +9,9 @@
 //! messages must not interleave (RFC 6455 section 5.4): an endless line on one stream would block
 //! the other.
 
+use super::format::{Format, Framing, Stream};
+use super::fragment::{Fragment, OutputError};
 use super::records::Records;
-use super::{Format, Fragment, Framing, OutputError, Stream};
 use crate::ws::frame::Kind;
 
 /// Splits one stream into JSON messages.

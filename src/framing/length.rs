@@ -8,7 +8,7 @@
 
 use std::mem;
 
-use super::{Fragment, OutputError};
+use super::fragment::{Fragment, OutputError};
 use crate::limits::{FRAGMENT_LEN, SIZE_MAX};
 use crate::ws::frame::Kind;
 

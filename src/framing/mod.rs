@@ -16,101 +16,19 @@
 //! any length passes through bounded memory. Input goes through [`write_message`]. Nothing here
 //! does I/O or knows who receives the fragments.
 
+mod format;
+mod fragment;
 pub mod json;
 pub mod length;
 pub mod records;
 
-use std::fmt;
-
+pub use self::format::{Crlf, Format, Framing, Stream};
+pub use self::fragment::{Fragment, OutputError};
 use self::json::Json;
 use self::length::Length;
 use self::records::Records;
 use crate::limits::{JSON_READ_LEN, SCRATCH_LEN};
-use crate::ws::close::CloseCode;
 use crate::ws::frame::Kind;
-
-/// The values of `--framing`. The table in the [module's documentation](self) explains them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// A line is a text message.
-    Lines,
-    /// What one read returns is a binary message.
-    Raw,
-    /// A record that ends with NUL is a text message.
-    Null,
-    /// A header of five bytes precedes each message.
-    Length,
-}
-
-impl Framing {
-    /// The name that `--framing` takes.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Lines => "lines",
-            Self::Raw => "raw",
-            Self::Null => "null",
-            Self::Length => "length",
-        }
-    }
-}
-
-/// What happens to the `\r` of a line that ends with `\r\n`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crlf {
-    /// It belongs to the line ending and is removed with it.
-    Strip,
-    /// It belongs to the line.
-    Keep,
-}
-
-/// The options that a [`Splitter`] depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// Where messages begin and end.
-    pub framing: Framing,
-    /// What happens to the `\r` at the end of a line.
-    pub crlf: Crlf,
-    /// The longest line or record, in bytes without its terminator. `None`: unlimited.
-    pub line_len_max: Option<usize>,
-    /// Whether each record becomes a JSON object that names its stream.
-    pub tagged: bool,
-}
-
-/// A fragment of a message (RFC 6455 section 5.4): the payload of one frame.
-///
-/// A fragment of a text message is valid UTF-8 by itself: no character is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment<'a> {
-    /// The kind of the message.
-    pub kind: Kind,
-    /// The bytes. Empty only if the message is empty or ends with this fragment.
-    pub bytes: &'a [u8],
-    /// Whether the message begins with this fragment.
-    pub first: bool,
-    /// Whether the message ends with this fragment.
-    pub last: bool,
-}
-
-impl<'a> Fragment<'a> {
-    /// A whole message in one fragment.
-    fn whole(kind: Kind, bytes: &'a [u8]) -> Self {
-        Self {
-            kind,
-            bytes,
-            first: true,
-            last: true,
-        }
-    }
-}
-
-/// An output of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// The standard output.
-    Stdout,
-    /// The standard error, if it has a pipe of its own.
-    Stderr,
-}
 
 /// Splits one stream of output into fragments of messages.
 pub enum Splitter {
@@ -217,50 +135,6 @@ pub fn write_message(framing: Framing, kind: Kind, message: &[u8], out: &mut Vec
         Framing::Lines => out.push(b'\n'),
         Framing::Null => out.push(0),
         Framing::Raw | Framing::Length => {}
-    }
-}
-
-/// Output that does not follow the framing. The command is at fault, and its clients are
-/// disconnected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OutputError {
-    /// A line or record is longer than `--max-line`.
-    TooLong,
-    /// With `length`: the first byte of a header is neither 1 nor 2.
-    UnknownKind(u8),
-    /// With `length`: a text message is not UTF-8.
-    TextNotUtf8,
-    /// With `length`: EOF within a message.
-    UnexpectedEof,
-}
-
-impl OutputError {
-    /// The code for the close frame (RFC 6455 section 7.4.1).
-    ///
-    /// A line over the limit is 1009, as a client's message over the limit is: a new connection
-    /// would meet the same limit. Everything else is 1011: the server could not do its task.
-    pub(crate) const fn close_code(self) -> CloseCode {
-        match self {
-            OutputError::TooLong => CloseCode::MESSAGE_TOO_BIG,
-            OutputError::UnknownKind(_) | OutputError::TextNotUtf8 | OutputError::UnexpectedEof => {
-                CloseCode::INTERNAL_ERROR
-            }
-        }
-    }
-}
-
-/// The reason for the close frame.
-impl fmt::Display for OutputError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong => f.write_str("the command printed a line longer than --max-line"),
-            Self::UnknownKind(byte) => write!(
-                f,
-                "the command printed {byte} where a message's kind is due, 1 (text) or 2 (binary)"
-            ),
-            Self::TextNotUtf8 => f.write_str("the command printed a text that is not UTF-8"),
-            Self::UnexpectedEof => f.write_str("the command's output ended inside a message"),
-        }
     }
 }
 

@@ -12,7 +12,8 @@ use std::mem;
 
 use memchr::memchr;
 
-use super::{Crlf, Format, Fragment, Framing, OutputError};
+use super::format::{Crlf, Format, Framing};
+use super::fragment::{Fragment, OutputError};
 use crate::limits::{FRAGMENT_LEN, LOG_LINE_LEN_MAX, SIZE_MAX};
 use crate::ws::frame::Kind;
 
