@@ -6,7 +6,8 @@ use divan::{Bencher, black_box};
 use wspipe::config::CommandSettings;
 use wspipe::framing::{Splitter, Stream};
 use wspipe::http::handshake;
-use wspipe::http::head::{HeadScan, Request};
+use wspipe::http::head_scanner::HeadScanner;
+use wspipe::http::request::Request;
 use wspipe::ws::connection::{Connection, Event};
 use wspipe::ws::frame::{Header, Kind, mask};
 use wspipe::ws::utf8::Utf8;
@@ -118,7 +119,7 @@ fn opening_handshake(bencher: Bencher) {
     let mut out = Vec::with_capacity(512);
     bencher.bench_local(|| {
         out.clear();
-        let found = HeadScan::default().find_end(black_box(head)).ok()??;
+        let found = HeadScanner::default().find_end(black_box(head)).ok()??;
         let request = Request::parse(&head[..found], 64).ok()?;
         let key = handshake::check(&request).ok()?;
         handshake::write_accept(&mut out, &key, None);

@@ -15,8 +15,8 @@
 //! 2. The socket becomes readable. That is remembered as [`readiness::Readiness`], and
 //!    [`client::Client::pump`] does what is both ready and wanted: it reads into the one scratch
 //!    buffer of the [`context::Context`].
-//! 3. [`http::head::HeadScan`] finds the end of the request head, however it was cut, and
-//!    [`http::head::Request::parse`] says what it means. [`http::answer::answer`] decides: a page, a
+//! 3. [`http::head_scanner::HeadScanner`] finds the end of the request head, however it was cut, and
+//!    [`http::request::Request::parse`] says what it means. [`http::answer::answer`] decides: a page, a
 //!    refusal, or a WebSocket.
 //! 4. For a WebSocket [`http::handshake::check`] has seen to RFC 6455, section 4.2.1, and
 //!    [`http::policy::Policy`] to Origin and Host. If a command is behind it,

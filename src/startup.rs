@@ -23,8 +23,9 @@ use crate::event_loop::EventLoop;
 use crate::event_loop::instant::Instant;
 use crate::framing::Framing;
 use crate::http::answer::Site;
+use crate::http::console_config::ConsoleConfig;
 use crate::http::policy::Policy;
-use crate::http::routes::{Offer, Route, Routes, Service};
+use crate::http::routes::{Route, Router, Routes, Service};
 use crate::limits::BATCH_LEN;
 use crate::linux::account::{Account, own_user_name};
 use crate::linux::directory::Directory;
@@ -64,8 +65,8 @@ impl StartError {
 /// Why the server does not start, or an error of the loop itself (epoll).
 pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, StartError> {
     config.directory = config.directory.map(found_directory).transpose()?;
-    let (offer, commands) = offer_of(&config);
-    let site = site_of(&config, offer, &commands)?;
+    let (router, commands) = router_of(&config);
+    let site = site_of(&config, router, &commands)?;
     let account = Account::find(config.user.as_deref(), config.group.as_deref())
         .map_err(StartError::Usage)?;
     check_directory(&config)?;
@@ -101,7 +102,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
-    for warning in exposure_warnings(&config, &site.offer, &commands, &addresses) {
+    for warning in exposure_warnings(&config, &site.router, &commands, &addresses) {
         print_line(&format!("warning: {warning}"));
     }
     let log = Log::new(log_sink::stderr(), config.log_level);
@@ -167,7 +168,7 @@ fn check_directory(config: &Config) -> Result<(), StartError> {
 }
 
 /// What is served at which path, and the commands that it refers to by index.
-fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
+fn router_of(config: &Config) -> (Router, Vec<Vec<OsString>>) {
     let mut commands = Vec::new();
     let mut routes = Vec::new();
     let mut add = |path: &str, target: Option<&[OsString]>| {
@@ -181,7 +182,7 @@ fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
     match &config.mode {
         Mode::Demo => {
             let shell = config.listen.is_loopback_only();
-            return (Offer::Demo { shell }, vec![vec!["sh".into()]]);
+            return (Router::Demo { shell }, vec![vec!["sh".into()]]);
         }
         Mode::Command(command) => add("", Some(command)),
         Mode::Echo => add("", None),
@@ -194,13 +195,13 @@ fn offer_of(config: &Config) -> (Offer, Vec<Vec<OsString>>) {
         }
     }
     let routes = Routes::new(routes, config.directory.is_some());
-    (Offer::Routes(routes), commands)
+    (Router::Routes(routes), commands)
 }
 
 /// The commands that the server can start. All share the settings of the command line.
 fn commands_of(config: &Config, commands: Vec<Vec<OsString>>, site: &Site) -> Commands {
     let settings = Rc::new(config.command.clone());
-    let names = site.command_names.iter().map(Rc::clone);
+    let names = site.console.command_names.iter().map(Rc::clone);
     let list = commands
         .into_iter()
         .zip(names)
@@ -219,7 +220,11 @@ fn commands_of(config: &Config, commands: Vec<Vec<OsString>>, site: &Site) -> Co
     }
 }
 
-fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<Site, StartError> {
+fn site_of(
+    config: &Config,
+    router: Router,
+    commands: &[Vec<OsString>],
+) -> Result<Site, StartError> {
     let policy = Policy::new(
         config.access.origins.clone(),
         config.access.any_origin,
@@ -229,11 +234,13 @@ fn site_of(config: &Config, offer: Offer, commands: &[Vec<OsString>]) -> Result<
     )
     .map_err(StartError::Usage)?;
     Ok(Site {
-        offer,
-        command_names: commands.iter().map(|words| name_of(&words[0])).collect(),
-        binary: config.command.framing == Framing::Raw,
-        json: config.command.stderr == Stderr::Json,
-        linger: config.command.resume,
+        router,
+        console: ConsoleConfig {
+            command_names: commands.iter().map(|words| name_of(&words[0])).collect(),
+            binary: config.command.framing == Framing::Raw,
+            json: config.command.stderr == Stderr::Json,
+            resume: config.command.resume,
+        },
         subprotocols: config.access.subprotocols.clone(),
         policy,
     })
@@ -248,12 +255,12 @@ fn name_of(program: &OsStr) -> Rc<str> {
 /// What the operator should know: that others can reach the server, or that a command is missing.
 fn exposure_warnings(
     config: &Config,
-    offer: &Offer,
+    router: &Router,
     commands: &[Vec<OsString>],
     addresses: &[SocketAddr],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    if *offer == (Offer::Demo { shell: false }) {
+    if *router == (Router::Demo { shell: false }) {
         warnings.push(
             "the shell at /ws is not served, because not every address is a loopback one; \
              name it as COMMAND to serve it: wspipe [OPTIONS] sh"

@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use crate::config::{CommandSettings, Signal};
-use crate::http::routes::Entry;
+use crate::http::routes::DirEntry;
 use crate::peer::Peer;
 use crate::source::{ClientId, ProcessId};
 
@@ -73,7 +73,7 @@ pub trait System {
 
     /// What a name stands for in the directory of `--dir`. A name is a relative path without `.` and
     /// `..`. One that leads out of the directory stands for nothing.
-    fn look_up(&mut self, name: &str) -> Entry;
+    fn look_up(&mut self, name: &str) -> DirEntry;
 
     /// Starts a command as the leader of its own process session and process group. When this
     /// returns, exec has succeeded.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::shell_words;
 use crate::config::{Route, Target};
-use crate::http::pages::is_reserved;
+use crate::http::reserved::is_reserved;
 use crate::limits::{DURATION_MAX, SIZE_MAX};
 use crate::process::environment;
 

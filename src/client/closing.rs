@@ -5,7 +5,7 @@ use crate::client::close_timeout::CloseTimeout;
 use crate::client::{Client, Phase};
 use crate::context::Context;
 use crate::event_loop::readiness::Readiness;
-use crate::framing::Fault;
+use crate::framing::OutputError;
 use crate::system::{Exit, Socket};
 use crate::ws::close::CloseCode;
 use crate::ws::connection::Event;
@@ -30,7 +30,7 @@ impl<S: Socket> Client<S> {
 
     /// The command printed something that cannot be made into messages: says so in the close frame.
     /// A message under way stays unfinished.
-    pub fn output_failed(&mut self, fault: Fault, cx: &mut Context) {
+    pub fn output_failed(&mut self, fault: OutputError, cx: &mut Context) {
         if self.is_open() {
             let peer = &self.record.peer;
             cx.log

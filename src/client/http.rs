@@ -5,7 +5,7 @@ use crate::config::ClientLimits;
 use crate::context::Context;
 use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
-use crate::http::head::HeadScan;
+use crate::http::head_scanner::HeadScanner;
 use crate::http::refusal::Refusal;
 use crate::log::Level;
 use crate::system::Socket;
@@ -14,7 +14,7 @@ use crate::system::Socket;
 pub(super) struct Http {
     /// Bytes of the request head that have arrived, and bytes behind it.
     bytes: Vec<u8>,
-    scan: HeadScan,
+    scan: HeadScanner,
     /// The length of the head, once it is complete.
     head_len: Option<usize>,
     /// When the current wait began: for a request, or for the rest of its head.
@@ -37,7 +37,7 @@ impl Http {
     pub(super) fn new(bytes: Vec<u8>, now: Instant) -> Self {
         Self {
             bytes,
-            scan: HeadScan::default(),
+            scan: HeadScanner::default(),
             head_len: None,
             since: now,
         }

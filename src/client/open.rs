@@ -7,7 +7,7 @@ use crate::client::keepalive::Keepalive;
 use crate::client::{Client, Phase};
 use crate::context::Context;
 use crate::event_loop::instant::Instant;
-use crate::framing::Piece;
+use crate::framing::Fragment;
 use crate::limits::{FRAGMENT_LEN, LONG_LEN};
 use crate::process::stdin::Stdin;
 use crate::source::ProcessId;
@@ -160,7 +160,7 @@ impl<S: Socket> Client<S> {
         let bytes = assembly.with_last(chunk);
         match (open.sink, stdin) {
             (Sink::Echo, _) => {
-                let piece = Piece {
+                let piece = Fragment {
                     kind,
                     bytes,
                     first: !open.ws.is_sending(),
@@ -176,8 +176,8 @@ impl<S: Socket> Client<S> {
 
     /// Sends a piece of the command's output, or of an echo, as a fragment of a message: queues it,
     /// or writes it at once from where it lies if it is long and the socket writable.
-    pub fn send(&mut self, piece: Piece<'_>, cx: &mut Context) {
-        let Piece {
+    pub fn send(&mut self, piece: Fragment<'_>, cx: &mut Context) {
+        let Fragment {
             kind,
             bytes,
             first,

@@ -1,26 +1,25 @@
-//! Messages with their kind and length before them, in both directions: [`Length`] and
-//! [`write_head`].
+//! `--framing=length`: a header of five bytes before each message, in both directions.
 //!
 //! ```text
-//!   byte 0        1: text, 2: binary
-//!   bytes 1 to 4  the length of the message in bytes, in network byte order
+//!   byte 0        the kind: 1 (text) or 2 (binary)
+//!   bytes 1 to 4  the length of the message in bytes, big-endian
 //!   then          the message
 //! ```
 
 use std::mem;
 
-use super::{Fault, Piece};
+use super::fragment::{Fragment, OutputError};
 use crate::limits::{FRAGMENT_LEN, SIZE_MAX};
 use crate::ws::frame::Kind;
 
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 
-// No message from a client is longer than the largest size that an option takes.
+// The longest message that any option allows fits the header.
 const _: () = assert!(SIZE_MAX as u64 <= u32::MAX as u64);
 
-/// Appends what stands before a message of so many bytes.
-pub fn write_head(kind: Kind, message_len: usize, out: &mut Vec<u8>) {
+/// Appends the header of a message.
+pub(super) fn write_header(kind: Kind, message_len: usize, out: &mut Vec<u8>) {
     out.push(match kind {
         Kind::Text => TEXT,
         Kind::Binary => BINARY,
@@ -28,53 +27,58 @@ pub fn write_head(kind: Kind, message_len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(message_len as u32).to_be_bytes());
 }
 
-/// Takes such messages out of a stream of bytes.
+/// Splits a stream of messages with headers.
 ///
-/// A message of at most [`FRAGMENT_LEN`] bytes goes out whole, a longer one as it arrives. A
-/// program that speaks this format means exact messages, so its text is not mended: text that is
-/// not UTF-8 is a fault.
+/// A message of up to [`FRAGMENT_LEN`] bytes is emitted whole, a longer one in fragments as it
+/// arrives. A command that uses this framing means exact messages, so text that is not UTF-8 is an
+/// error and not repaired.
 ///
-/// Invariant: `tail.len() < unit_len()` between two calls.
+/// Invariant: `tail.len() < unit_len()` between calls.
 pub struct Length {
-    due: Due,
-    /// The beginning of what is due.
+    expected: Expected,
+    /// The incomplete beginning of the expected unit.
     tail: Vec<u8>,
-    piece_len_max: usize,
+    fragment_len_max: usize,
 }
 
-/// What has to come next.
+/// What comes next in the stream.
 #[derive(Clone, Copy)]
-enum Due {
-    /// The kind of a message. A byte that is none shows at once that the format is another.
+enum Expected {
+    /// The kind of a message. It is checked alone: output without headers fails at its first byte.
     Kind,
     /// The length of a message of this kind.
     Length(Kind),
-    /// So many bytes of a message, which begins with them if they are the `first`.
+    /// The remaining `len` bytes of a message; all of it if `first`.
     Payload { kind: Kind, len: u32, first: bool },
 }
 
 impl Length {
-    /// What awaits a first message.
-    pub fn new() -> Self {
+    /// A splitter at the start of a stream.
+    pub(crate) fn new() -> Self {
         Self::with(FRAGMENT_LEN)
     }
 
-    /// The same with the caller's own length of the longest piece, at least 4 bytes.
-    pub fn with(piece_len_max: usize) -> Self {
-        // Room for the longest character, so that there is always something before its beginning.
-        debug_assert!(piece_len_max >= 4);
+    /// The same with fragments of up to `fragment_len_max` bytes, at least 4.
+    pub fn with(fragment_len_max: usize) -> Self {
+        // Fewer bytes could be one unfinished character, and nothing could be emitted.
+        debug_assert!(fragment_len_max >= 4);
         Self {
-            due: Due::Kind,
+            expected: Expected::Kind,
             tail: Vec::new(),
-            piece_len_max,
+            fragment_len_max,
         }
     }
 
-    /// Takes what was read and hands out the pieces that it completes.
+    /// Takes what one read returned and emits the fragments that it completes.
     ///
     /// # Errors
-    /// A byte stands where a kind is due and is none, or text is not UTF-8.
-    pub fn push(&mut self, mut input: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
+    ///
+    /// The kind in a header is unknown, or a text message is not UTF-8.
+    pub(crate) fn push(
+        &mut self,
+        mut input: &[u8],
+        sink: &mut dyn FnMut(Fragment<'_>),
+    ) -> Result<(), OutputError> {
         while !input.is_empty() {
             let missing = self.unit_len() - self.tail.len();
             let (front, rest) = input.split_at(input.len().min(missing));
@@ -82,7 +86,7 @@ impl Length {
             if front.len() < missing {
                 self.tail.extend_from_slice(front);
             } else if self.tail.is_empty() {
-                // Nearly every message is whole in what one read returned, and is not copied.
+                // The usual case: one read returned the whole unit, which is not copied.
                 self.take_unit(front, sink)?;
             } else {
                 let mut unit = mem::take(&mut self.tail);
@@ -93,50 +97,55 @@ impl Length {
         Ok(())
     }
 
-    /// The stream is at its end.
+    /// Reports EOF.
     ///
     /// # Errors
-    /// It ended inside a message or before its length.
-    pub fn finish(&self) -> Result<(), Fault> {
-        match self.due {
-            Due::Kind => Ok(()),
-            Due::Length(_) | Due::Payload { .. } => Err(Fault::EndsInside),
+    ///
+    /// The EOF is within a header or a message.
+    pub(crate) fn finish(&self) -> Result<(), OutputError> {
+        match self.expected {
+            Expected::Kind => Ok(()),
+            Expected::Length(_) | Expected::Payload { .. } => Err(OutputError::UnexpectedEof),
         }
     }
 
-    /// How many bytes are used at once.
+    /// The number of bytes that [`take_unit`](Self::take_unit) needs: a kind, a length, or the payload
+    /// of a fragment.
     fn unit_len(&self) -> usize {
-        match self.due {
-            Due::Kind => 1,
-            Due::Length(_) => size_of::<u32>(),
-            Due::Payload { len, .. } => self.piece_len_max.min(len as usize),
+        match self.expected {
+            Expected::Kind => 1,
+            Expected::Length(_) => size_of::<u32>(),
+            Expected::Payload { len, .. } => self.fragment_len_max.min(len as usize),
         }
     }
 
-    /// Uses what was due: `unit` has exactly [`unit_len`](Self::unit_len) bytes, and the tail is
-    /// empty.
-    fn take_unit(&mut self, unit: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
-        match self.due {
-            Due::Kind => {
-                self.due = Due::Length(match unit[0] {
+    /// Takes the expected unit, which has [`unit_len`](Self::unit_len) bytes. The tail is empty.
+    fn take_unit(
+        &mut self,
+        unit: &[u8],
+        sink: &mut dyn FnMut(Fragment<'_>),
+    ) -> Result<(), OutputError> {
+        match self.expected {
+            Expected::Kind => {
+                self.expected = Expected::Length(match unit[0] {
                     TEXT => Kind::Text,
                     BINARY => Kind::Binary,
-                    byte => return Err(Fault::UnknownKind(byte)),
+                    byte => return Err(OutputError::UnknownKind(byte)),
                 });
                 Ok(())
             }
-            Due::Length(kind) => {
+            Expected::Length(kind) => {
                 let len = unit.iter().fold(0, |len, &byte| len << 8 | u32::from(byte));
                 if len > 0 {
                     let first = true;
-                    self.due = Due::Payload { kind, len, first };
+                    self.expected = Expected::Payload { kind, len, first };
                     return Ok(());
                 }
-                self.due = Due::Kind;
-                sink(super::whole(kind, &[]));
+                self.expected = Expected::Kind;
+                sink(Fragment::whole(kind, &[]));
                 Ok(())
             }
-            Due::Payload { kind, len, first } => {
+            Expected::Payload { kind, len, first } => {
                 let last = unit.len() == len as usize;
                 let cut = match kind {
                     Kind::Text => whole_text(unit, last)?,
@@ -144,15 +153,15 @@ impl Length {
                 };
                 let (bytes, rest) = unit.split_at(cut);
                 self.tail.extend_from_slice(rest);
-                self.due = match last {
-                    true => Due::Kind,
-                    false => Due::Payload {
+                self.expected = match last {
+                    true => Expected::Kind,
+                    false => Expected::Payload {
                         kind,
                         len: len - cut as u32,
                         first: false,
                     },
                 };
-                sink(Piece {
+                sink(Fragment {
                     kind,
                     bytes,
                     first,
@@ -164,18 +173,13 @@ impl Length {
     }
 }
 
-impl Default for Length {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// How many of `bytes` are whole characters: all, unless the message goes on behind them.
-fn whole_text(bytes: &[u8], last: bool) -> Result<usize, Fault> {
+/// The length of the whole characters in `bytes`. At the end of the message (`last`), an unfinished
+/// character is an error.
+fn whole_text(bytes: &[u8], last: bool) -> Result<usize, OutputError> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.len()),
         Err(error) if error.error_len().is_none() && !last => Ok(error.valid_up_to()),
-        Err(_) => Err(Fault::TextNotUtf8),
+        Err(_) => Err(OutputError::TextNotUtf8),
     }
 }
 
@@ -189,18 +193,18 @@ mod tests {
 
     fn framed(kind: Kind, message: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_head(kind, message.len(), &mut bytes);
+        write_header(kind, message.len(), &mut bytes);
         bytes.extend_from_slice(message);
         bytes
     }
 
-    /// What a client would see of a stream that comes in these chunks.
-    fn messages(chunks: &[&[u8]]) -> Result<Vec<(Kind, Vec<u8>)>, Fault> {
+    /// The messages of a stream that arrives in these chunks.
+    fn messages(chunks: &[&[u8]]) -> Result<Vec<(Kind, Vec<u8>)>, OutputError> {
         let mut length = Length::with(MAX);
         let mut sink = Sink::default();
-        let mut take = |piece: Piece<'_>| {
-            assert!(piece.bytes.len() <= MAX);
-            sink.take(piece);
+        let mut take = |fragment: Fragment<'_>| {
+            assert!(fragment.bytes.len() <= MAX);
+            sink.take(fragment);
         };
         for chunk in chunks {
             length.push(chunk, &mut take)?;
@@ -211,20 +215,20 @@ mod tests {
         assert_eq!(
             length.tail.capacity(),
             0,
-            "nothing is kept between messages"
+            "no memory is kept between messages"
         );
         Ok(sink.messages())
     }
 
     #[test]
-    fn the_format() {
+    fn the_header_is_kind_and_length() {
         assert_eq!(framed(Kind::Text, b"hi"), b"\x01\0\0\0\x02hi");
         let long = vec![7; 0x10203];
         assert_eq!(framed(Kind::Binary, &long)[..5], [2, 0, 1, 2, 3]);
     }
 
     #[test]
-    fn messages_come_out_as_they_went_in() {
+    fn the_messages_do_not_depend_on_the_cuts() {
         for_each_seed(500, |random| {
             let mut expected = Vec::new();
             let mut bytes = Vec::new();
@@ -249,28 +253,28 @@ mod tests {
     }
 
     #[test]
-    fn only_a_message_longer_than_a_piece_is_cut() {
-        for (len, pieces) in [(0, 1), (MAX, 1), (MAX + 1, 2), (2 * MAX, 2)] {
+    fn only_a_message_longer_than_a_fragment_is_cut() {
+        for (len, fragments) in [(0, 1), (MAX, 1), (MAX + 1, 2), (2 * MAX, 2)] {
             cut_everywhere(&framed(Kind::Text, &vec![b'x'; len]), |chunks| {
                 let mut count = 0;
                 let mut length = Length::with(MAX);
                 for chunk in chunks {
                     length.push(chunk, &mut |_| count += 1).unwrap();
                 }
-                assert_eq!(count, pieces, "{len} bytes");
+                assert_eq!(count, fragments, "{len} bytes");
             });
         }
     }
 
     #[test]
-    fn an_end_inside_a_message_is_a_fault() {
+    fn an_eof_within_a_message_is_an_error() {
         let whole = [framed(Kind::Text, b"hi"), framed(Kind::Binary, b"ho")].concat();
         for end in 0..=whole.len() {
             let expected = match end {
                 0 => Ok(0),
                 7 => Ok(1),
                 14 => Ok(2),
-                _ => Err(Fault::EndsInside),
+                _ => Err(OutputError::UnexpectedEof),
             };
             let got = messages(&[&whole[..end]]).map(|messages| messages.len());
             assert_eq!(got, expected, "after {end} bytes");
@@ -278,17 +282,17 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_seen_at_its_first_byte() {
+    fn output_without_headers_fails_at_its_first_byte() {
         for byte in (0..=u8::MAX).filter(|byte| ![TEXT, BINARY].contains(byte)) {
-            let fault = Err(Fault::UnknownKind(byte));
-            assert_eq!(messages(&[&[byte]]), fault);
-            let behind = [&framed(Kind::Binary, b"x")[..], &[byte]].concat();
-            cut_everywhere(&behind, |chunks| assert_eq!(messages(chunks), fault));
+            let error = Err(OutputError::UnknownKind(byte));
+            assert_eq!(messages(&[&[byte]]), error);
+            let second = [&framed(Kind::Binary, b"x")[..], &[byte]].concat();
+            cut_everywhere(&second, |chunks| assert_eq!(messages(chunks), error));
         }
     }
 
     #[test]
-    fn text_that_is_not_utf_8_is_a_fault_wherever_it_stands() {
+    fn text_that_is_not_utf_8_is_an_error_at_any_place() {
         for bad in [
             &b"\xFF"[..],
             b"\x80",
@@ -297,10 +301,14 @@ mod tests {
             b"\xC0\xAF",
         ] {
             for before in 0..2 * MAX {
-                for after in ["", "x", "and more than one piece behind it"] {
+                for after in ["", "x", "and more than one fragment after it"] {
                     let text = ["y".repeat(before).as_bytes(), bad, after.as_bytes()].concat();
                     let chunks = [&framed(Kind::Text, &text)[..]];
-                    assert_eq!(messages(&chunks), Err(Fault::TextNotUtf8), "{text:x?}");
+                    assert_eq!(
+                        messages(&chunks),
+                        Err(OutputError::TextNotUtf8),
+                        "{text:x?}"
+                    );
                     let chunks = [&framed(Kind::Binary, &text)[..]];
                     assert!(messages(&chunks).is_ok());
                 }
@@ -309,16 +317,19 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_not_believed() {
+    fn a_large_length_allocates_nothing_in_advance() {
         let mut length = Length::new();
-        let mut none = |piece: Piece<'_>| panic!("{piece:?}");
+        let mut none = |fragment: Fragment<'_>| panic!("{fragment:?}");
         length.push(b"\x02\xFF\xFF\xFF\xFF", &mut none).unwrap();
         length.push(b"and a few bytes", &mut none).unwrap();
-        assert!(length.tail.capacity() < 100, "nothing is set aside");
+        assert!(
+            length.tail.capacity() < 100,
+            "nothing is allocated in advance"
+        );
         let mut sent = 0;
         for _ in 0..100 {
             length
-                .push(&[7; 50_000], &mut |piece| sent += piece.bytes.len())
+                .push(&[7; 50_000], &mut |fragment| sent += fragment.bytes.len())
                 .unwrap();
             assert!(length.tail.capacity() <= 2 * FRAGMENT_LEN);
         }

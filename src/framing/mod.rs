@@ -1,121 +1,49 @@
-//! How the bytes of a command's pipes and the messages of a client correspond.
+//! Framing: how the bytes of a command's pipes and the messages of a WebSocket correspond.
 //!
-//! A pipe is a stream of bytes without edges, and a WebSocket carries messages. `--framing` says
-//! where the edges are:
+//! A pipe carries a stream of bytes without boundaries; a WebSocket carries messages. `--framing`
+//! says where the boundaries are:
 //!
-//! | framing | a message of the command's is | a message to the command is written as |
-//! |---|---|---|
-//! | `lines` | a line, without its end: text | its bytes and `\n` |
-//! | `null` | what stands before a NUL: text | its bytes and NUL |
-//! | `raw` | what one read returned: binary | its bytes, as they arrive |
-//! | `length` | what stands behind five bytes that give its kind and length | the same |
+//! | framing | output becomes | a message from the client is written as | in |
+//! |---|---|---|---|
+//! | `lines` | a text message per line, without its `\n` | its bytes and `\n` | [`records`] |
+//! | `null` | a text message per record, without its NUL | its bytes and NUL | [`records`] |
+//! | `raw` | a binary message per read | its bytes, as they arrive | here |
+//! | `length` | a message per header of five bytes, which gives its kind and length | the header and its bytes | [`length`] |
 //!
-//! Output goes through a [`Splitter`], which hands out [`Piece`]s: fragments of messages, each
-//! short, however long the message is, so that every message passes through bounded memory. Who
-//! gets the pieces is not known here. Input goes through [`write_message`].
+//! With `--stderr=json` each line or record becomes a JSON object that names its stream: [`json`].
 //!
-//! - [`records`]: lines, and what stands between NULs.
-//! - [`length`]: messages with their kind and length before them.
-//! - [`json`]: records as JSON, which says whether they come from stdout or stderr.
+//! Output goes through a [`Splitter`]. It emits [`Fragment`]s of limited length, so a message of
+//! any length passes through bounded memory. Input goes through [`write_message`]. Nothing here
+//! does I/O or knows who receives the fragments.
 
+mod format;
+mod fragment;
 pub mod json;
 pub mod length;
 pub mod records;
 
-use std::fmt;
-
+pub use self::format::{Crlf, Format, Framing, Stream};
+pub use self::fragment::{Fragment, OutputError};
 use self::json::Json;
 use self::length::Length;
 use self::records::Records;
 use crate::limits::{JSON_READ_LEN, SCRATCH_LEN};
-use crate::ws::close::CloseCode;
 use crate::ws::frame::Kind;
 
-/// How bytes of a command's pipes and messages of a WebSocket correspond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// A line is a text message, and a message is a line.
-    Lines,
-    /// What one read returns is a binary message, and a message is written as it is.
-    Raw,
-    /// A record terminated by NUL is a text message, and a message is written with a NUL behind it.
-    Null,
-    /// Five bytes with its kind and length precede each message, in both directions.
-    Length,
-}
-
-impl Framing {
-    /// The framing's name, as `--framing` takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lines => "lines",
-            Self::Raw => "raw",
-            Self::Null => "null",
-            Self::Length => "length",
-        }
-    }
-}
-
-/// What happens to the `\r` of a line that the command ends with `\r\n`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crlf {
-    /// It is part of the line ending and stripped with it.
-    Strip,
-    /// It is part of the line.
-    Keep,
-}
-
-/// What a [`Splitter`] needs to know of the options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// Where messages begin and end.
-    pub framing: Framing,
-    /// What happens to the `\r` of a line.
-    pub crlf: Crlf,
-    /// The longest line or record, in bytes without its terminator; `None`: any length.
-    pub line_len_max: Option<usize>,
-    /// Whether each record becomes a JSON message that names its stream.
-    pub tagged: bool,
-}
-
-/// A piece of a message, ready to be a fragment of it (RFC 6455, section 5.4).
-///
-/// Pieces of text are valid UTF-8 each by itself: none is cut inside a character.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece<'a> {
-    /// What the message holds.
-    pub kind: Kind,
-    /// The bytes; none only where the message has none, or where it ends with this piece.
-    pub bytes: &'a [u8],
-    /// Whether the message begins with it.
-    pub first: bool,
-    /// Whether the message ends with it.
-    pub last: bool,
-}
-
-/// Which of a command's outputs something comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// What it prints.
-    Stdout,
-    /// What it complains of, where that is not the same.
-    Stderr,
-}
-
-/// Cuts one stream of output into pieces of messages.
+/// Splits one stream of output into fragments of messages.
 pub enum Splitter {
-    /// Lines, or what stands between NULs.
+    /// Lines, or records that end with NUL.
     Records(Records),
-    /// What a read returns is a message.
+    /// Whatever a read returns.
     Raw,
-    /// Messages with their kind and length before them.
+    /// Messages with a header that gives their kind and length.
     Length(Length),
-    /// Records, as JSON.
+    /// Records, each as a JSON object.
     Json(Json),
 }
 
 impl Splitter {
-    /// What cuts `stream` as the options say. It allocates nothing before it has something to keep.
+    /// Makes the splitter for `stream`. It allocates only when it has an unfinished message to keep.
     pub fn new(stream: Stream, format: &Format) -> Self {
         match stream {
             _ if format.tagged => Splitter::Json(Json::new(stream, format)),
@@ -130,30 +58,36 @@ impl Splitter {
         }
     }
 
-    /// Takes what was read and hands the pieces that it completes to `sink`. That is a `dyn`,
-    /// so that the callers share one copy of all the framings.
+    /// Takes what one read returned and emits the fragments that it completes. `sink` is a `dyn`,
+    /// so that all callers share one copy of the code.
     ///
     /// # Errors
-    /// The output cannot be made into messages. Nothing that comes later can be either.
-    pub fn push(&mut self, input: &[u8], sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
+    ///
+    /// The output does not follow the framing. The splitter must not be used after an error.
+    pub fn push(
+        &mut self,
+        input: &[u8],
+        sink: &mut dyn FnMut(Fragment<'_>),
+    ) -> Result<(), OutputError> {
         match self {
             Splitter::Records(records) => records.push(input, sink),
             Splitter::Length(length) => length.push(input, sink),
             Splitter::Json(json) => json.push(input, sink),
             Splitter::Raw => {
                 if !input.is_empty() {
-                    sink(whole(Kind::Binary, input));
+                    sink(Fragment::whole(Kind::Binary, input));
                 }
                 Ok(())
             }
         }
     }
 
-    /// The stream is at its end: hands out what was kept. A second time there is nothing.
+    /// Reports EOF: emits what is kept. Another call emits nothing.
     ///
     /// # Errors
-    /// As [`push`](Self::push), and when the end does not stand between two messages.
-    pub fn finish(&mut self, sink: &mut dyn FnMut(Piece<'_>)) -> Result<(), Fault> {
+    ///
+    /// Those of [`push`](Self::push), and an EOF within a message.
+    pub fn finish(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError> {
         match self {
             Splitter::Records(records) => records.finish(sink),
             Splitter::Length(length) => length.finish(),
@@ -162,9 +96,9 @@ impl Splitter {
         }
     }
 
-    /// A prompt has waited long enough: hands out the beginning of a record as a message of its
-    /// own, but for a character that has not ended.
-    pub fn flush(&mut self, sink: &mut dyn FnMut(Piece<'_>)) {
+    /// Emits the unfinished record, such as a prompt, as a message (`--flush`). An unfinished
+    /// character stays.
+    pub fn flush(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) {
         match self {
             Splitter::Records(records) => records.flush(sink),
             Splitter::Json(json) => json.flush(sink),
@@ -172,7 +106,7 @@ impl Splitter {
         }
     }
 
-    /// Whether there is something that [`flush`](Self::flush) would hand out.
+    /// Whether [`flush`](Self::flush) would emit something.
     pub fn has_prompt(&self) -> bool {
         match self {
             Splitter::Records(records) => records.has_prompt(),
@@ -181,8 +115,8 @@ impl Splitter {
         }
     }
 
-    /// How much should be read at once: less where what is made of it is much longer.
-    pub fn read_len_max(&self) -> usize {
+    /// The number of bytes to read at once: fewer if the messages become much longer than the output.
+    pub(crate) fn read_len_max(&self) -> usize {
         match self {
             Splitter::Json(_) => JSON_READ_LEN,
             Splitter::Records(_) | Splitter::Raw | Splitter::Length(_) => SCRATCH_LEN,
@@ -190,71 +124,17 @@ impl Splitter {
     }
 }
 
-/// Appends a client's message to `out`, as the command reads it. Of a message that is passed on
-/// as it arrives (`raw`), `message` may be a part.
+/// Appends a client's message to `out`, as the command reads it. With `raw`, `message` may be a part
+/// of the message.
 pub fn write_message(framing: Framing, kind: Kind, message: &[u8], out: &mut Vec<u8>) {
     if framing == Framing::Length {
-        length::write_head(kind, message.len(), out);
+        length::write_header(kind, message.len(), out);
     }
     out.extend_from_slice(message);
     match framing {
         Framing::Lines => out.push(b'\n'),
         Framing::Null => out.push(0),
         Framing::Raw | Framing::Length => {}
-    }
-}
-
-/// Why output cannot be made into messages: the command's fault, which ends the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A line or record is longer than `--max-line` allows.
-    TooLong,
-    /// With `length`: where a kind is due stands another byte than 1 or 2.
-    UnknownKind(u8),
-    /// With `length`: what is said to be text is not UTF-8.
-    TextNotUtf8,
-    /// With `length`: the output ended inside a message.
-    EndsInside,
-}
-
-impl Fault {
-    /// The code in the close frame (RFC 6455, section 7.4.1).
-    ///
-    /// A line that is too long is a message too big, 1009, as one from the client is: a limit was
-    /// met, and to connect again will meet it again. The rest is 1011, since the server could not
-    /// do what it was asked.
-    pub const fn close_code(self) -> CloseCode {
-        match self {
-            Fault::TooLong => CloseCode::MESSAGE_TOO_BIG,
-            Fault::UnknownKind(_) | Fault::TextNotUtf8 | Fault::EndsInside => {
-                CloseCode::INTERNAL_ERROR
-            }
-        }
-    }
-}
-
-/// The reason in the close frame.
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::TooLong => f.write_str("the command printed a line longer than --max-line"),
-            Fault::UnknownKind(byte) => write!(
-                f,
-                "the command printed {byte} where a message's kind is due, 1 (text) or 2 (binary)"
-            ),
-            Fault::TextNotUtf8 => f.write_str("the command printed a text that is not UTF-8"),
-            Fault::EndsInside => f.write_str("the command's output ended inside a message"),
-        }
-    }
-}
-
-/// A message in one piece.
-fn whole(kind: Kind, bytes: &[u8]) -> Piece<'_> {
-    Piece {
-        kind,
-        bytes,
-        first: true,
-        last: true,
     }
 }
 

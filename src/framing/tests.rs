@@ -1,8 +1,8 @@
-//! What the tests of the framings share, and tests of the choice between them.
+//! Helpers for the tests of the framings, and tests of what all framings share.
 
 use super::*;
 
-/// Messages put together from their pieces, with everything checked that holds of every piece.
+/// Joins fragments to messages and checks what holds for every fragment.
 #[derive(Default)]
 pub(super) struct Sink {
     messages: Vec<(Kind, Vec<u8>)>,
@@ -10,19 +10,25 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    pub(super) fn take(&mut self, piece: Piece<'_>) {
-        assert_eq!(piece.first, !self.open, "a fragment continues its message");
-        assert!(piece.last || !piece.bytes.is_empty(), "an empty fragment");
-        if piece.kind == Kind::Text {
-            std::str::from_utf8(piece.bytes).expect("a piece of text is UTF-8 by itself");
+    pub(super) fn take(&mut self, fragment: Fragment<'_>) {
+        assert_eq!(
+            fragment.first, !self.open,
+            "a message begins after the end of another"
+        );
+        assert!(
+            fragment.last || !fragment.bytes.is_empty(),
+            "an empty fragment"
+        );
+        if fragment.kind == Kind::Text {
+            std::str::from_utf8(fragment.bytes).expect("a fragment of text is UTF-8 by itself");
         }
-        if piece.first {
-            self.messages.push((piece.kind, Vec::new()));
+        if fragment.first {
+            self.messages.push((fragment.kind, Vec::new()));
         }
-        let (kind, message) = self.messages.last_mut().expect("one is open");
-        assert_eq!(*kind, piece.kind, "a message is of one kind");
-        message.extend_from_slice(piece.bytes);
-        self.open = !piece.last;
+        let (kind, message) = self.messages.last_mut().expect("an unfinished message");
+        assert_eq!(*kind, fragment.kind, "a message is of one kind");
+        message.extend_from_slice(fragment.bytes);
+        self.open = !fragment.last;
     }
 
     pub(super) fn messages(self) -> Vec<(Kind, Vec<u8>)> {
@@ -33,7 +39,7 @@ impl Sink {
     pub(super) fn texts(self) -> Vec<String> {
         let text = |(kind, bytes)| {
             assert_eq!(kind, Kind::Text);
-            String::from_utf8(bytes).expect("checked by the piece")
+            String::from_utf8(bytes).expect("each fragment is UTF-8")
         };
         self.messages().into_iter().map(text).collect()
     }
@@ -59,7 +65,7 @@ pub(super) const LINES: Format = Format {
 fn output_of(format: &Format, stream: Stream, input: &[u8]) -> Vec<(Kind, Vec<u8>)> {
     let mut splitter = Splitter::new(stream, format);
     let mut sink = Sink::default();
-    let mut take = |piece: Piece<'_>| sink.take(piece);
+    let mut take = |fragment: Fragment<'_>| sink.take(fragment);
     splitter.push(input, &mut take).unwrap();
     splitter.finish(&mut take).unwrap();
     sink.messages()
@@ -81,7 +87,7 @@ fn the_framing_says_what_a_message_is() {
     for (framing, expected) in cases {
         let format = Format { framing, ..LINES };
         assert_eq!(output_of(&format, Stream::Stdout, bytes), expected);
-        // What goes to the log are lines in any case.
+        // The log gets lines with every framing.
         assert_eq!(
             output_of(&format, Stream::Stderr, bytes),
             [text(b"\x01\0\0\0\x02a")]
@@ -90,7 +96,7 @@ fn the_framing_says_what_a_message_is() {
 }
 
 #[test]
-fn what_goes_in_comes_out_of_a_command_that_copies() {
+fn messages_pass_unchanged_through_a_command_like_cat() {
     let messages = [(Kind::Text, "hello"), (Kind::Text, ""), (Kind::Binary, "ß")];
     for framing in [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length] {
         let mut bytes = Vec::new();
@@ -112,7 +118,7 @@ fn what_goes_in_comes_out_of_a_command_that_copies() {
 }
 
 #[test]
-fn a_delimiter_inside_a_message_is_passed_on() {
+fn a_delimiter_within_a_message_is_not_escaped() {
     for (framing, bytes) in [
         (Framing::Lines, &b"a\n\0b\n"[..]),
         (Framing::Null, b"a\n\0b\0"),
@@ -126,24 +132,24 @@ fn a_delimiter_inside_a_message_is_passed_on() {
 }
 
 #[test]
-fn an_empty_read_is_no_message() {
+fn an_empty_read_makes_no_message() {
     let mut splitter = Splitter::Raw;
-    let mut none = |piece: Piece<'_>| panic!("{piece:?}");
+    let mut none = |fragment: Fragment<'_>| panic!("{fragment:?}");
     splitter.push(b"", &mut none).unwrap();
     splitter.finish(&mut none).unwrap();
 }
 
 #[test]
 fn every_reason_fits_a_close_frame() {
-    for fault in [
-        Fault::TooLong,
-        Fault::UnknownKind(255),
-        Fault::TextNotUtf8,
-        Fault::EndsInside,
+    for error in [
+        OutputError::TooLong,
+        OutputError::UnknownKind(255),
+        OutputError::TextNotUtf8,
+        OutputError::UnexpectedEof,
     ] {
-        let reason = fault.to_string();
+        let reason = error.to_string();
         assert_eq!(crate::ws::close::truncate_reason(&reason), reason);
-        let too_big = fault == Fault::TooLong;
-        assert_eq!(fault.close_code().get(), if too_big { 1009 } else { 1011 });
+        let too_big = error == OutputError::TooLong;
+        assert_eq!(error.close_code().get(), if too_big { 1009 } else { 1011 });
     }
 }

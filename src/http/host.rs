@@ -1,42 +1,42 @@
-//! Whom a request is addressed to: the authority in `Host`, in `Origin` and in an absolute target.
+//! The authority of `Host`, of `Origin` and of an absolute target: a host and a port.
 
-// The address types without the sockets: this layer does no I/O.
+// core::net has the address types without the sockets: http/ does no I/O.
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A host and perhaps a port, as `Host` carries them (RFC 9110 section 7.2).
+/// A host and an optional port (RFC 9110 section 7.2).
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a> {
-    /// The text it was read from, port and all; empty when the request named no host.
+    /// The original text, including the port. Empty if the request named no host.
     pub text: &'a str,
-    /// Who is meant.
+    /// The host.
     pub name: Name<'a>,
-    /// The port, if one was written. `example:` with nothing behind the colon has none.
+    /// The port, if there is one. `example:` has none.
     pub port: Option<u16>,
 }
 
-/// Who is meant by a [`Host`]. Names compare without regard to case, addresses as numbers.
+/// A host. Names compare case-insensitively, addresses as numbers.
 #[derive(Clone, Copy, Debug, Eq)]
 pub enum Name<'a> {
-    /// An IP literal.
+    /// An IP address.
     Ip(IpAddr),
-    /// Any other name, without the final dot that a fully qualified one may have.
+    /// Any other name, without the final dot of a fully qualified one.
     Registered(&'a str),
 }
 
 impl<'a> Host<'a> {
-    /// What stands for the host of a request that named none.
+    /// The host of a request that named none.
     pub const NONE: Host<'static> = Host {
         text: "",
         name: Name::Registered(""),
         port: None,
     };
 
-    /// Reads `name`, `name:port`, `a.b.c.d:port` or `[IPv6]:port`.
+    /// Parses `name`, `name:port`, `a.b.c.d:port` or `[IPv6]:port`. `None` for anything else.
     ///
-    /// `None` for anything else. RFC 3986 allows more signs in a name than letters, digits, `-`,
-    /// `.` and `_`; no name that DNS or a hosts file resolves needs them, and without them a name
-    /// can be repeated in a message that a person pastes into a shell.
-    pub fn parse(text: &'a str) -> Option<Host<'a>> {
+    /// A name consists of letters, digits, `-`, `.` and `_`. RFC 3986 allows more, but no name in
+    /// DNS or a hosts file needs it, and such a name is safe in a line that an operator pastes into
+    /// a shell.
+    pub(crate) fn parse(text: &'a str) -> Option<Host<'a>> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
@@ -79,7 +79,7 @@ impl PartialEq for Name<'_> {
     }
 }
 
-/// What follows the name: nothing, a colon, or a colon and a port. `None` if it is not that.
+/// Parses what follows the name: nothing, a colon, or a colon and a port. `None` for anything else.
 fn parse_port(text: &str) -> Option<Option<u16>> {
     let Some(digits) = text.strip_prefix(':') else {
         return text.is_empty().then_some(None);
@@ -87,7 +87,7 @@ fn parse_port(text: &str) -> Option<Option<u16>> {
     if digits.is_empty() {
         return Some(None);
     }
-    // Rust would read "+80" as a number too.
+    // `parse` alone would accept "+80".
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities_are_read() {
+    fn an_authority_is_a_host_and_an_optional_port() {
         #[rustfmt::skip]
         let cases: &[(&str, Name, Option<u16>)] = &[
             ("example.org", Name::Registered("example.org"), None),
@@ -116,7 +116,7 @@ mod tests {
             ("2130706433", Name::Registered("2130706433"), None),
         ];
         for &(text, name, port) in cases {
-            let host = Host::parse(text).unwrap_or_else(|| panic!("{text:?} was not read"));
+            let host = Host::parse(text).unwrap_or_else(|| panic!("{text:?} is refused"));
             assert_eq!(
                 (host.name, host.port, host.text),
                 (name, port, text),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_not_authorities() {
+    fn other_texts_are_refused() {
         let cases = [
             "a b",
             "a/b",
@@ -148,7 +148,7 @@ mod tests {
             "*",
         ];
         for text in cases {
-            assert!(Host::parse(text).is_none(), "{text:?} was read");
+            assert!(Host::parse(text).is_none(), "{text:?} is accepted");
         }
     }
 }

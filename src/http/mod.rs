@@ -1,25 +1,39 @@
-//! HTTP/1.1 as far as a WebSocket server needs it (RFC 9110, RFC 9112, RFC 6455 section 4).
+//! HTTP/1.1, as far as a WebSocket server needs it: RFC 9110, RFC 9112 and RFC 6455 section 4.
 //!
-//! Nothing here does I/O or reads a clock: bytes and settings are arguments, answers are appended
-//! to a buffer that the caller owns. In the order in which a request meets them:
+//! Nothing here does I/O or reads a clock. Bytes and settings are arguments; responses are appended
+//! to a buffer of the caller. The way of a request:
 //!
-//! 1. [`head::HeadScan`] finds where a request head ends, however its bytes dribble in;
-//! 2. [`head::Request`] says what the head means, with [`host::Host`] for the authority in it;
-//! 3. [`answer::answer`] decides what the request gets, in one place: a page of [`pages`], a
-//!    WebSocket after [`handshake::check`], or a [`refusal::Refusal`]; [`routes::Offer`] knows
-//!    what is served at which path, and [`policy::Policy`] holds the rules about `Origin` and
-//!    `Host`;
-//! 4. [`response::Response`] writes the bytes.
+//! ```text
+//!   bytes ──HeadScanner──→ head ──parse──→ Request ──answer──┬─ plain request ──────→ page
+//!     │                     │                 │              └─ opening handshake ──→ 101
+//!     └─────────────────────┴─────────────────┴──→ Refusal: 4xx or 5xx
+//! ```
+//!
+//! 1. [`head_scanner`] finds the end of the head, however its bytes are cut.
+//! 2. [`request`] parses the head, [`host`] the authority in it.
+//! 3. [`answer`] checks the request, in one place and in this order: the method; `Host` by
+//!    [`policy`]; the path by [`routes`]; and for a WebSocket the handshake by [`handshake`] and
+//!    `Origin` by [`policy`].
+//! 4. A plain request gets a page: a file of the console (`pages`), its `config.json`
+//!    ([`console_config`]) or the health check. A handshake gets the 101 of [`handshake`].
+//! 5. Each step may fail with a [`refusal`]. [`response`] writes pages and refusals.
+//!
+//! The server asks two more modules about a handshake: [`proxy`] for the client behind a trusted
+//! proxy, and [`resume`] for the session that the client wants.
 
 pub mod answer;
+pub mod console_config;
 pub mod handshake;
-pub mod head;
+pub mod head_scanner;
 pub mod host;
-pub mod pages;
+mod pages;
 pub mod percent;
 pub mod policy;
 pub mod proxy;
 pub mod refusal;
+pub mod request;
+pub(crate) mod reserved;
 pub mod response;
 pub mod resume;
 pub mod routes;
+mod token;

@@ -1,7 +1,7 @@
 //! Percent-encoding (RFC 3986 section 2.1).
 
-/// Replaces each `%` and two hexadecimal digits by the byte that they stand for. Other signs stay
-/// as they are. No NUL comes out: the request head is refused when it has one.
+/// Replaces each `%` and its two hexadecimal digits by the byte that they encode. Everything else
+/// stays as it is. The result of a request target contains no NUL: the parser refuses `%00`.
 pub fn decode(text: &str) -> Vec<u8> {
     let digit = |byte: Option<&u8>| (*byte? as char).to_digit(16);
     let bytes = text.as_bytes();
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_decoded_and_all_else_stays() {
+    fn digits_are_decoded_and_everything_else_stays() {
         let cases: [(&str, &[u8]); 7] = [
             ("", b""),
             ("/a%20b", b"/a b"),

@@ -1,31 +1,30 @@
-//! What a request gets when it does not get what it asked for.
+//! Refusals: every error response of the server, with its text.
 //!
-//! Every refusal says in one line, for the response's body and for the log alike, what was wrong
-//! or what was compared, and which option of the server would allow it: a person behind a proxy
-//! finds the remedy without reading the source.
+//! A refusal says in one line what was wrong or what was compared, and which option of the server
+//! would allow it. The line is the body of the response and goes to the log, so an operator finds
+//! the remedy without reading the source.
 
-use super::head::Request;
 use super::response::{Fields, Response, Status};
 
-/// A response that refuses, ready to be written.
+/// An error response, ready to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The status.
+    /// The status code.
     pub status: Status,
-    /// Why, in one line of printable ASCII; what a peer supplied is escaped and cut.
+    /// The reason, one line of printable ASCII. Text from the peer in it is escaped and cut.
     pub reason: String,
-    /// Header fields that this status asks for.
+    /// Header fields that the status requires.
     pub fields: Fields,
-    /// Whether the connection is closed after it.
+    /// Whether the connection is closed after the response.
     pub close: bool,
-    /// Whether the body is left out, because the request was a HEAD.
+    /// Whether the body is omitted: the request was a HEAD.
     pub head_only: bool,
-    /// Whether a person may have to put it right here, with an option or a file, say; if not, it
-    /// is between us and the peer.
+    /// Whether the operator may have to act, for example with an option. Otherwise only the client
+    /// can.
     pub for_operator: bool,
 }
 
-/// For how long the server asks to be left alone when it lacks something, in seconds.
+/// When the client may try again, in seconds.
 const RETRY_AFTER: Fields = &[("Retry-After", "5")];
 
 impl Refusal {
@@ -59,17 +58,6 @@ impl Refusal {
         }
     }
 
-    /// Fits the refusal to the request that it answers: a HEAD gets no body, and the connection
-    /// stays open only if the request allows it. After a refused handshake it is closed, since
-    /// what follows may be frames that were sent ahead and that must not be read as requests.
-    pub fn answering(self, request: &Request) -> Refusal {
-        Refusal {
-            close: self.close || !request.keep_alive() || super::handshake::is_upgrade(request),
-            head_only: request.method == "HEAD",
-            ..self
-        }
-    }
-
     /// Appends the response to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let body = format!("{}\n", self.reason);
@@ -82,16 +70,16 @@ impl Refusal {
         response.write(out, self.head_only, !self.close);
     }
 
-    // -- The request is not HTTP/1.1, or not as far as we speak it: nothing behind it can be
-    //    trusted to be a request, so the connection is closed.
+    // -- The request is not HTTP as the server speaks it. The next request could begin anywhere,
+    //    so the connection is closed.
 
     /// 400: the request head breaks a rule of HTTP.
-    pub fn bad_request(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn bad_request(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::BadRequest, reason).closing()
     }
 
     /// 431: the head is longer than `head_len_max` bytes.
-    pub fn head_too_large(head_len_max: usize) -> Refusal {
+    pub(crate) fn head_too_large(head_len_max: usize) -> Refusal {
         let reason = format!(
             "the request head is longer than {head_len_max} bytes; --max-head=SIZE would allow it"
         );
@@ -99,40 +87,40 @@ impl Refusal {
     }
 
     /// 431: the head has more than `headers_max` header fields.
-    pub fn too_many_headers(headers_max: usize) -> Refusal {
+    pub(crate) fn too_many_headers(headers_max: usize) -> Refusal {
         let reason = format!(
             "the request has more than {headers_max} header fields; --max-headers=N would allow it"
         );
         Refusal::new(Status::HeadTooLarge, reason).closing()
     }
 
-    /// 408: the head was begun but did not end in time.
-    pub fn head_timeout() -> Refusal {
+    /// 408: the head began but did not end in time.
+    pub(crate) fn head_timeout() -> Refusal {
         let reason = "the request head did not end in time; --head-timeout=DURATION allows more";
         Refusal::new(Status::RequestTimeout, reason).closing()
     }
 
-    /// 501: a transfer coding that we do not know (RFC 9112 section 6.1).
-    pub fn unknown_transfer_coding() -> Refusal {
+    /// 501: an unknown transfer coding (RFC 9112 section 6.1).
+    pub(crate) fn unknown_transfer_coding() -> Refusal {
         let reason = "Transfer-Encoding: no coding but chunked is understood";
         Refusal::new(Status::NotImplemented, reason).closing()
     }
 
     /// 505: neither HTTP/1.1 nor HTTP/1.0.
-    pub fn version_not_supported() -> Refusal {
+    pub(crate) fn version_not_supported() -> Refusal {
         let reason = "only HTTP/1.1 and HTTP/1.0 are spoken here";
         Refusal::new(Status::VersionNotSupported, reason).closing()
     }
 
-    // -- The request is understood.
+    // -- The request is valid.
 
     /// 403: a rule about who may connect forbids it.
-    pub fn forbidden(reason: impl Into<String>) -> Refusal {
+    pub(crate) fn forbidden(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::Forbidden, reason).for_operator()
     }
 
-    /// 403: the demo's shell is asked for by another user of the machine.
-    pub fn other_user(peer_uid: Option<u32>, own_uid: u32) -> Refusal {
+    /// 403: another user of the machine asks for the demo's shell.
+    pub(crate) fn other_user(peer_uid: Option<u32>, own_uid: u32) -> Refusal {
         let peer = match peer_uid {
             Some(uid) => format!("belongs to uid {uid}"),
             None => "belongs to no known user".to_owned(),
@@ -143,62 +131,61 @@ impl Refusal {
         ))
     }
 
-    /// 403: the demo's shell is asked for by way of a proxy.
-    pub fn user_behind_proxy() -> Refusal {
+    /// 403: the demo's shell is asked for through a proxy, which hides the user.
+    pub(crate) fn user_behind_proxy() -> Refusal {
         Refusal::forbidden(
-            "the peer is a proxy of --trust-proxy, behind which nobody can say whose user asks; \
-             --same-user=no lets everyone whom it lets through have the shell",
+            "the peer is a proxy of --trust-proxy, which hides the client's user; \
+             --same-user=no lets every client of the proxy have the shell",
         )
     }
 
-    /// 404: there is nothing at that path.
-    pub fn not_found(reason: impl Into<String>) -> Refusal {
+    /// 404: nothing is at the path.
+    pub(crate) fn not_found(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::NotFound, reason)
     }
 
     /// 405: the method is neither GET nor HEAD.
-    pub fn method_not_allowed(method: &str) -> Refusal {
+    pub(crate) fn method_not_allowed(method: &str) -> Refusal {
         let reason = format!("the method {} is not GET or HEAD", quote(method.as_bytes()));
         Refusal::new(Status::MethodNotAllowed, reason).with(&[("Allow", "GET, HEAD")])
     }
 
-    /// 426: a plain request at a path where only WebSockets are served.
-    pub fn upgrade_required() -> Refusal {
+    /// 426: a plain request for a path that serves WebSockets only.
+    pub(crate) fn upgrade_required() -> Refusal {
         let reason = "this path speaks WebSocket: ask for it with an opening handshake (RFC 6455)";
         Refusal::new(Status::UpgradeRequired, reason).with(&[("Upgrade", "websocket")])
     }
 
     // -- The opening handshake.
 
-    /// 400: the opening handshake breaks a rule of RFC 6455 section 4.2.1. The reason names the
-    /// header.
-    pub fn bad_handshake(reason: impl Into<String>) -> Refusal {
+    /// 400: the handshake breaks a rule of RFC 6455 section 4.2.1. The reason names the header.
+    pub(crate) fn bad_handshake(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::BadRequest, reason)
     }
 
-    /// 400: the opening handshake names no version.
-    pub fn version_missing() -> Refusal {
+    /// 400: the handshake names no version.
+    pub(crate) fn version_missing() -> Refusal {
         Refusal::bad_handshake("Sec-WebSocket-Version is missing: it must be 13")
             .with(&[("Sec-WebSocket-Version", "13")])
     }
 
-    /// 426: the opening handshake asks for a version other than 13 (RFC 6455 section 4.2.2).
-    pub fn version_wrong(version: &[u8]) -> Refusal {
+    /// 426: the handshake asks for a version other than 13 (RFC 6455 section 4.2.2).
+    pub(crate) fn version_wrong(version: &[u8]) -> Refusal {
         let reason = format!("Sec-WebSocket-Version is {}, not 13", quote(version));
         Refusal::new(Status::UpgradeRequired, reason)
             .with(&[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
     }
 
-    // -- What was asked for cannot be had.
+    // -- The server cannot provide what was asked for.
 
-    /// 404: the command's file is not there.
-    pub fn command_not_found(command: &str) -> Refusal {
+    /// 404: the command's file does not exist.
+    pub(crate) fn command_not_found(command: &str) -> Refusal {
         Refusal::not_found(format!("there is no command {}", quote(command.as_bytes())))
             .for_operator()
     }
 
-    /// 500: the command could not be started, for a reason that will not pass by itself.
-    pub fn command_failed(command: &str, error: &str) -> Refusal {
+    /// 500: the command could not be started, for a lasting reason.
+    pub(crate) fn command_failed(command: &str, error: &str) -> Refusal {
         let reason = format!(
             "the command {} could not be started: {}",
             quote(command.as_bytes()),
@@ -207,21 +194,21 @@ impl Refusal {
         Refusal::new(Status::InternalError, reason).for_operator()
     }
 
-    /// 503: the server or the machine lacks something for now: descriptors, processes, memory.
-    pub fn unavailable(what: &str) -> Refusal {
-        Refusal::not_now(format!("the server lacks something for now: {what}"))
+    /// 503: the server or the machine is out of descriptors, processes or memory. `error` says which.
+    pub(crate) fn unavailable(error: &str) -> Refusal {
+        Refusal::not_now(format!("the server lacks something for now: {error}"))
     }
 
-    /// 503: a limit, or the state that a command is in, forbids it for now.
-    pub fn not_now(reason: impl Into<String>) -> Refusal {
+    /// 503: a limit or the state of a command forbids it for now.
+    pub(crate) fn not_now(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::Unavailable, reason)
             .with(RETRY_AFTER)
             .closing()
             .for_operator()
     }
 
-    /// 429: this address has as many clients as one may have.
-    pub fn too_many_from_address(clients_max: usize) -> Refusal {
+    /// 429: this address has reached its limit of clients.
+    pub(crate) fn too_many_from_address(clients_max: usize) -> Refusal {
         let reason = format!(
             "this address has {clients_max} clients, as many as --max-clients-per-ip allows"
         );
@@ -232,7 +219,7 @@ impl Refusal {
     }
 }
 
-/// What a peer supplied, fit for a line: in quotes, escaped, and cut after 96 bytes.
+/// Makes bytes from a peer safe to print: quoted, escaped, and cut after 96 bytes.
 pub(super) fn quote(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 96;
     let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
@@ -262,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_status_and_says_what_to_do() {
+    fn each_refusal_has_its_status_and_names_the_remedy() {
         #[rustfmt::skip]
         let cases = [
             (Refusal::bad_request("no"), 400, "no", true),
@@ -293,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_supplied_is_cut() {
+    fn a_long_quote_is_cut() {
         assert_eq!(quote(&[b'a'; 96]), format!("\"{}\"", "a".repeat(96)));
         assert_eq!(quote(&[b'a'; 97]), format!("\"{}...\"", "a".repeat(96)));
         assert_eq!(quote(b"\"\x00"), "\"\\\"\\x00\"");

@@ -1,11 +1,10 @@
-//! Responses: the status codes in use, and how a response is written.
+//! Responses: the status codes in use, and the bytes of a response.
 
-/// A status code that this server sends (RFC 9110 section 15, RFC 6585).
+/// A status code that the server sends (RFC 9110 section 15, RFC 6585).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 #[expect(missing_docs, reason = "the names are those of the status codes")]
 pub enum Status {
-    SwitchingProtocols = 101,
     Ok = 200,
     BadRequest = 400,
     Forbidden = 403,
@@ -22,15 +21,14 @@ pub enum Status {
 }
 
 impl Status {
-    /// The three digits.
-    pub fn code(self) -> u16 {
+    /// The status code as a number.
+    pub(crate) fn code(self) -> u16 {
         self as u16
     }
 
     /// The reason phrase of the status line.
-    pub fn phrase(self) -> &'static str {
+    pub(crate) fn phrase(self) -> &'static str {
         match self {
-            Status::SwitchingProtocols => "Switching Protocols",
             Status::Ok => "OK",
             Status::BadRequest => "Bad Request",
             Status::Forbidden => "Forbidden",
@@ -48,26 +46,27 @@ impl Status {
     }
 }
 
-/// Header fields of ours: names and values that need no checking, since no peer supplies them.
+/// Header fields of the server's own. They need no escaping: no part of them is from a peer.
 pub type Fields = &'static [(&'static str, &'static str)];
 
-/// A whole response with a body (which may be empty); the 101 of the opening handshake is not one.
+/// A response with a body, which may be empty. The 101 is written by
+/// [`write_accept`](super::handshake::write_accept).
 #[derive(Clone, Copy, Debug)]
-pub struct Response<'a> {
-    /// The status.
+pub(crate) struct Response<'a> {
+    /// The status code.
     pub status: Status,
-    /// Fields beside those that every response has.
+    /// Header fields in addition to those of every response.
     pub fields: Fields,
     /// The media type of the body.
     pub content_type: &'a str,
-    /// The body, whole.
+    /// The whole body.
     pub body: &'a [u8],
 }
 
 impl Response<'_> {
-    /// Appends the response to `out`: without its body for HEAD (`head_only`), and saying whether
-    /// the connection stays open (`keep_alive`). There is no `Date`: this layer reads no clock.
-    pub fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
+    /// Appends the response to `out`, without the body if `head_only` (the request was a HEAD).
+    /// `keep_alive` says whether the connection stays open. There is no `Date`: http/ reads no clock.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
         let mut head = format!(
             "HTTP/1.1 {} {}\r\nServer: wspipe\r\nConnection: {}\r\n",
             self.status.code(),
@@ -77,7 +76,7 @@ impl Response<'_> {
         for (name, value) in self.fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        // The length is that of the body a GET would get, also for HEAD (RFC 9110 section 9.3.2).
+        // A HEAD gets the length of the body that a GET would get (RFC 9110 section 9.3.2).
         head.push_str(&format!(
             "X-Content-Type-Options: nosniff\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
             self.content_type,
@@ -89,7 +88,7 @@ impl Response<'_> {
         }
     }
 
-    /// The value of `Connection`. Whoever sends `Upgrade` names it there too (RFC 9110 section 7.8).
+    /// The value of `Connection`, which must name the field `Upgrade` (RFC 9110 section 7.8).
     fn connection(&self, keep_alive: bool) -> &'static str {
         let upgrade = self.fields.iter().any(|(name, _)| *name == "Upgrade");
         match (upgrade, keep_alive) {
@@ -119,7 +118,7 @@ mod tests {
     };
 
     #[test]
-    fn a_response_is_written_whole() {
+    fn a_response_has_the_fields_and_the_body() {
         assert_eq!(
             written(HELLO, false, true),
             "HTTP/1.1 200 OK\r\nServer: wspipe\r\nConnection: keep-alive\r\n\
@@ -129,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn head_has_the_length_but_not_the_body() {
+    fn the_response_to_head_has_the_length_without_the_body() {
         let text = written(HELLO, true, false);
         assert!(text.ends_with("Content-Length: 6\r\n\r\n"), "{text}");
         assert!(text.contains("Connection: close\r\n"), "{text}");
     }
 
     #[test]
-    fn upgrade_is_named_in_connection() {
+    fn connection_names_the_field_upgrade() {
         let response = Response {
             status: Status::UpgradeRequired,
             fields: &[("Upgrade", "websocket")],

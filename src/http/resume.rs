@@ -1,39 +1,42 @@
-//! A session that outlives its connection, named in a sub-protocol (`--resume`).
+//! How a client asks for a resumable session (`--resume`): by a sub-protocol.
 //!
-//! A page can neither read nor set a header of the opening handshake, but it can offer
-//! sub-protocols, of which the server names one in its answer. And only the client knows what has
-//! reached it. So it offers `wspipe.session.TOKEN.RECEIVED`: 32 hexadecimal digits that it drew
-//! from a CSPRNG, and how many messages of the session it has received so far. One that comes back
-//! says so with a second offer, `wspipe.resume`: having received nothing yet, it looks like a newcomer.
+//! A page cannot set header fields of the opening handshake, but it can offer sub-protocols, and it
+//! sees which one the server chose. So a client offers `wspipe.session.TOKEN.RECEIVED`:
+//!
+//! - TOKEN: 32 hexadecimal digits from a cryptographic random generator, chosen by the client;
+//! - RECEIVED: the number of the session's messages that the client has received. Only the client
+//!   knows it.
+//!
+//! A returning client also offers `wspipe.resume`. Without it, a client that had received nothing
+//! would look new and would silently get a fresh command if its session has expired.
 
 use std::fmt;
 
-use super::head::Request;
+use super::request::Request;
 
-/// The beginning of every such sub-protocol.
+/// The prefix of a session's sub-protocol.
 const PREFIX: &str = "wspipe.session.";
 
-/// What a client offers beside the name of a session that it comes back to, so that it is told
-/// when that session is gone, and does not get a new one.
+/// The sub-protocol by which a returning client says that it does not want a new session.
 const RESUME: &str = "wspipe.resume";
 
-/// The hexadecimal digits of a token.
+/// The number of hexadecimal digits of a token.
 const TOKEN_DIGITS: usize = 32;
 
-/// What a client offered.
+/// A client's request for a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionOffer<'a> {
-    /// The session it means.
+pub struct ResumeRequest<'a> {
+    /// The session's token.
     pub token: Token,
-    /// How many messages of the session it has received.
+    /// The number of the session's messages that the client has received.
     pub received: u64,
-    /// Whether the client comes back to it: a new session is not what it wants.
-    pub resumes: bool,
-    /// The sub-protocol as it was offered, to be named in the answer.
+    /// Whether the client returns to its session. It does not want a new one.
+    pub returning: bool,
+    /// The offered sub-protocol, which the 101 must name.
     pub protocol: &'a str,
 }
 
-/// Names a session. Whoever knows it is let into the session, so it is not shown.
+/// The name of a session, and the only secret that protects it. `Debug` does not show it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Token(u128);
 
@@ -43,21 +46,22 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The session that the request offers, if it offers one; of several the first.
-pub fn offer<'a>(request: &Request<'a>) -> Option<SessionOffer<'a>> {
+/// Finds the first valid request for a session among the offered sub-protocols.
+pub fn resume_request<'a>(request: &Request<'a>) -> Option<ResumeRequest<'a>> {
     let protocols = || request.list("Sec-WebSocket-Protocol");
-    let mut offer = protocols().find_map(parse)?;
-    offer.resumes |= protocols().any(|protocol| protocol == RESUME.as_bytes());
-    Some(offer)
+    let mut resume_request = protocols().find_map(parse)?;
+    resume_request.returning |= protocols().any(|protocol| protocol == RESUME.as_bytes());
+    Some(resume_request)
 }
 
-/// Whether a sub-protocol is the name of a session, well-formed or not. Such a name is a secret.
-pub fn is_session(protocol: &[u8]) -> bool {
+/// Whether a sub-protocol may contain the token of a session, even if it is not valid. It is a
+/// secret then.
+pub fn is_session_protocol(protocol: &[u8]) -> bool {
     let prefix = PREFIX.as_bytes();
     protocol.len() >= prefix.len() && protocol[..prefix.len()].eq_ignore_ascii_case(prefix)
 }
 
-fn parse(protocol: &[u8]) -> Option<SessionOffer<'_>> {
+fn parse(protocol: &[u8]) -> Option<ResumeRequest<'_>> {
     let protocol = std::str::from_utf8(protocol).ok()?;
     let (token, received) = protocol.strip_prefix(PREFIX)?.split_once('.')?;
     let all_hex = token.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -66,10 +70,10 @@ fn parse(protocol: &[u8]) -> Option<SessionOffer<'_>> {
         return None;
     }
     let received = received.parse().ok()?;
-    Some(SessionOffer {
+    Some(ResumeRequest {
         token: Token(u128::from_str_radix(token, 16).ok()?),
         received,
-        resumes: received > 0,
+        returning: received > 0,
         protocol,
     })
 }
@@ -78,23 +82,22 @@ fn parse(protocol: &[u8]) -> Option<SessionOffer<'_>> {
 mod tests {
     use super::*;
 
-    fn offered(protocols: &str) -> Option<(u64, String)> {
+    /// The fields `received`, `protocol` and `returning` of a client that offers `protocols`.
+    fn requested(protocols: &str) -> Option<(u64, String, bool)> {
         let head = format!(
             "GET / HTTP/1.1\r\nHost: localhost\r\nSec-WebSocket-Protocol: {protocols}\r\n\r\n"
         );
         let request = Request::parse(head.as_bytes(), 8).unwrap();
-        offer(&request).map(|offer| (offer.received, offer.protocol.to_owned()))
+        resume_request(&request).map(|it| (it.received, it.protocol.to_owned(), it.returning))
     }
 
     #[test]
-    fn a_session_is_found_among_the_sub_protocols() {
+    fn the_session_is_found_among_the_sub_protocols() {
         const NAME: &str = "wspipe.session.0123456789abcdef0123456789ABCDEF";
         let name = format!("{NAME}.17");
-        assert_eq!(offered(&name), Some((17, name.clone())));
-        assert_eq!(
-            offered(&format!("chat, {name} , x")),
-            Some((17, name.clone()))
-        );
+        let expected = Some((17, name.clone(), true));
+        assert_eq!(requested(&name), expected);
+        assert_eq!(requested(&format!("chat, {name} , x")), expected);
         for bad in [
             "chat",
             "wspipe.session.",
@@ -107,26 +110,20 @@ mod tests {
             "wspipe.session.+123456789abcdef0123456789ABCDEF.1",
             "wspipe.session.0123456789abcdef.1",
         ] {
-            assert_eq!(offered(bad), None, "{bad}");
+            assert_eq!(requested(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn who_comes_back_says_so() {
-        let resumes = |protocols: &str| {
-            let head = format!(
-                "GET / HTTP/1.1\r\nHost: localhost\r\nSec-WebSocket-Protocol: {protocols}\r\n\r\n"
-            );
-            let request = Request::parse(head.as_bytes(), 8).unwrap();
-            offer(&request).map(|offer| offer.resumes)
-        };
+    fn a_returning_client_has_received_messages_or_offers_resume() {
+        let returning = |protocols: &str| requested(protocols).map(|it| it.2);
         const NAME: &str = "wspipe.session.0123456789abcdef0123456789ABCDEF";
-        assert_eq!(resumes(&format!("{NAME}.0")), Some(false));
-        assert_eq!(resumes(&format!("{NAME}.1")), Some(true));
-        assert_eq!(resumes(&format!("{NAME}.0, wspipe.resume")), Some(true));
-        assert_eq!(resumes(&format!("wspipe.resume, {NAME}.0")), Some(true));
-        assert_eq!(resumes(&format!("{NAME}.0, wspipe.resumed")), Some(false));
-        assert_eq!(resumes("wspipe.resume"), None, "of no session");
+        assert_eq!(returning(&format!("{NAME}.0")), Some(false));
+        assert_eq!(returning(&format!("{NAME}.1")), Some(true));
+        assert_eq!(returning(&format!("{NAME}.0, wspipe.resume")), Some(true));
+        assert_eq!(returning(&format!("wspipe.resume, {NAME}.0")), Some(true));
+        assert_eq!(returning(&format!("{NAME}.0, wspipe.resumed")), Some(false));
+        assert_eq!(returning("wspipe.resume"), None, "without a token");
     }
 
     #[test]
@@ -138,10 +135,10 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_session_is_taken_for_a_secret() {
-        assert!(is_session(b"wspipe.session.not-quite"));
-        assert!(is_session(b"WSPIPE.Session.0"));
-        assert!(!is_session(b"wspipe.sessio"));
-        assert!(!is_session(b"chat"));
+    fn a_sub_protocol_that_looks_like_a_session_is_a_secret() {
+        assert!(is_session_protocol(b"wspipe.session.not-quite"));
+        assert!(is_session_protocol(b"WSPIPE.Session.0"));
+        assert!(!is_session_protocol(b"wspipe.sessio"));
+        assert!(!is_session_protocol(b"chat"));
     }
 }

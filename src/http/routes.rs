@@ -1,55 +1,54 @@
-//! What is served at which path.
+//! Routing: which service a path leads to.
 //!
-//! A path leads to the route that is the longest beginning of it, counted in whole segments; what
-//! is left of the path is PATH_INFO. That is how CGI divides a path (RFC 3875 section 3.3), and
-//! how COMMAND, which is at every path, has always been given the whole of it; so a program finds
-//! its parameters in the same place however it came to be served. Segments are compared decoded,
-//! one by one: `%2F` is part of a name and never divides two.
+//! A path leads to the longest route that is a prefix of it, in whole segments; the rest of the
+//! path is PATH_INFO. CGI divides a path in the same way (RFC 3875 section 3.3), so a program finds
+//! its parameters in the same place whether a route, COMMAND or `--dir` leads to it. Segments are
+//! compared decoded, one by one: `%2F` is part of a segment and never separates two.
 //!
-//! Below `--dir` the path names a file. Whether there is one is not known here: the table asks for
-//! one name after the other, from the top, and is told by whoever can look.
+//! Below `--dir`, a path names a file. This module does no I/O, so it asks its caller ([`LookUp`])
+//! what each name stands for, from the top of the directory down.
 
-use super::pages;
 use super::percent;
 use super::refusal::Refusal;
+use super::reserved;
 
-/// Which services there are, and where.
+/// What is served, and at which paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Offer {
-    /// Echo at `/echo` and a shell at `/ws`, which is command 0: these paths and none below them.
+pub enum Router {
+    /// The demo: echo at `/echo` and a shell, command 0, at `/ws`. Nothing is below these paths.
     Demo {
-        /// Whether there is the shell: not if an address is listened on that is not loopback.
+        /// Whether the shell is served. It is not while the server listens beyond loopback.
         shell: bool,
     },
-    /// What COMMAND, `--echo`, `--route` and `--dir` name.
+    /// The services of COMMAND, `--echo`, `--route` and `--dir`.
     Routes(Routes),
 }
 
-/// What is behind a WebSocket.
+/// What serves a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// Each message comes back.
+    /// Each message is sent back.
     Echo,
-    /// A command of this index in the server's list.
+    /// A command, by its index in the server's list.
     Command(usize),
-    /// The program of this name below `--dir`: segments, with `/` between them.
+    /// A program below `--dir`, by its path there: segments separated by `/`.
     Program(String),
 }
 
 /// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// What is there.
+    /// What serves it.
     pub service: Service,
-    /// The beginning of the path that led there, decoded and without a final `/`. The rest of the
-    /// path is PATH_INFO.
+    /// SCRIPT_NAME: the part of the path that leads to the service, decoded and without a final
+    /// `/`. The rest of the path is PATH_INFO.
     pub script_name: String,
 }
 
 /// What a name below `--dir` stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
-    /// A file that may be executed.
+pub enum DirEntry {
+    /// An executable file.
     Program,
     /// A directory.
     Directory,
@@ -57,30 +56,30 @@ pub enum Entry {
     Nothing,
 }
 
-/// Tells what a name below `--dir` stands for: segments, with `/` between them; none of them is
-/// empty, begins with a dot or has a `/` in it.
-pub type LookUp<'a> = &'a mut dyn FnMut(&str) -> Entry;
+/// Looks up a path below `--dir`: segments separated by `/`. No segment is empty, begins with a dot
+/// or contains a `/`.
+pub type LookUp<'a> = &'a mut dyn FnMut(&str) -> DirEntry;
 
-/// A service and the path it is at.
+/// A service and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The path, decoded and without a final `/`; empty: every path.
+    /// The path, decoded and without a final `/`. The empty path is the prefix of every path.
     pub path: String,
-    /// What is there, and at every path below.
+    /// What serves this path and all paths below it.
     pub service: Service,
 }
 
-/// The routes of a server.
+/// The routing table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
-    /// In the order in which they were given.
+    /// In the order of the command line.
     routes: Vec<Route>,
-    /// Whether the paths that no route takes are names below `--dir`.
+    /// Whether `--dir` serves the paths that no route serves.
     has_directory: bool,
 }
 
 impl Routes {
-    /// A table of these routes, whose paths differ.
+    /// Makes a table of routes with different paths.
     pub fn new(routes: Vec<Route>, has_directory: bool) -> Self {
         Self {
             routes,
@@ -88,27 +87,31 @@ impl Routes {
         }
     }
 
-    /// One service at every path.
-    pub fn everywhere(service: Service) -> Self {
+    /// Makes a table with one service at every path.
+    #[cfg(test)]
+    pub(crate) fn everywhere(service: Service) -> Self {
         let path = String::new();
         Self::new(vec![Route { path, service }], false)
     }
 
-    /// The routes in the order in which they were given.
-    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+    /// The routes in the order of the command line.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Route> {
         self.routes.iter()
     }
 
-    /// Where a path leads, if it leads anywhere. `path` is as it came, percent-encoded.
+    /// Finds the service at `path`, which is still percent-encoded.
     pub fn find(&self, path: &str, look_up: LookUp<'_>) -> Option<Endpoint> {
         let segments: Vec<Vec<u8>> = path.split('/').skip(1).map(percent::decode).collect();
-        let routes = self.routes.iter().filter(|route| route.takes(&segments));
+        let routes = self
+            .routes
+            .iter()
+            .filter(|route| route.is_prefix_of(&segments));
         match routes.max_by_key(|route| route.path.len()) {
             Some(route) => Some(Endpoint {
                 service: route.service.clone(),
                 script_name: route.path.clone(),
             }),
-            None if self.has_directory && !pages::is_reserved(path) => {
+            None if self.has_directory && !reserved::is_reserved(path) => {
                 find_program(&segments, look_up)
             }
             None => None,
@@ -117,8 +120,7 @@ impl Routes {
 }
 
 impl Route {
-    /// Whether a path of these segments is this route's, or below it.
-    fn takes(&self, segments: &[Vec<u8>]) -> bool {
+    fn is_prefix_of(&self, segments: &[Vec<u8>]) -> bool {
         let mut segments = segments.iter();
         let own = self.path.split('/').skip(1);
         own.map(str::as_bytes)
@@ -126,7 +128,7 @@ impl Route {
     }
 }
 
-/// The first program on the way down a path.
+/// Follows a path down from the top of `--dir` to the first program.
 fn find_program(segments: &[Vec<u8>], look_up: LookUp<'_>) -> Option<Endpoint> {
     let mut name = String::new();
     for segment in segments {
@@ -135,9 +137,9 @@ fn find_program(segments: &[Vec<u8>], look_up: LookUp<'_>) -> Option<Endpoint> {
         }
         name.push_str(file_name(segment)?);
         match look_up(&name) {
-            Entry::Directory => {}
-            Entry::Nothing => return None,
-            Entry::Program => {
+            DirEntry::Directory => {}
+            DirEntry::Nothing => return None,
+            DirEntry::Program => {
                 let script_name = format!("/{name}");
                 let service = Service::Program(name);
                 return Some(Endpoint {
@@ -150,20 +152,22 @@ fn find_program(segments: &[Vec<u8>], look_up: LookUp<'_>) -> Option<Endpoint> {
     None
 }
 
-/// A segment as the name of a file that may be served. A dot begins the names of hidden files,
-/// and `.` and `..` too; a decoded `/` would lead where the table did not look.
+/// The segment as a file name, if such a file may be served. A leading dot marks hidden files, `.`
+/// and `..`; a decoded `/` would skip a directory that was not looked up.
 fn file_name(segment: &[u8]) -> Option<&str> {
     let name = str::from_utf8(segment).ok()?;
     let served = !name.is_empty() && !name.starts_with('.') && !name.contains('/');
     served.then_some(name)
 }
 
-impl Offer {
-    /// Where the path of an opening handshake leads.
+impl Router {
+    /// Finds the service for the path of an opening handshake. The demo's paths are compared
+    /// without decoding.
     ///
     /// # Errors
-    /// 404, when it leads nowhere. The demo's paths are compared as they came, without decoding.
-    pub fn find(&self, path: &str, look_up: LookUp<'_>) -> Result<Endpoint, Refusal> {
+    ///
+    /// 404 if no service is at the path.
+    pub(crate) fn find(&self, path: &str, look_up: LookUp<'_>) -> Result<Endpoint, Refusal> {
         let at = |script_name: &str, service| {
             Ok(Endpoint {
                 service,
@@ -171,27 +175,29 @@ impl Offer {
             })
         };
         match (self, path) {
-            (Offer::Demo { .. }, "/echo") => at("/echo", Service::Echo),
-            (Offer::Demo { shell: true }, "/ws") => at("/ws", Service::Command(0)),
-            (Offer::Demo { shell: false }, "/ws") => Err(no_shell()),
-            (Offer::Demo { .. }, _) => Err(Refusal::not_found(
+            (Router::Demo { .. }, "/echo") => at("/echo", Service::Echo),
+            (Router::Demo { shell: true }, "/ws") => at("/ws", Service::Command(0)),
+            (Router::Demo { shell: false }, "/ws") => Err(no_shell()),
+            (Router::Demo { .. }, _) => Err(Refusal::not_found(
                 "no WebSocket is served at this path: the demo has /echo and /ws",
             )),
-            (Offer::Routes(routes), _) => routes
+            (Router::Routes(routes), _) => routes
                 .find(path, look_up)
                 .ok_or_else(|| Refusal::not_found("no WebSocket is served at this path")),
         }
     }
 
-    /// The refusal of a plain request for a path at which there is no page.
-    pub fn no_page_at(&self, path: &str, look_up: LookUp<'_>) -> Refusal {
+    /// Refuses a plain request for a path without a page: 426 if a WebSocket is served there,
+    /// otherwise 404.
+    pub(crate) fn refuse_page(&self, path: &str, look_up: LookUp<'_>) -> Refusal {
         match (self, path) {
-            (Offer::Demo { .. }, "/echo") | (Offer::Demo { shell: true }, "/ws") => {
+            (Router::Demo { .. }, "/echo") | (Router::Demo { shell: true }, "/ws") => {
                 Refusal::upgrade_required()
             }
-            (Offer::Demo { shell: false }, "/ws") => no_shell(),
-            (Offer::Demo { .. }, _) => nothing_there(),
-            (Offer::Routes(routes), _) => match routes.find(path, look_up) {
+            (Router::Demo { shell: false }, "/ws") => no_shell(),
+            (Router::Demo { .. }, _) => nothing_there(),
+            (Router::Routes(routes), _) => match routes.find(path, look_up) {
+                // COMMAND is at every path, also at /favicon.ico: 426 would be misleading.
                 Some(endpoint) if endpoint.script_name.is_empty() => Refusal::not_found(
                     "there is no page at this path, only a WebSocket; the console page is at /",
                 ),
@@ -225,12 +231,12 @@ mod tests {
         Routes::new(routes.iter().map(route).collect(), has_directory)
     }
 
-    fn nowhere(name: &str) -> Entry {
-        panic!("{name} is looked up without a directory")
+    fn nowhere(name: &str) -> DirEntry {
+        panic!("{name} is looked up without --dir")
     }
 
     #[test]
-    fn the_longest_route_in_whole_segments_takes_a_path() {
+    fn a_path_leads_to_its_longest_prefix_in_whole_segments() {
         let routes = table(
             &[
                 ("/a", Service::Command(0)),
@@ -265,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_everywhere_takes_what_no_other_route_does() {
+    fn a_service_everywhere_serves_the_paths_of_no_other_route() {
         let routes = table(&[("", Service::Command(0)), ("/e", Service::Echo)], false);
         for (path, service) in [
             ("/", Service::Command(0)),
@@ -279,17 +285,17 @@ mod tests {
         }
     }
 
-    /// Looks paths up in a directory with the programs `run` and `sub/tool`, and notes what was
-    /// asked for.
+    /// Follows a path through a directory with the programs `run` and `sub/tool`. Returns the names
+    /// that were looked up, too.
     fn looked_up(path: &str) -> (Option<Endpoint>, Vec<String>) {
         let routes = table(&[("/sub/route", Service::Echo)], true);
         let mut asked = Vec::new();
         let found = routes.find(path, &mut |name| {
             asked.push(name.to_owned());
             match name {
-                "run" | "sub/tool" | "healthz" => Entry::Program,
-                "sub" => Entry::Directory,
-                _ => Entry::Nothing,
+                "run" | "sub/tool" | "healthz" => DirEntry::Program,
+                "sub" => DirEntry::Directory,
+                _ => DirEntry::Nothing,
             }
         });
         (found, asked)
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_lead_elsewhere_are_not_even_looked_up() {
+    fn names_that_could_leave_the_directory_are_not_looked_up() {
         for path in [
             "/..",
             "/../run",
@@ -345,21 +351,21 @@ mod tests {
     }
 
     #[test]
-    fn a_route_comes_before_the_directory() {
+    fn a_route_takes_precedence_over_the_directory() {
         let (found, names) = looked_up("/sub/route");
         assert_eq!(found.unwrap().service, Service::Echo);
         assert_eq!(names, [""; 0]);
     }
 
     #[test]
-    fn a_plain_request_is_told_what_is_there() {
-        let routes = Offer::Routes(table(&[("/a", Service::Echo)], true));
-        let everywhere = Offer::Routes(Routes::everywhere(Service::Echo));
+    fn a_plain_request_learns_whether_a_websocket_is_there() {
+        let routes = Router::Routes(table(&[("/a", Service::Echo)], true));
+        let everywhere = Router::Routes(Routes::everywhere(Service::Echo));
         let mut look_up = |name: &str| match name {
-            "run" => Entry::Program,
-            _ => Entry::Nothing,
+            "run" => DirEntry::Program,
+            _ => DirEntry::Nothing,
         };
-        for (offer, path, code) in [
+        for (router, path, code) in [
             (&routes, "/a", 426),
             (&routes, "/a/x", 426),
             (&routes, "/run/x", 426),
@@ -367,7 +373,7 @@ mod tests {
             (&routes, "/favicon.ico", 404),
             (&everywhere, "/a", 404),
         ] {
-            let refusal = offer.no_page_at(path, &mut look_up);
+            let refusal = router.refuse_page(path, &mut look_up);
             assert_eq!(refusal.status.code(), code, "{path}");
         }
     }

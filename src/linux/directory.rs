@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, eaccess};
 
-use crate::http::routes::Entry;
+use crate::http::routes::DirEntry;
 
 /// A directory whose programs are served.
 #[derive(Clone, Debug)]
@@ -43,21 +43,25 @@ impl Directory {
 
     /// What `name`, a relative path, stands for. A file whose kind or rights cannot be read is
     /// nothing.
-    pub(super) fn entry(&self, name: &str) -> Entry {
-        self.look_at(name).unwrap_or(Entry::Nothing)
+    pub(super) fn entry(&self, name: &str) -> DirEntry {
+        self.look_at(name).unwrap_or(DirEntry::Nothing)
     }
 
-    fn look_at(&self, name: &str) -> io::Result<Entry> {
+    fn look_at(&self, name: &str) -> io::Result<DirEntry> {
         let real = fs::canonicalize(self.root.join(name))?;
         if !real.starts_with(fs::canonicalize(&self.root)?) {
-            return Ok(Entry::Nothing);
+            return Ok(DirEntry::Nothing);
         }
         let file = fs::metadata(&real)?;
         if file.is_dir() {
-            return Ok(Entry::Directory);
+            return Ok(DirEntry::Directory);
         }
         let runs = file.is_file() && eaccess(&real, AccessFlags::X_OK).is_ok();
-        Ok(if runs { Entry::Program } else { Entry::Nothing })
+        Ok(if runs {
+            DirEntry::Program
+        } else {
+            DirEntry::Nothing
+        })
     }
 }
 
@@ -92,23 +96,23 @@ mod tests {
         let directory = Directory::open(&scratch.path().join("root")).unwrap();
         #[rustfmt::skip]
         let cases = [
-            ("run", Entry::Program),
-            ("link", Entry::Program),
-            ("sub", Entry::Directory),
-            ("sub/tool", Entry::Program),
-            ("sublink/tool", Entry::Program),
-            ("here/run", Entry::Program),
-            ("text", Entry::Nothing),
-            ("run/x", Entry::Nothing),
-            ("none", Entry::Nothing),
-            ("escape", Entry::Nothing),
-            ("up", Entry::Nothing),
-            ("up/outside", Entry::Nothing),
-            ("beside/run", Entry::Nothing),
-            ("loop", Entry::Nothing),
-            ("device", Entry::Nothing),
-            ("fifo", Entry::Nothing),
-            ("run\0", Entry::Nothing),
+            ("run", DirEntry::Program),
+            ("link", DirEntry::Program),
+            ("sub", DirEntry::Directory),
+            ("sub/tool", DirEntry::Program),
+            ("sublink/tool", DirEntry::Program),
+            ("here/run", DirEntry::Program),
+            ("text", DirEntry::Nothing),
+            ("run/x", DirEntry::Nothing),
+            ("none", DirEntry::Nothing),
+            ("escape", DirEntry::Nothing),
+            ("up", DirEntry::Nothing),
+            ("up/outside", DirEntry::Nothing),
+            ("beside/run", DirEntry::Nothing),
+            ("loop", DirEntry::Nothing),
+            ("device", DirEntry::Nothing),
+            ("fifo", DirEntry::Nothing),
+            ("run\0", DirEntry::Nothing),
         ];
         for (name, entry) in cases {
             assert_eq!(directory.entry(name), entry, "{name}");
@@ -125,11 +129,11 @@ mod tests {
         let current = scratch.path().join("current");
         symlink("1", &current).unwrap();
         let directory = Directory::open(&current).unwrap();
-        assert_eq!(directory.entry("only-1"), Entry::Program);
+        assert_eq!(directory.entry("only-1"), DirEntry::Program);
         fs::remove_file(&current).unwrap();
         symlink("2", &current).unwrap();
-        assert_eq!(directory.entry("only-1"), Entry::Nothing);
-        assert_eq!(directory.entry("only-2"), Entry::Program);
+        assert_eq!(directory.entry("only-1"), DirEntry::Nothing);
+        assert_eq!(directory.entry("only-2"), DirEntry::Program);
     }
 
     #[test]

@@ -45,7 +45,7 @@ use self::signals::Signals;
 use self::spawn::Spawner;
 use crate::client::Client;
 use crate::config::{ClientLimits, Listen, Signal};
-use crate::http::routes::Entry;
+use crate::http::routes::DirEntry;
 use crate::peer::Peer;
 use crate::process::Process;
 use crate::source::{ClientId, ProcessId, Source};
@@ -161,9 +161,9 @@ impl System for Linux {
         Ok(())
     }
 
-    fn look_up(&mut self, name: &str) -> Entry {
+    fn look_up(&mut self, name: &str) -> DirEntry {
         let directory = self.directory.as_ref();
-        directory.map_or(Entry::Nothing, |directory| directory.entry(name))
+        directory.map_or(DirEntry::Nothing, |directory| directory.entry(name))
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {

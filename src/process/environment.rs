@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::http::head::Request;
 use crate::http::host::Name;
 use crate::http::percent;
 use crate::http::proxy::Remote;
+use crate::http::request::Request;
 use crate::http::resume;
 use crate::system::Environment;
 
@@ -217,10 +217,12 @@ fn add_headers(variables: &mut Environment, request: &Request<'_>) {
     const PROTOCOLS: &str = "HTTP_SEC_WEBSOCKET_PROTOCOL";
     if request
         .list("Sec-WebSocket-Protocol")
-        .any(resume::is_session)
+        .any(resume::is_session_protocol)
     {
         let others = request.list("Sec-WebSocket-Protocol");
-        let others: Vec<_> = others.filter(|name| !resume::is_session(name)).collect();
+        let others: Vec<_> = others
+            .filter(|name| !resume::is_session_protocol(name))
+            .collect();
         let others = OsString::from_vec(others.join(&b", "[..]));
         headers.insert(PROTOCOLS.into(), others);
     }

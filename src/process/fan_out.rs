@@ -6,7 +6,7 @@
 //! A member always starts at the beginning of a message.
 
 use crate::config::CommandSettings;
-use crate::framing::{Framing, Piece};
+use crate::framing::{Fragment, Framing};
 use crate::process::replay_buffer::{Lost, ReplayBuffer};
 use crate::source::ClientId;
 use crate::ws::batch::Batch;
@@ -57,7 +57,7 @@ impl FanOut {
 
     /// Frames a piece of output as a message or a fragment of one, appends it to `batch` and keeps
     /// it for later members.
-    pub fn add(&mut self, piece: Piece<'_>, batch: &mut Batch) {
+    pub fn add(&mut self, piece: Fragment<'_>, batch: &mut Batch) {
         if self.splits && piece.bytes.is_empty() && !piece.first {
             // The pieces of this message have gone out as messages; its empty end says nothing.
             return;
@@ -167,8 +167,8 @@ mod tests {
     use super::*;
     use crate::ws::frame::Kind;
 
-    fn piece(bytes: &[u8], first: bool, last: bool) -> Piece<'_> {
-        Piece {
+    fn piece(bytes: &[u8], first: bool, last: bool) -> Fragment<'_> {
+        Fragment {
             kind: Kind::Text,
             bytes,
             first,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{CommandSettings, Stderr};
 use crate::event_loop::instant::Instant;
 use crate::event_loop::readiness::Readiness;
-use crate::framing::{Fault, Piece, Splitter, Stream};
+use crate::framing::{Fragment, OutputError, Splitter, Stream};
 use crate::limits::PIPE_LEN_MAX;
 
 /// The pipes that a command writes: stdout, and stderr where it has a pipe of its own.
@@ -162,10 +162,10 @@ impl<R: Read> Output<R> {
         &mut self,
         bytes: &[u8],
         now: Instant,
-        mut sink: impl FnMut(Piece<'_>),
-    ) -> Result<(), Fault> {
+        mut sink: impl FnMut(Fragment<'_>),
+    ) -> Result<(), OutputError> {
         let mut ended = false;
-        let mut sink = |piece: Piece<'_>| {
+        let mut sink = |piece: Fragment<'_>| {
             ended |= piece.last;
             sink(piece);
         };
@@ -191,7 +191,7 @@ impl<R: Read> Output<R> {
         &mut self,
         now: Instant,
         flush: Option<Duration>,
-        mut sink: impl FnMut(Piece<'_>),
+        mut sink: impl FnMut(Fragment<'_>),
     ) {
         if self.prompt_deadline(flush).is_some_and(|due| due <= now) {
             self.splitter.flush(&mut sink);

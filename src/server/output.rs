@@ -14,7 +14,7 @@ use super::visits::Visits;
 use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
-use crate::framing::{Fault, Piece};
+use crate::framing::{Fragment, OutputError};
 use crate::limits::READ_BUDGET;
 use crate::process::audience::Audience;
 use crate::process::fan_out::FanOut;
@@ -78,7 +78,7 @@ impl<S: System> Server<S> {
 
     /// The command printed something that cannot be made into messages: closes its clients and
     /// terminates it.
-    fn output_failed(&mut self, id: ProcessId, fault: Fault) {
+    fn output_failed(&mut self, id: ProcessId, fault: OutputError) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
@@ -199,8 +199,8 @@ fn deliver<S: Socket>(
     clients: &mut Arena<ClientTag, Client<S>>,
     visits: &mut Visits,
     cx: &mut Context,
-    produce: impl FnOnce(&mut dyn FnMut(Piece<'_>)) -> Result<(), Fault>,
-) -> Result<(), Fault> {
+    produce: impl FnOnce(&mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError>,
+) -> Result<(), OutputError> {
     if let Audience::Client(id) = audience {
         let client = clients.get_mut(*id);
         let Some(client) = client.filter(|it| is_wanted && it.is_open()) else {

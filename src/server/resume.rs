@@ -11,7 +11,7 @@ use super::Server;
 use super::owner::Owner;
 use crate::client::SESSION_EXPIRED;
 use crate::client::access_record::Loss;
-use crate::framing::Piece;
+use crate::framing::Fragment;
 use crate::http::resume::Token;
 use crate::process::audience::Session;
 use crate::source::{ClientId, ProcessId};
@@ -68,7 +68,7 @@ impl<S: System> Server<S> {
             return;
         };
         let welcome = format!("{{\"received\":{arrived}}}");
-        let welcome = Piece {
+        let welcome = Fragment {
             kind: Kind::Text,
             bytes: welcome.as_bytes(),
             first: true,

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use super::Server;
 use super::upgrade::Accepted;
 use crate::config::{CommandSettings, Signal};
-use crate::http::head::Request;
-use crate::http::proxy::{Claim, is_trusted};
+use crate::http::proxy::{Forwarded, is_trusted};
 use crate::http::refusal::Refusal;
-use crate::http::resume::SessionOffer;
+use crate::http::request::Request;
+use crate::http::resume::ResumeRequest;
 use crate::http::routes::Service;
 use crate::process::Process;
 use crate::process::audience::{Audience, Session};
@@ -75,8 +75,8 @@ impl<S: System> Server<S> {
         request: &Request<'_>,
         command: Command,
         script_name: &str,
-        claim: Claim,
-        session: Option<(SessionOffer<'_>, Option<ProcessId>)>,
+        forwarded: Forwarded,
+        session: Option<(ResumeRequest<'_>, Option<ProcessId>)>,
     ) -> Result<Accepted, Refusal> {
         if command.same_user {
             self.check_user(id)?;
@@ -96,7 +96,7 @@ impl<S: System> Server<S> {
                 let received = Some(session.received);
                 return Ok(Accepted::Command { name, id, received });
             }
-            Some((session, None)) if session.resumes => return Ok(Accepted::SessionGone),
+            Some((session, None)) if session.returning => return Ok(Accepted::SessionGone),
             Some((session, None)) => {
                 let lasts = self.cx.limits.session_timeout;
                 Audience::Session(Box::new(Session {
@@ -110,7 +110,7 @@ impl<S: System> Server<S> {
             }
         };
         let environment =
-            self.environment_for(id, request, &command.settings, script_name, claim)?;
+            self.environment_for(id, request, &command.settings, script_name, forwarded)?;
         let id = self.start(&command, environment, audience)?;
         Ok(Accepted::Command {
             name,
@@ -146,7 +146,7 @@ impl<S: System> Server<S> {
         request: &Request<'_>,
         settings: &CommandSettings,
         script_name: &str,
-        claim: Claim,
+        forwarded: Forwarded,
     ) -> Result<Environment, Refusal> {
         let Some(client) = self.clients.get(id) else {
             return Err(Refusal::unavailable("the client has left"));
@@ -157,10 +157,10 @@ impl<S: System> Server<S> {
         let unique_id = self.unique_ids.make();
         let gateway = Gateway {
             script_name,
-            client: claim.client.unwrap_or(peer.into()),
+            client: forwarded.client.unwrap_or(peer.into()),
             local,
             unique_id: &unique_id,
-            https: claim.https,
+            https: forwarded.https,
         };
         let (passenv, setenv) = (&settings.passenv, &settings.setenv);
         let own = |name: &OsStr| std::env::var_os(name);

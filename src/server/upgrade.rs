@@ -4,11 +4,11 @@ use std::rc::Rc;
 
 use super::Server;
 use crate::client::access_record::BackEnd;
-use crate::http::answer::{Answer, answer};
+use crate::http::answer::{Answer, adapt_refusal, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
-use crate::http::head::Request;
-use crate::http::proxy::{Claim, Remote};
+use crate::http::proxy::{Forwarded, Remote};
 use crate::http::refusal::Refusal;
+use crate::http::request::Request;
 use crate::http::resume;
 use crate::http::routes::Endpoint;
 use crate::process::Process;
@@ -98,7 +98,7 @@ impl<S: System> Server<S> {
                 let upgrade = self.accept_upgrade(id, request, endpoint, key, subprotocol);
                 upgrade
                     .map(Outcome::Upgrade)
-                    .map_err(|refusal| refusal.answering(request))
+                    .map_err(|refusal| adapt_refusal(refusal, request))
             }
         }
     }
@@ -116,12 +116,12 @@ impl<S: System> Server<S> {
             return Err(Refusal::unavailable("the client has left"));
         };
         let peer = client.peer().addr();
-        let claim = Claim::read(request, peer.ip(), &self.trusted_proxies);
-        let ip = claim.client.map_or(peer.ip(), |client| client.ip);
+        let forwarded = Forwarded::read(request, peer.ip(), &self.trusted_proxies);
+        let ip = forwarded.client.map_or(peer.ip(), |client| client.ip);
         let command = self.command_of(endpoint.service);
         // An echo has nothing to come back to.
         let resumes = (command.as_ref()).is_some_and(|it| it.settings.resume.is_some());
-        let session = resume::offer(request).filter(|_| resumes);
+        let session = resume::resume_request(request).filter(|_| resumes);
         let found = session.as_ref().zip(command.as_ref());
         let found = found.and_then(|(it, command)| self.find_session(it.token, &command.words));
         // A returning client was admitted before, and may still hold its place.
@@ -136,14 +136,21 @@ impl<S: System> Server<S> {
             None => Accepted::Echo,
             Some(command) => {
                 let session = session.map(|it| (it, found));
-                self.command_for(id, request, command, &endpoint.script_name, claim, session)?
+                self.command_for(
+                    id,
+                    request,
+                    command,
+                    &endpoint.script_name,
+                    forwarded,
+                    session,
+                )?
             }
         };
         Ok(Upgrade {
             key,
             subprotocol,
             accepted,
-            remote: claim.client,
+            remote: forwarded.client,
         })
     }
 

@@ -8,8 +8,9 @@ use wspipe::context::Context;
 use wspipe::event_loop::instant::Instant;
 use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
+use wspipe::http::console_config::ConsoleConfig;
 use wspipe::http::policy::Policy;
-use wspipe::http::routes::Offer;
+use wspipe::http::routes::Router;
 use wspipe::limits::{PIPE_LEN_MAX, RESTART_DELAY_MAX};
 use wspipe::linux::log_sink;
 use wspipe::log::Level;
@@ -51,11 +52,13 @@ impl Run {
         let shape = Rc::new(shape);
         let world = Rc::new(RefCell::new(World::new(shape.clone(), pipe_len)));
         let site = Site {
-            offer: Offer::Demo { shell: true },
-            command_names: vec!["sh".into()],
-            binary: false,
-            json: shape.has_tags(),
-            linger: shape.config.command.resume,
+            router: Router::Demo { shell: true },
+            console: ConsoleConfig {
+                command_names: vec!["sh".into()],
+                binary: false,
+                json: shape.has_tags(),
+                resume: shape.config.command.resume,
+            },
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
         };

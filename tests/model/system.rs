@@ -9,7 +9,7 @@ use std::rc::Rc;
 use wspipe::config::Signal;
 use wspipe::config::Stderr;
 use wspipe::event_loop::readiness::Readiness;
-use wspipe::http::routes::Entry;
+use wspipe::http::routes::DirEntry;
 use wspipe::peer::Peer;
 use wspipe::source::{ClientId, ProcessId, Source};
 use wspipe::system::{
@@ -275,8 +275,8 @@ impl System for Sim {
         Ok(())
     }
 
-    fn look_up(&mut self, _name: &str) -> Entry {
-        Entry::Nothing
+    fn look_up(&mut self, _name: &str) -> DirEntry {
+        DirEntry::Nothing
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<SimStdin, SimOutput>, SpawnError> {

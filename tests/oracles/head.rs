@@ -5,8 +5,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use wspipe::http::handshake;
-use wspipe::http::head::{HeadScan, Request, Version};
+use wspipe::http::head_scanner::HeadScanner;
 use wspipe::http::refusal::Refusal;
+use wspipe::http::request::{Request, Version};
 
 const HEADERS_MAX: usize = 8;
 
@@ -45,7 +46,7 @@ pub fn check(data: &[u8]) {
 }
 
 fn scan(stream: &[u8], knob: u8) -> Result<Option<usize>, Refusal> {
-    let mut scan = HeadScan::default();
+    let mut scan = HeadScanner::default();
     let mut seen = 0;
     for piece in super::pieces(stream, knob) {
         seen += piece.len();

@@ -5,7 +5,7 @@ use wspipe::framing::json::Json;
 use wspipe::framing::length::Length;
 use wspipe::framing::records::Records;
 use wspipe::framing::{Crlf, Framing};
-use wspipe::framing::{Fault, Piece, Splitter, Stream, write_message};
+use wspipe::framing::{Fragment, OutputError, Splitter, Stream, write_message};
 use wspipe::ws::frame::Kind;
 
 /// The options of a record framing.
@@ -116,7 +116,10 @@ fn check_records(output: &[u8], pieces: &[&[u8]], options: RecordOptions) {
 
 /// The records of the whole output, up to the first that is too long. The last one may lack its
 /// delimiter.
-fn record_reference(output: &[u8], options: RecordOptions) -> (Vec<String>, Result<(), Fault>) {
+fn record_reference(
+    output: &[u8],
+    options: RecordOptions,
+) -> (Vec<String>, Result<(), OutputError>) {
     let mut records: Vec<&[u8]> = output.split(|&byte| byte == options.delimiter).collect();
     let unfinished = records.pop().filter(|record| !record.is_empty());
     let ended = records.into_iter().map(|record| match options.crlf {
@@ -126,7 +129,7 @@ fn record_reference(output: &[u8], options: RecordOptions) -> (Vec<String>, Resu
     let mut texts = Vec::new();
     for record in ended.chain(unfinished) {
         if record.len() > options.record_len_max {
-            return (texts, Err(Fault::TooLong));
+            return (texts, Err(OutputError::TooLong));
         }
         texts.push(String::from_utf8_lossy(record).into_owned());
     }
@@ -146,7 +149,7 @@ fn check_prompts(output: &[u8], pieces: &[&[u8]], options: RecordOptions) {
     };
     let mut messages = Messages::new(options.json, options.fragment_len);
     for piece in pieces {
-        let mut sink = |piece: Piece<'_>| messages.add(piece);
+        let mut sink = |piece: Fragment<'_>| messages.add(piece);
         assert_eq!(splitter.push(piece, &mut sink), Ok(()));
         let has_prompt = splitter.has_prompt();
         let before = messages.count;
@@ -187,28 +190,28 @@ fn check_length(output: &[u8], pieces: &[&[u8]], fragment_len: usize) {
 
 /// The complete messages, and how the output may end. Whether an unfinished text is not UTF-8 may
 /// be noticed or not.
-fn length_reference(mut rest: &[u8]) -> (Vec<Message>, Vec<Result<(), Fault>>) {
+fn length_reference(mut rest: &[u8]) -> (Vec<Message>, Vec<Result<(), OutputError>>) {
     let mut messages = Vec::new();
     let ends = loop {
         let kind = match rest {
             [] => break vec![Ok(())],
             [1, ..] => Kind::Text,
             [2, ..] => Kind::Binary,
-            [byte, ..] => break vec![Err(Fault::UnknownKind(*byte))],
+            [byte, ..] => break vec![Err(OutputError::UnknownKind(*byte))],
         };
         let Some((len, payload)) = rest[1..].split_first_chunk::<4>() else {
-            break vec![Err(Fault::EndsInside)];
+            break vec![Err(OutputError::UnexpectedEof)];
         };
         let len = u32::from_be_bytes(*len) as usize;
         let message = &payload[..len.min(payload.len())];
         let bad_text = kind == Kind::Text && std::str::from_utf8(message).is_err();
         if message.len() < len {
-            let mut ends = vec![Err(Fault::EndsInside)];
-            ends.extend(bad_text.then_some(Err(Fault::TextNotUtf8)));
+            let mut ends = vec![Err(OutputError::UnexpectedEof)];
+            ends.extend(bad_text.then_some(Err(OutputError::TextNotUtf8)));
             break ends;
         }
         if bad_text {
-            break vec![Err(Fault::TextNotUtf8)];
+            break vec![Err(OutputError::TextNotUtf8)];
         }
         messages.push((kind, message.to_vec()));
         rest = &payload[len..];
@@ -229,7 +232,11 @@ fn check_raw(pieces: &[&[u8]]) {
 // -- Shared parts
 // -----------------------------------------------------------------------------------
 
-fn run(splitter: &mut Splitter, pieces: &[&[u8]], messages: &mut Messages) -> Result<(), Fault> {
+fn run(
+    splitter: &mut Splitter,
+    pieces: &[&[u8]],
+    messages: &mut Messages,
+) -> Result<(), OutputError> {
     for piece in pieces {
         splitter.push(piece, &mut |piece| messages.add(piece))?;
     }
@@ -260,13 +267,13 @@ impl Messages {
         }
     }
 
-    fn add(&mut self, piece: Piece<'_>) {
+    fn add(&mut self, piece: Fragment<'_>) {
         self.count += 1;
         if self.json {
             assert!(piece.first && piece.last, "JSON is never fragmented");
             let (data, last) = read_json(std::str::from_utf8(piece.bytes).expect("UTF-8"));
             let first = self.unfinished.is_none();
-            return self.add_piece(Piece {
+            return self.add_piece(Fragment {
                 kind: piece.kind,
                 bytes: data.as_bytes(),
                 first,
@@ -276,7 +283,7 @@ impl Messages {
         self.add_piece(piece);
     }
 
-    fn add_piece(&mut self, piece: Piece<'_>) {
+    fn add_piece(&mut self, piece: Fragment<'_>) {
         if piece.kind == Kind::Text {
             std::str::from_utf8(piece.bytes).expect("a piece is UTF-8 by itself");
         }

@@ -6,18 +6,18 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
-use wspipe::http::head::Request;
 use wspipe::http::percent;
 use wspipe::http::policy::Policy;
-use wspipe::http::proxy::{Claim, Network};
+use wspipe::http::proxy::{Forwarded, Network};
+use wspipe::http::request::Request;
 use wspipe::http::resume;
-use wspipe::http::routes::{Entry, Routes};
+use wspipe::http::routes::{DirEntry, Routes};
 use wspipe::process::environment::{self, Gateway};
 
 /// `head` is the head of `request`.
 pub fn check(head: &[u8], request: &Request<'_>) {
     check_policy(request);
-    check_claims(head, request);
+    check_forwarded(head, request);
     check_session(request);
     check_path(request.path);
     check_environment(request);
@@ -71,7 +71,11 @@ fn check_policy(request: &Request<'_>) {
             [origin] => is_own(loopback_only) && is_same(origin) == Some(true),
             _ => false,
         };
-        let accepted = policy(loopback_only).check(request).is_ok();
+        let policy = policy(loopback_only);
+        let checked = policy
+            .check_host(request)
+            .and_then(|()| policy.check_origin(request));
+        let accepted = checked.is_ok();
         assert_eq!(accepted, expected, "loopback only: {loopback_only}");
     }
 }
@@ -115,12 +119,12 @@ fn address(name: &str) -> Option<IpAddr> {
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// Whatever a client writes, only what the trusted proxy adds is believed.
-fn check_claims(head: &[u8], request: &Request<'_>) {
+fn check_forwarded(head: &[u8], request: &Request<'_>) {
     let trusted = [Network::parse("10.0.0.0/8").expect("a network")];
     let stranger = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    let none = Claim::read(request, stranger, &trusted);
-    assert_eq!(none, Claim::default(), "an untrusted peer is believed");
-    let _ = Claim::read(request, PROXY, &trusted);
+    let none = Forwarded::read(request, stranger, &trusted);
+    assert_eq!(none, Forwarded::default(), "an untrusted peer is believed");
+    let _ = Forwarded::read(request, PROXY, &trusted);
     for (field, added, certain) in [
         // In a line of its own, earlier lines cannot change its meaning.
         ("X-Forwarded-For", "203.0.113.9", true),
@@ -153,8 +157,8 @@ fn check_claims(head: &[u8], request: &Request<'_>) {
         lines.extend([vec![], vec![]]);
         let lines = lines.join(&b"\r\n"[..]);
         let longer = Request::parse(&lines, 64).expect("the head with one more field");
-        let claim = Claim::read(&longer, PROXY, &trusted);
-        let client = claim.client.map(|client| client.ip.to_string());
+        let forwarded = Forwarded::read(&longer, PROXY, &trusted);
+        let client = forwarded.client.map(|client| client.ip.to_string());
         match client.as_deref() {
             Some(ip) => assert_eq!(ip, "203.0.113.9", "{}", lines.escape_ascii()),
             None => assert!(!certain, "{}", lines.escape_ascii()),
@@ -178,11 +182,11 @@ fn check_session(request: &Request<'_>) {
         let good = token.len() == 32 && hexadecimal && digits;
         Some((received.parse().ok().filter(|_| good)?, offer))
     });
-    let found = resume::offer(request).map(|offer| (offer.received, offer.protocol));
+    let found = resume::resume_request(request).map(|it| (it.received, it.protocol));
     assert_eq!(found, expected);
     if let Some((_, protocol)) = found {
         assert!(
-            resume::is_session(protocol.as_bytes()),
+            resume::is_session_protocol(protocol.as_bytes()),
             "the session token is not recognized as a secret"
         );
     }
@@ -216,7 +220,7 @@ fn check_path(path: &str) {
             assert!(!segment.is_empty() && !segment.starts_with('.'), "{name}");
             assert!(!segment.contains('\0'), "{name}");
         }
-        Entry::Directory
+        DirEntry::Directory
     });
     assert_eq!(found, None, "a directory is not a program");
 }
@@ -256,5 +260,5 @@ fn check_environment(request: &Request<'_>) {
     assert_eq!(value("HTTP_HOST"), Some(OsStr::new(request.host.text)));
     let protocols = value("HTTP_SEC_WEBSOCKET_PROTOCOL").unwrap_or_default();
     let mut protocols = protocols.as_bytes().split(|&byte| byte == b',');
-    assert!(!protocols.any(|name| resume::is_session(name.trim_ascii())));
+    assert!(!protocols.any(|name| resume::is_session_protocol(name.trim_ascii())));
 }

@@ -1,0 +1,266 @@
+use super::super::response::Status;
+use super::*;
+
+fn policy(origins: &[&str], allow_hosts: &[&str], loopback_only: bool) -> Policy {
+    let owned = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect();
+    Policy::new(
+        owned(origins),
+        false,
+        owned(allow_hosts),
+        "Box".to_owned(),
+        loopback_only,
+    )
+    .expect("a valid policy")
+}
+
+fn checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
+    let origin = match origin {
+        "" => String::new(),
+        origin => format!("Origin: {origin}\r\n"),
+    };
+    let head = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
+    let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
+    policy.check_host(&request)?;
+    policy.check_origin(&request)
+}
+
+#[test]
+fn without_options_an_origin_must_be_at_the_host() {
+    let policy = policy(&[], &[], false);
+    #[rustfmt::skip]
+    let cases = [
+        ("no Origin", "box:8080", "", true),
+        ("same host and port", "box:8080", "http://box:8080", true),
+        ("https in front", "box:8080", "https://box:8080", true),
+        ("another host", "box:8080", "http://evil.example:8080", false),
+        ("another port", "box:8080", "http://box:8081", false),
+        ("Origin without the port", "box:8080", "http://box", false),
+        ("Host without the port", "box", "http://box:8080", false),
+        ("both without", "box", "http://box", true),
+        ("default port of http", "box:80", "http://box", true),
+        ("default port of https", "box:443", "https://box", true),
+        ("default port of https in Origin", "box", "https://box:443", true),
+        ("default port of the other scheme", "box:80", "https://box", false),
+        ("default port of the other scheme, in Origin", "box", "http://box:443", false),
+        ("another case", "BOX:8080", "HTTP://box:8080", true),
+        ("final dot in Host", "box.:8080", "http://box:8080", true),
+        ("final dot in Origin", "box:8080", "http://box.:8080", true),
+        ("IPv4", "192.168.1.5:80", "http://192.168.1.5", true),
+        ("another IPv4", "192.168.1.5:80", "http://192.168.1.6", false),
+        ("IPv6, written otherwise", "[2001:db8::1]:80", "http://[2001:DB8:0::0:1]", true),
+        ("another IPv6", "[2001:db8::1]:80", "http://[2001:db8::2]", false),
+        ("a prefix of the name", "box:80", "http://box.evil.example", false),
+        ("a suffix of the name", "box:80", "http://evil-box", false),
+        ("user info", "box:80", "http://box@evil.example", false),
+        ("null", "box:80", "null", false),
+        ("another scheme", "box", "capacitor://box", false),
+        ("an extension", "box", "chrome-extension://abcdef", false),
+        ("a list", "box", "http://box http://box", false),
+        ("a path", "box", "http://box/", false),
+        ("no scheme", "box", "box", false),
+        ("rubbish", "box", "://", false),
+    ];
+    for (name, host, origin, allowed) in cases {
+        let outcome = checked(&policy, host, origin);
+        assert_eq!(outcome.is_ok(), allowed, "{name}: {outcome:?}");
+        if let Err(refusal) = outcome {
+            assert_eq!(refusal.status, Status::Forbidden, "{name}");
+            assert!(refusal.reason.contains("--origin="), "{name}: {refusal:?}");
+        }
+    }
+}
+
+#[test]
+fn a_listed_origin_is_accepted() {
+    let cases = [
+        ("https://app.example", "https://app.example", true),
+        ("https://app.example", "https://app.example:443", true),
+        ("https://app.example/", "https://APP.example", true),
+        ("https://app.example:443", "https://app.example", true),
+        ("https://app.example", "http://app.example", false),
+        ("https://app.example", "https://app.example:8443", false),
+        ("https://app.example", "https://x.app.example", false),
+        ("app.example:8443", "https://app.example:8443", true),
+        ("app.example:8443", "http://app.example:8443", true),
+        ("app.example:8443", "https://app.example", false),
+        ("app.example", "https://app.example", true),
+        ("app.example", "http://app.example", true),
+        ("app.example", "http://app.example:8080", false),
+        ("app.example", "capacitor://app.example", false),
+        ("[::1]:80", "http://[::1]", true),
+        ("null", "null", true),
+        ("null", "http://null", false),
+        ("chrome-extension://abc", "chrome-extension://abc", true),
+        ("chrome-extension://abc", "chrome-extension://abd", false),
+        ("file://", "file://", true),
+    ];
+    for (entry, origin, allowed) in cases {
+        // The Host does not belong to the server: a listed origin is accepted with any Host.
+        let outcome = checked(
+            &policy(&["x.example", entry], &[], true),
+            "proxied.example",
+            origin,
+        );
+        assert_eq!(
+            outcome.is_ok(),
+            allowed,
+            "--origin={entry} and {origin}: {outcome:?}"
+        );
+    }
+}
+
+#[test]
+fn any_origin_accepts_every_origin() {
+    let policy = Policy::new(vec![], true, vec![], "box".to_owned(), true).unwrap();
+    for origin in ["http://evil.example", "null", "rubbish"] {
+        assert_eq!(
+            checked(&policy, "other.example", origin),
+            Ok(()),
+            "{origin}"
+        );
+    }
+}
+
+#[test]
+fn the_host_must_be_a_name_of_the_server() {
+    // The Host, and whether it belongs to the server: on any address, and on loopback only.
+    let cases = [
+        ("localhost:8080", true, true),
+        ("LocalHost.", true, true),
+        ("app.localhost", true, true),
+        (".localhost", false, false),
+        ("notlocalhost", false, false),
+        ("localhost.evil.example", false, false),
+        ("box", true, true),
+        ("BOX.local:8080", true, true),
+        ("box.local.evil.example", false, false),
+        ("box.evil.example", false, false),
+        ("box2", false, false),
+        (".local", false, false),
+        ("allowed.example", true, true),
+        ("Allowed.Example.:9", true, true),
+        ("x.allowed.example", false, false),
+        ("evil.example", false, false),
+        ("127.0.0.1:8080", true, true),
+        ("127.9.9.9", true, true),
+        ("[::1]:8080", true, true),
+        ("[::ffff:127.0.0.1]", true, true),
+        ("192.168.1.5", true, false),
+        ("10.0.0.7", true, true),
+        ("[2001:db8::7]", true, true),
+        ("0.0.0.0", true, false),
+        ("[2001:db8::1]", true, false),
+        ("2130706433", false, false),
+    ];
+    let allow_hosts = ["allowed.example", "10.0.0.7", "2001:db8::7"];
+    for (host, own, own_on_loopback) in cases {
+        for (loopback_only, allowed) in [(false, own), (true, own_on_loopback)] {
+            let policy = policy(&[], &allow_hosts, loopback_only);
+            let same_origin = format!("http://{host}");
+            let outcome = checked(&policy, host, &same_origin);
+            assert_eq!(
+                outcome.is_ok(),
+                allowed,
+                "{host}, {loopback_only}: {outcome:?}"
+            );
+            if let Err(refusal) = outcome {
+                assert_eq!(refusal.status, Status::Forbidden, "{host}");
+                assert!(refusal.reason.contains("--allow-host="), "{refusal:?}");
+            }
+            // A request without Origin must obey the rule on loopback only.
+            let outcome = checked(&policy, host, "");
+            assert_eq!(
+                outcome.is_ok(),
+                allowed || !loopback_only,
+                "{host}: {outcome:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_qualified_machine_name_is_also_a_local_name() {
+    let policy = |name: &str| Policy::new(vec![], false, vec![], name.to_owned(), true).unwrap();
+    let qualified = policy("box.example.org");
+    for (host, own) in [
+        ("box.example.org", true),
+        ("box.local", true),
+        ("box.example.org.local", true),
+        ("box", false),
+        ("example.org", false),
+    ] {
+        assert_eq!(checked(&qualified, host, "").is_ok(), own, "{host}");
+    }
+    for (name, host) in [("", ".local"), (".", "x.local"), ("", "local")] {
+        assert!(
+            checked(&policy(name), host, "").is_err(),
+            "{name:?}, {host}"
+        );
+    }
+}
+
+#[test]
+fn a_request_without_host_and_origin_is_accepted() {
+    let head = b"GET / HTTP/1.0\r\n\r\n";
+    let request = Request::parse(head, 16).unwrap();
+    assert_eq!(policy(&[], &[], true).check_host(&request), Ok(()));
+}
+
+#[test]
+fn two_origin_fields_get_400() {
+    let outcome = checked(
+        &policy(&["null"], &[], false),
+        "box",
+        "null\r\nOrigin: null",
+    );
+    assert_eq!(outcome.unwrap_err().status, Status::BadRequest);
+}
+
+#[test]
+fn a_refusal_names_what_was_compared_and_the_option() {
+    let policy = policy(&[], &[], true);
+    #[rustfmt::skip]
+    let cases = [
+        ("localhost:8080", "https://app.example:1", "Origin \"https://app.example:1\" is not at the Host \"localhost:8080\"; to allow it, start wspipe with --origin=https://app.example:1"),
+        ("localhost:8080", "null", "Origin \"null\" is not at the Host \"localhost:8080\"; to allow it, start wspipe with --origin=null"),
+        ("localhost", "http://a;reboot", "Origin \"http://a;reboot\" is not at the Host \"localhost\"; to allow it, start wspipe with --origin=LIST"),
+        ("app.example:8443", "https://app.example:8443", "Host \"app.example:8443\" is not a name of this server; if it should be one, start wspipe with --allow-host=app.example"),
+        ("[fd00::1]:8080", "", "Host \"[fd00::1]:8080\" is not a loopback address, which is all that this server listens on; if it should be one, start wspipe with --allow-host=[fd00::1]"),
+        ("[fd00::1]", "", "Host \"[fd00::1]\" is not a loopback address, which is all that this server listens on; if it should be one, start wspipe with --allow-host=[fd00::1]"),
+    ];
+    for (host, origin, reason) in cases {
+        assert_eq!(checked(&policy, host, origin).unwrap_err().reason, reason);
+    }
+}
+
+#[test]
+fn an_error_names_the_invalid_entry_and_its_option() {
+    let origins = [
+        "",
+        "*",
+        "*.example",
+        "https://",
+        "https://a/b",
+        "a/b",
+        "http://a b",
+        "a:x",
+        "://a",
+        ":80",
+    ];
+    for entry in origins {
+        let policy = Policy::new(vec![entry.to_owned()], false, vec![], String::new(), true);
+        let line = policy.expect_err(entry);
+        assert!(
+            line.starts_with(&format!("--origin={entry} is not")),
+            "{line}"
+        );
+    }
+    for entry in ["", "*", "a:80", "a:", "http://a", "[::1]:80", "a/b"] {
+        let policy = Policy::new(vec![], false, vec![entry.to_owned()], String::new(), true);
+        let line = policy.expect_err(entry);
+        assert!(
+            line.starts_with(&format!("--allow-host={entry} is not")),
+            "{line}"
+        );
+    }
+}
