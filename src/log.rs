@@ -18,7 +18,7 @@ use crate::limits::{LOG_ESCAPED_LEN_MAX, LOG_LINE_LEN_MAX};
 /// How important a log line is. The most important level is the smallest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// The server cannot do its work.
+    /// The server cannot do its work. No line has this level yet, so `--log-level=error` logs nothing.
     Error,
     /// Something is wrong, and the operator should fix it.
     Warn,
@@ -30,7 +30,7 @@ pub enum Level {
 
 impl Level {
     /// The level's name, as `--log-level` takes it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warn => "warn",
@@ -74,34 +74,29 @@ impl Log {
     }
 
     /// Whether lines of `level` are written. Ask before gathering details that cost something.
-    pub fn enabled(&self, level: Level) -> bool {
+    pub(crate) fn enabled(&self, level: Level) -> bool {
         level <= self.level
     }
 
-    /// Logs at [`Level::Error`].
-    pub fn error(&self, text: fmt::Arguments) {
-        self.write(Level::Error, text);
-    }
-
     /// Logs at [`Level::Warn`].
-    pub fn warn(&self, text: fmt::Arguments) {
+    pub(crate) fn warn(&self, text: fmt::Arguments) {
         self.write(Level::Warn, text);
     }
 
     /// Logs at [`Level::Info`].
-    pub fn info(&self, text: fmt::Arguments) {
+    pub(crate) fn info(&self, text: fmt::Arguments) {
         self.write(Level::Info, text);
     }
 
     /// Logs at [`Level::Debug`].
-    pub fn debug(&self, text: fmt::Arguments) {
+    pub(crate) fn debug(&self, text: fmt::Arguments) {
         self.write(Level::Debug, text);
     }
 
     /// Logs one line: the time, `level` and `text`. Control characters are escaped, and the line is
     /// cut to [`LOG_LINE_LEN_MAX`] bytes. Nothing is formatted unless `level` is
     /// [enabled](Self::enabled).
-    pub fn write(&self, level: Level, text: fmt::Arguments) {
+    pub(crate) fn write(&self, level: Level, text: fmt::Arguments) {
         if !self.enabled(level) {
             return;
         }
@@ -157,7 +152,7 @@ impl Log {
 /// Makes bytes from a peer harmless in a log line: escapes quotes, backslashes and all bytes that
 /// are not printable ASCII, and replaces those after the first [`LOG_ESCAPED_LEN_MAX`] by `...`. The
 /// caller writes the quotes around it.
-pub struct Escaped<'a>(pub &'a [u8]);
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -386,7 +381,7 @@ mod tests {
         assert!(!log.enabled(Level::Info) && !log.enabled(Level::Debug));
         log.info(format_args!("{Fatal}"));
         log.debug(format_args!("{Fatal}"));
-        log.error(format_args!("one"));
+        log.write(Level::Error, format_args!("one"));
         log.warn(format_args!("two"));
         assert_eq!(sink.logged(), ["error one", "warn  two"]);
     }

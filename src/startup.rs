@@ -88,13 +88,8 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     check_privileges(&config.command).map_err(StartError::Usage)?;
 
     let listeners = config.listen.addresses.len();
-    let commands_settings = config.has_commands().then_some(&config.command);
-    let limits = limit_warnings(
-        listeners,
-        commands_settings,
-        descriptors.soft,
-        process_limit(),
-    );
+    let settings = config.has_commands().then_some(&config.command);
+    let limits = limit_warnings(listeners, settings, descriptors.soft, process_limit());
     for warning in limits {
         print_line(&format!("warning: {warning}"));
     }

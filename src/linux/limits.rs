@@ -12,11 +12,11 @@ use crate::limits::{CLIENTS_EXPECTED, RESERVED_DESCRIPTORS};
 pub struct DescriptorLimit {
     /// The soft limit as it was when the server started. Commands get it back: some programs close
     /// every descriptor that they may have, or allocate for them, and `select(2)` fails above 1,023.
-    pub original: rlim_t,
+    pub(crate) original: rlim_t,
     /// The server's own soft limit now.
-    pub soft: rlim_t,
+    pub(crate) soft: rlim_t,
     /// The hard limit, which stays as it was.
-    pub hard: rlim_t,
+    pub(crate) hard: rlim_t,
 }
 
 impl DescriptorLimit {

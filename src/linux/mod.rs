@@ -113,7 +113,7 @@ impl Linux {
     ///
     /// # Errors
     /// As `getsockname(2)`.
-    pub fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
+    pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
     }
 }

@@ -97,7 +97,7 @@ mod tests {
     use crate::linux::testing::TestDir;
 
     #[test]
-    fn names_are_looked_up_as_exec_does() {
+    fn names_are_looked_up_as_by_exec() {
         let one = TestDir::new("look-up-1");
         let two = TestDir::new("look-up-2");
         let plain = PathBuf::from(one.file("tool", "", 0o644));
@@ -106,7 +106,7 @@ mod tests {
         let found = |command: &Path, path: &OsStr| look_up(command.as_os_str(), Some(path), None);
 
         let second = found(Path::new("tool"), &path).unwrap();
-        assert_eq!(second, tool, "what cannot be executed is passed over");
+        assert_eq!(second, tool, "a file that cannot be executed is skipped");
         let only_plain = found(Path::new("tool"), one.path().as_os_str());
         assert!(matches!(only_plain, Err(SpawnError::NotExecutable(_))));
         assert!(matches!(

@@ -49,7 +49,7 @@ fn start_sh(script: &str, stderr: Stderr) -> Child<Sender, Receiver> {
     start_with(&["sh", "-c", script], &[("PATH", "/usr/bin:/bin")], stderr).unwrap()
 }
 
-/// All that comes out of a pipe until its end; non-blocking, so each read is waited for.
+/// Everything up to EOF. The pipe is non-blocking, so each read waits for it to be readable.
 fn read_all(pipe: &mut Receiver) -> String {
     let mut bytes = Vec::new();
     loop {
@@ -67,7 +67,7 @@ fn read_all(pipe: &mut Receiver) -> String {
     }
 }
 
-/// Reaps one child only, so that tests do not take each other's.
+/// Reaps one child only: others belong to other tests.
 fn wait(pid: Pid) -> WaitStatus {
     waitpid(NixPid::from_raw(pid), None).unwrap()
 }
@@ -80,7 +80,7 @@ fn output(script: &str) -> String {
 }
 
 #[test]
-fn a_command_talks_through_its_pipes() {
+fn a_command_reads_and_writes_its_pipes() {
     let mut child = start_with(&["cat"], &[("PATH", "/usr/bin:/bin")], Stderr::Merge).unwrap();
     let nothing = child.stdout.read(&mut [0]).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
@@ -92,7 +92,7 @@ fn a_command_talks_through_its_pipes() {
 }
 
 #[test]
-fn stderr_goes_where_it_is_told() {
+fn stderr_goes_where_the_settings_say() {
     let script = "echo out; echo err >&2; echo end";
     let mut merged = start_sh(script, Stderr::Merge);
     assert_eq!(
@@ -140,7 +140,7 @@ fn each_start_has_the_settings_of_its_own_command() {
 }
 
 #[test]
-fn our_ends_do_not_block_and_the_commands_do() {
+fn only_our_ends_of_the_pipes_are_non_blocking() {
     // The flags are octal in /proc: 04000 is O_NONBLOCK on most machines.
     let mut child = start_sh(
         "grep -h flags /proc/self/fdinfo/0 /proc/self/fdinfo/1",
@@ -163,7 +163,7 @@ fn our_ends_do_not_block_and_the_commands_do() {
 }
 
 #[test]
-fn the_environment_is_the_given_one_alone() {
+fn the_environment_has_only_the_given_variables() {
     let mut child = start_with(
         &["/usr/bin/env"],
         &[("A", "1"), ("B", "two words")],
@@ -176,7 +176,7 @@ fn the_environment_is_the_given_one_alone() {
 
 #[test]
 fn a_command_leads_its_session_and_has_no_signal_blocked_or_ignored() {
-    // As the server's thread does.
+    // The server's thread blocks signals too.
     let mut blocked = SigSet::empty();
     blocked.add(Signal::SIGUSR1);
     blocked.thread_block().unwrap();
@@ -193,13 +193,13 @@ fn a_command_leads_its_session_and_has_no_signal_blocked_or_ignored() {
     assert_eq!(
         [stat[0], stat[4], stat[5]],
         [pid.as_str(); 3],
-        "number, group, session"
+        "PID, group, session"
     );
     assert_eq!(stat[6], "0", "no terminal");
     for field in ["SigBlk:", "SigIgn:", "SigCgt:"] {
         let line = output.lines().find(|line| line.starts_with(field)).unwrap();
         let signals = u64::from_str_radix(line[field.len()..].trim(), 16).unwrap();
-        // From 32 on come those of the C library, which it lets nobody set.
+        // The first real-time signals, from 32 on, belong to the C library and cannot be set.
         let c_library = (1 << (libc::SIGRTMIN() - 1)) - (1 << 31);
         assert_eq!(signals & !c_library, 0, "{line}");
     }
@@ -220,9 +220,10 @@ fn a_command_gets_the_original_descriptor_limit() {
     );
 }
 
-/// The kernel goes by the thread that started it; here one thread dies, the server has but one.
+/// The kernel watches the thread that started the command. Here that thread exits; the server has
+/// only one.
 #[test]
-fn a_command_dies_with_whoever_started_it() {
+fn a_command_dies_with_the_thread_that_started_it() {
     let starter = std::thread::spawn(|| start_sh("exec sleep 100", Stderr::Merge));
     let child = starter.join().unwrap();
     let pid = NixPid::from_raw(child.pid);
@@ -231,13 +232,13 @@ fn a_command_dies_with_whoever_started_it() {
 }
 
 #[test]
-fn a_command_has_no_descriptors_but_its_own() {
+fn a_command_has_only_the_standard_descriptors() {
     for mark in [close_inherited_on_exec, mark_listed] {
         let (inherited, _writer) = io::pipe().unwrap();
         assert!(inherited.as_raw_fd() >= FIRST_OTHER_DESCRIPTOR);
         fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         mark().unwrap();
-        // The shell lists them itself: ls would open one more.
+        // The shell lists them by itself, because ls would open one more.
         let listed = output("cd /proc/$$/fd; for n in *; do [ -e $n ] && echo $n; done");
         assert_eq!(listed, "0\n1\n2\n");
     }
@@ -282,7 +283,7 @@ fn a_failed_start_says_why() {
 }
 
 #[test]
-fn what_the_system_lacks_is_told_from_what_is_wrong() {
+fn each_error_number_has_its_kind_of_error() {
     let command = [OsString::from("x")];
     let spawn = Spawn {
         command: &command,

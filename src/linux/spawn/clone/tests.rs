@@ -48,14 +48,14 @@ fn launcher() -> Launcher {
     launcher_in(None, limit())
 }
 
-/// As on this kernel, and as on one before 5.9.
+/// One launcher as on this kernel, and one as on a kernel before 5.9.
 fn both(mut launcher: impl FnMut() -> Launcher) -> [Launcher; 2] {
     let mut copying = launcher();
     copying.cloner.shares_descriptors = false;
     [launcher(), copying]
 }
 
-/// Starts a command, with a pipe for both outputs, whose other end is returned.
+/// Starts a command with one pipe for both outputs, and returns our end of it.
 fn launch(launcher: &mut Launcher, words: &[&str], path: &str) -> io::Result<(Pid, PipeReader)> {
     let (output, theirs) = io::pipe()?;
     let stdin = File::open("/dev/null")?;
@@ -82,10 +82,10 @@ fn launch_on(
 
 const PATH: &str = "/usr/bin:/bin";
 
-/// All that the command prints. It ends well.
+/// All that a command prints. Its exit status is 0.
 fn output(launcher: &mut Launcher, words: &[&str], path: &str) -> String {
     let mut launched = launch(launcher, words, path);
-    // A command that another test starts may hold, for a moment, what was written just now.
+    // ETXTBSY: a command that another test starts may still hold a script that was just written.
     let deadline = Instant::now() + Duration::from_secs(20);
     while let Err(error) = &launched
         && error.raw_os_error() == Some(Errno::ETXTBSY as i32)
@@ -102,7 +102,7 @@ fn output(launcher: &mut Launcher, words: &[&str], path: &str) -> String {
     text
 }
 
-/// Waits until nobody holds the other end of a pipe.
+/// Waits until the other end of a pipe is closed.
 fn await_end(pipe: &PipeReader) {
     let mut polled = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     let timeout = PollTimeout::from(20_000_u16);
@@ -114,9 +114,9 @@ fn errno(launcher: &mut Launcher, words: &[&str], path: &str) -> Errno {
     Errno::from_raw(error.raw_os_error().expect("the system's"))
 }
 
-/// By what they are open on: other tests open some of their own meanwhile.
+/// Identifies descriptors by the file they refer to, because other tests open descriptors too.
 #[test]
-fn a_command_sees_no_descriptor_of_ours() {
+fn a_command_has_none_of_our_descriptors() {
     let script = "cd /proc/$$/fd; readlink 0 1 2; for n in *; do readlink $n; done; true";
     for mut launcher in both(launcher) {
         let directory = TestDir::new("descriptors");
@@ -127,13 +127,13 @@ fn a_command_sees_no_descriptor_of_ours() {
         assert!(!links.contains(&path.as_str()), "{links:?}");
         assert_eq!(links[0], "/dev/null");
         assert!(links[1].starts_with("pipe:") && links[1] == links[2]);
-        // Nor is one closed for us.
+        // None of ours was closed.
         assert!(files.iter().all(|file| file.metadata().is_ok()));
     }
 }
 
 #[test]
-fn a_descriptor_that_exec_would_keep_stays_with_us() {
+fn a_descriptor_without_close_on_exec_is_not_inherited() {
     let directory = TestDir::new("kept");
     let path = directory.file("open", "", 0o644);
     let mut launcher = launcher();
@@ -141,7 +141,7 @@ fn a_descriptor_that_exec_would_keep_stays_with_us() {
         return;
     }
     let file = File::open(&path).unwrap();
-    // Out of the way of other tests, whose commands might have it.
+    // A number that other tests do not use; their commands could have it open.
     let high = limit().soft.min(1000) as RawFd - 50;
     let kept = fcntl(&file, FcntlArg::F_DUPFD(high)).unwrap();
     let script = format!("readlink /proc/$$/fd/{kept} || echo none");
@@ -153,7 +153,7 @@ fn a_descriptor_that_exec_would_keep_stays_with_us() {
 }
 
 #[test]
-fn no_place_keeps_a_pipe_open() {
+fn a_place_keeps_no_pipe_open_after_a_start() {
     let holds = |launcher: &Launcher| {
         let placeholder = fstat(&launcher.cloner.placeholder).unwrap().st_ino;
         let mut places = launcher.cloner.places.iter();
@@ -169,7 +169,7 @@ fn no_place_keeps_a_pipe_open() {
         let (output, theirs) = io::pipe().unwrap();
         let streams = [theirs.as_fd(); 3];
         launch_on(&mut launcher, &["/no/such/file"], PATH, streams).unwrap_err();
-        assert!(!holds(&launcher), "nor after a start that failed");
+        assert!(!holds(&launcher), "also after a start that failed");
         drop(theirs);
         await_end(&output);
     }
@@ -180,7 +180,7 @@ fn the_streams_may_be_our_own_in_any_order() {
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     let link = |fd: RawFd| fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
     let (stdin, stdout, stderr) = (link(0), link(1), link(2));
-    // What it finds behind each is said by its exit status alone, its stdout being ours.
+    // The script compares its streams and reports by exit status, because its stdout is ours.
     let script = "test \"$(readlink /proc/$$/fd/0)\" = \"$1\" &&
         test \"$(readlink /proc/$$/fd/1)\" = \"$2\" &&
         test \"$(readlink /proc/$$/fd/2)\" = \"$3\"";
@@ -214,7 +214,7 @@ fn the_streams_may_be_our_own_in_any_order() {
 }
 
 #[test]
-fn each_error_is_told() {
+fn each_error_is_reported() {
     let directory = TestDir::new("errors");
     let plain = directory.file("plain", "text", 0o644);
     let busy = directory.file("busy", "#!/bin/sh\n", 0o755);
@@ -244,7 +244,7 @@ fn each_error_is_told() {
         }
     }
     drop(writer);
-    // Before there is a child.
+    // Errors before the clone.
     let error = launch(&mut launcher(), &["true", "a\0b"], PATH).unwrap_err();
     assert_eq!(
         (error.kind(), error.raw_os_error()),
@@ -252,7 +252,7 @@ fn each_error_is_told() {
     );
     let error = launch(&mut launcher(), &[], PATH).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    // What is done in the child before exec.
+    // Errors of the child setup.
     let nowhere = Some(Path::new("/no/such/directory"));
     for mut launcher in both(|| launcher_in(nowhere, limit())) {
         assert_eq!(errno(&mut launcher, &["true"], PATH), Errno::ENOENT);
@@ -267,7 +267,7 @@ fn each_error_is_told() {
 }
 
 #[test]
-fn programs_are_looked_for_as_execvp_does() {
+fn programs_are_found_as_by_execvp() {
     let one = TestDir::new("path-1");
     let two = TestDir::new("path-2");
     let plain = one.file("tool", "", 0o644);
@@ -292,12 +292,16 @@ fn programs_are_looked_for_as_execvp_does() {
     let refused = |path: &str| errno(&mut launcher(), &["tool"], path);
     assert_eq!(refused(one_path), Errno::EACCES);
     let then_nowhere = format!("{one_path}:/no/such");
-    assert_eq!(refused(&then_nowhere), Errno::EACCES, "rather than none");
+    assert_eq!(
+        refused(&then_nowhere),
+        Errno::EACCES,
+        "it says more than ENOENT"
+    );
     assert_eq!(refused("/no/such"), Errno::ENOENT);
 }
 
 #[test]
-fn threads_start_commands_of_their_own() {
+fn threads_can_start_commands_at_the_same_time() {
     let work = |number: usize| {
         for mut launcher in both(launcher) {
             for round in 0..20 {
@@ -315,7 +319,7 @@ fn threads_start_commands_of_their_own() {
 }
 
 #[test]
-fn our_own_signals_are_as_before() {
+fn the_signal_mask_is_restored() {
     let mut blocked = SigSet::empty();
     blocked.add(nix::sys::signal::SIGUSR2);
     blocked.thread_set_mask().unwrap();
@@ -335,10 +339,10 @@ fn the_stack_has_room_to_spare() {
     assert!(untouched > STACK_LEN / 2, "{untouched} bytes were not used");
 }
 
-/// How many bytes at the far end of a stack are as they were filled.
+/// The number of bytes at the far end of a stack that still have the fill value.
 #[allow(unsafe_code)]
 fn untouched(stack: &[MaybeUninit<u8>]) -> usize {
-    // SAFETY: all of it was filled above.
+    // SAFETY: the caller has filled all of it.
     let bytes = stack.iter().map(|byte| unsafe { byte.assume_init() });
     bytes.take_while(|&byte| byte == 0xA5).count()
 }
