@@ -14,8 +14,9 @@ const LAYERS: &[(&[&str], &[&str])] = &[
     (&["ws"], &[]),
     (&["http"], &["httparse", "sha1_smol", "base64"]),
     (&["framing"], &["memchr"]),
-    (&["log"], &["nix", "libc"]),
-    (&["peer", "source"], &[]),
+    (&["log"], &[]),
+    (&["peer"], &[]),
+    (&["source"], &["mio"]),
     (&["config"], &[]),
     (&["system", "context"], &[]),
     (&["process"], &[]),
@@ -56,7 +57,9 @@ fn sources() -> BTreeMap<String, String> {
             let path = entry.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             if path.is_dir() {
-                directories.push(path);
+                if !path.ends_with("tests") {
+                    directories.push(path);
+                }
             } else if path.extension().is_some_and(|it| it == "rs")
                 && !matches!(stem, Some("tests" | "testing"))
             {

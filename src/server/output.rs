@@ -10,7 +10,7 @@
 
 use super::Server;
 use super::owner::Owner;
-use super::visits::Visits;
+use super::visits::{Forwarded, Visits};
 use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
@@ -21,15 +21,6 @@ use crate::process::fan_out::FanOut;
 use crate::source::{ClientTag, ProcessId};
 use crate::system::{Socket, System};
 use crate::ws::batch::Batch;
-
-/// Why [`Server::forward_output`] stopped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Forwarded {
-    /// Nothing more is both ready and wanted.
-    All,
-    /// The budget of this turn is spent; there is more to read.
-    Spent,
-}
 
 impl<S: System> Server<S> {
     /// Reads a command's output and delivers it as messages, as long as the client it waits for has

@@ -25,7 +25,6 @@
 use std::collections::VecDeque;
 
 use super::Server;
-use super::output::Forwarded;
 use super::owner::Owner;
 use crate::client::Pumped;
 use crate::client::access_record::Loss;
@@ -63,6 +62,15 @@ impl Visits {
         self.immediate.shrink_to_fit();
         self.deferred.shrink_to_fit();
     }
+}
+
+/// Why [`Server::forward_output`] stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Forwarded {
+    /// Nothing more is both ready and wanted.
+    All,
+    /// The budget of this turn is spent; there is more to read.
+    Spent,
 }
 
 impl<S: System> Server<S> {
