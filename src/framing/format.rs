@@ -34,7 +34,7 @@ pub enum Crlf {
     Keep,
 }
 
-/// The options that a [`Splitter`] depends on.
+/// The options that a [`Splitter`](super::Splitter) depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     /// Where messages begin and end.
