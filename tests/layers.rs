@@ -14,7 +14,7 @@ const LAYERS: &[(&[&str], &[&str])] = &[
     (&["ws"], &[]),
     (&["http"], &["httparse", "sha1_smol", "base64"]),
     (&["framing"], &["memchr"]),
-    (&["log"], &["nix", "libc"]),
+    (&["log"], &[]),
     (&["peer", "source"], &[]),
     (&["config"], &[]),
     (&["system", "context"], &[]),
