@@ -289,22 +289,6 @@ impl<S: System> Server<S> {
             Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
         }
     }
-
-    fn arm_client(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id) {
-            let next = client.next_timer(&self.cx);
-            self.timers
-                .arm(Owner::Client(id), next, &mut client.wake_at);
-        }
-    }
-
-    fn arm_process(&mut self, id: ProcessId) {
-        if let Some(process) = self.processes.get_mut(id) {
-            let next = process.deadline(self.cx.now);
-            self.timers
-                .arm(Owner::Process(id), next, &mut process.wake_at);
-        }
-    }
 }
 
 /// What there is in a server.

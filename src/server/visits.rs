@@ -26,8 +26,8 @@ use std::collections::VecDeque;
 
 use super::Server;
 use super::owner::Owner;
-use crate::client::Pumped;
 use crate::client::access_record::Loss;
+use crate::client::{Client, Pumped};
 use crate::limits::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
@@ -166,16 +166,18 @@ impl<S: System> Server<S> {
 
     /// Informs the client's command, arms the timer, and queues a client that is gone to be freed.
     pub(super) fn settle_client(&mut self, id: ClientId) {
-        let Some(client) = self.clients.get(id) else {
-            return;
-        };
-        if let Some(process_id) = client.process() {
+        if let Some(process_id) = self.clients.get(id).and_then(Client::process) {
             self.settle_client_with(id, process_id);
         }
-        self.arm_client(id);
-        if self.clients.get(id).is_some_and(|client| client.is_gone()) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.is_gone() {
             self.gone.push(Owner::Client(id));
         }
+        let next = client.next_timer(&self.cx);
+        self.timers
+            .arm(Owner::Client(id), next, &mut client.wake_at);
     }
 
     /// Settles a client with the command that serves it.
@@ -233,36 +235,43 @@ impl<S: System> Server<S> {
             return;
         };
         process.stdin.flush(&mut self.cx.pool);
+        let has_fan_out = process.audience.fan_out().is_some();
         if self.forward_output(id) == Forwarded::Spent {
             self.defer_process(id);
         }
         self.log_stderr(id);
-        self.resume_members(id);
         self.deliver_exit(id);
-        self.follow_shared(id);
+        if has_fan_out {
+            self.resume_members(id);
+            self.follow_shared(id);
+        }
         self.settle_process(id);
     }
 
     /// Informs the command's own client, arms the timer, and queues a process that is gone to be
     /// freed. Members of a fan-out were informed when output was queued for them.
     fn settle_process(&mut self, id: ProcessId) {
-        let Some(process) = self.processes.get(id) else {
+        let Some(process) = self.processes.get_mut(id) else {
             return;
         };
+        if process.is_gone() {
+            self.gone.push(Owner::Process(id));
+        }
+        let next = process.deadline(self.cx.now);
+        self.timers
+            .arm(Owner::Process(id), next, &mut process.wake_at);
+        let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
         if let Some(client_id) = process.own_client()
-            && let Some(client) = self.clients.get(client_id)
+            && let Some(client) = self.clients.get_mut(client_id)
         {
-            let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
+            let next = client.next_timer(&self.cx);
+            self.timers
+                .arm(Owner::Client(client_id), next, &mut client.wake_at);
             if !client.is_open() {
                 self.visits.push(Owner::Client(client_id));
             } else if client.has_work(stdin_full, &self.cx.limits) {
                 self.defer_client(client_id);
             }
-            self.arm_client(client_id);
-        }
-        self.arm_process(id);
-        if self.processes.get(id).is_some_and(|it| it.is_gone()) {
-            self.gone.push(Owner::Process(id));
         }
     }
 }
