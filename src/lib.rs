@@ -1,59 +1,146 @@
-//! wspipe puts any program on a WebSocket: one static binary, one thread, one poll loop.
+//! wspipe puts any program on a WebSocket: one binary, one thread, one poll loop.
 //!
-//! A message from the client becomes a line on the program's stdin; a line that it prints becomes
-//! a message back. This page is the map of the source, and the order to read it in.
+//! A message from the client becomes a line on the program's stdin; a line it prints becomes a
+//! message back. To use it, read the [manual]. To learn how it works, start here: this page is the
+//! map of the source.
 //!
 //! *Readiness comes in, bytes go through pure state machines, and everything that touches the
 //! outside happens in one place, derived from state.*
 //!
+//! # The drawing
+//!
+//! ```text
+//!                        epoll: which sockets and pipes are ready?
+//!                                        |
+//!                                  +-----v-----+
+//!                                  |  server   |   visits, settles, arms timers
+//!                                  +--+-----+--+
+//!                  a client           |     |            its process
+//!          +--------------------------v-+ +-v--------------------------+
+//!  socket  | read -> frames -> messages --> stdin outbox -> write      |  stdin
+//!  ------> |                            | |                            | ------>
+//!          |                            | |                            |
+//!  <------ | write <- outbox <- frames <--- messages <- cut <- read    | <------
+//!          +----------------------------+ +----------------------------+  stdout
+//!            not read while the stdin       not read while the client's
+//!            outbox or its own is full      outbox is full
+//! ```
+//!
 //! # The life of one connection
 //!
-//! 1. [`event_loop::EventLoop::run`] waits in `epoll_wait(2)`, reads the clock once and hands each
-//!    event of the batch to the [`server::Server`], which unpacks the token into a
-//!    [`source::Source`]. For a listening socket it accepts, and the connection becomes a
-//!    [`client::Client`] in an [`arena::Arena`], registered once and for all.
-//! 2. The socket becomes readable. That is remembered as [`readiness::Readiness`], and
-//!    [`client::Client::pump`] does what is both ready and wanted: it reads into the one scratch
-//!    buffer of the [`context::Context`].
-//! 3. [`http::head_scanner::HeadScanner`] finds the end of the request head, however it was cut, and
-//!    [`http::request::Request::parse`] says what it means. [`http::answer::answer`] decides: a page, a
-//!    refusal, or a WebSocket.
-//! 4. For a WebSocket [`http::handshake::check`] has seen to RFC 6455, section 4.2.1, and
-//!    [`http::policy::Policy`] to Origin and Host. If a command is behind it,
-//!    [`system::System::spawn`] starts one and it becomes a [`process::Process`]. The 101 is
+//! 1. **An event.** [`EventLoop::run`] waits in `epoll_wait(2)`, reads the clock once and delivers
+//!    each event of the batch to the [`Server`], which unpacks the token into a [`Source`]. A
+//!    listening socket only enters the queue of deferred visits: accepting is put off to the end of
+//!    the turn, so that a flood of connections cannot delay the clients that are there.
+//! 2. **Accepted.** `Server::accept` makes a [`Client`] in an [`Arena`] and registers its socket
+//!    once and for all. No limit on clients is checked yet: a full server can still answer and say
+//!    that it is full.
+//! 3. **Bytes.** When the socket becomes readable, that is remembered as [`Readiness`], and
+//!    [`Client::pump`] does what is both ready and wanted: it reads into the one scratch buffer of
+//!    the [`Context`].
+//! 4. **A request.** [`HeadScanner`] finds the end of the head, however it was cut, within
+//!    `--max-head`. [`Request::parse`] says what it means. [`answer()`] decides: a page, a refusal,
+//!    or a WebSocket, for which [`handshake::check`] has seen to RFC 6455 section 4.2.1 and
+//!    [`Policy`] to Host and Origin.
+//! 5. **A command.** `Server::accept_upgrade` checks the limits on clients; `Server::start` checks
+//!    those on commands, and [`System::spawn`] starts one, which becomes a [`Process`]. The 101 is
 //!    queued, and the connection is open.
-//! 5. From now on the bytes are frames: [`ws::connection::Connection::next_event`] unmasks them
-//!    where they lie, answers pings and takes the messages out. An [`assembly::Assembly`] puts
-//!    together those that came in pieces.
-//! 6. A message is echoed into the client's own [`outbox::Outbox`], a long one in fragments as it
-//!    comes; or it is queued in [`stdin::Stdin`] for the command, as a whole. Each is written as far
-//!    as the kernel takes it, in one write for all that one read brought.
-//! 7. What the command prints is cut into messages by a [`framing::Splitter`] and queued for the client,
-//!    as long as that has room. That is all the back-pressure there is: a full outbox makes its
-//!    source unwanted, and what is not wanted is not read.
-//! 8. [`deadlines::Deadlines`] wakes whoever asked for it: [`ws::keepalive::Keepalive`] to send a
-//!    ping or to give up, a [`ladder::Ladder`] to send the next signal.
-//! 9. The command exits. The rest of its output is delivered and
-//!    [`client::Client::command_ended`] says how it ended in the close frame; or the client leaves
-//!    first, and [`process::Process::client_left`] closes stdin and begins the ladder.
-//! 10. The client lingers until the peer has closed TCP, the process until its whole group is
-//!     gone; then each slot is freed, after the batch, and a [`record::Record`] goes to the
-//!     [`log::Log`].
+//! 6. **Messages in.** From now on the bytes are frames. [`Connection::next_event`] unmasks them in
+//!    place, answers pings and takes the messages out; an [`Assembly`] joins those that arrived in
+//!    chunks. A message is queued whole in the command's [`Stdin`], or echoed into the client's own
+//!    [`Outbox`]. Each outbox is written as far as the kernel takes it, once for all that one read
+//!    brought.
+//! 7. **Messages out.** `Server::forward_output` reads what the command prints. A [`Splitter`] cuts
+//!    it into messages for its [`Audience`], as long as the client has room. That is all there is to
+//!    back-pressure: a full outbox makes its source unwanted, and what is not wanted is not read.
+//! 8. **Time.** [`Timers`] fire for an entry that is due: [`Keepalive`] sends a ping or drops the
+//!    client, an [`Escalation`] sends the next signal. A timer fires only after one more poll, when
+//!    every event before its time has been delivered.
+//! 9. **The end.** The command exits and is reaped. The rest of its output is delivered, and
+//!    [`Client::command_exited`] says how it ended in the close frame. Or the client leaves first,
+//!    and [`Process::client_left`] closes stdin and begins the escalation.
+//! 10. **Gone.** The client lingers until the peer has closed TCP; the process stays until its whole
+//!     group is gone. Then `Server::free_gone` frees each slot, after the batch, and an
+//!     [`AccessRecord`] goes to the [`Log`].
 //!
 //! # The layers
 //!
-//! Imports go downward only; a test holds this.
+//! Imports go downward only; `tests/layers.rs` holds this, and which crates each folder may use.
 //!
-//! | layer | modules | may use |
+//! | folder | story | crates |
 //! |---|---|---|
-//! | 0, pure: no I/O and no clock | [`ws`], [`http`], [`framing`], [`assembly`], [`outbox`], [`arena`], [`deadlines`], [`instant`], [`ladder`], [`farewell`], [`history`], [`config`] | std, httparse, sha1_smol, base64, slab, memchr |
-//! | 1, the loop | [`event_loop`], [`readiness`], [`source`], [`stdin`], [`log`] | mio |
-//! | 2, the lives | [`client`], [`process`], with [`channel`], [`record`], [`peer`], [`context`], [`environment`], and [`system`]: what they ask of the operating system | layers 0 and 1 |
-//! | 3, the server | [`server`] | all above, over any [`system::System`] |
-//! | 4, the real world | [`linux`] with [`listener`], [`signals`], [`spawn`], [`launcher`], [`before_exec`], [`directory`], [`peer_uid`]; [`account`]; [`limits`]; [`cli`], [`start`] | nix, libc, lexopt |
+//! | `main.rs`, [`startup`], [`cli`] | the command line, and from there to a running loop | lexopt |
+//! | [`linux`] | the real system: the only place with `unsafe`, nix and libc | nix, libc, mio |
+//! | [`server`] | joins clients and processes, over any [`System`] | mio |
+//! | [`client`] | one connection's life | |
+//! | [`process`] | one command's life | |
+//! | [`system`], [`context`], [`config`], [`source`], [`peer`], [`log`] | the seam to the system, and what the lives share | mio (tokens) |
+//! | [`ws`], [`http`], [`framing`] | the protocols, without I/O and without a clock | httparse, sha1_smol, base64, memchr |
+//! | [`event_loop`] | readiness, timers, arenas and buffers; knows nothing of wspipe | mio, slab |
+//! | [`limits`] | every constant that no option sets | |
 //!
-//! Read them in that order for the parts before the whole, or follow the steps above for the
-//! whole before the parts.
+//! # Eight files to read, and a question for each
+//!
+//! 1. [`event_loop`] (`mod.rs`): why are timers compared with `seen_until` and not with the clock?
+//! 2. [`event_loop::readiness`]: what would happen if a read that stops early forgot the rest?
+//! 3. [`client`] (`mod.rs`): in which phase is a client that sends a Close, and what reads its last
+//!    bytes?
+//! 4. `server/visits.rs`: who may push a visit, and why does the queue become empty?
+//! 5. [`ws::connection`]: where does a message over `--max-message` end, and with which code?
+//! 6. `server/output.rs`: the socket is full while the command prints. What stops the command?
+//! 7. [`process`] (`mod.rs`) and `server/reap.rs`: why is a group looked up before its member is
+//!    reaped, and probed after?
+//! 8. [`linux`], `spawn/clone.rs`: what must the child not do before exec?
+//!
+//! [Why it is written so][manual::why] has the answers. Then try the [exercises][manual::exercises]:
+//! an option, a listener, a framing.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | turn | one pass of the loop |
+//! | batch | the events that one turn delivers |
+//! | entry | a client or a process in its arena, named by an id with a generation |
+//! | ready, wanted | what epoll announced and no read or write has used up; what the state of an entry asks for. Work is done where both hold |
+//! | visit | doing all work that is ready and wanted for one entry, within a budget |
+//! | settle | after a visit: inform the other side, arm the timer, queue an ended entry to be freed |
+//! | immediate, deferred | visits before the next event; visits at the end of a turn |
+//! | `seen_until` | every event up to this time has been delivered |
+//! | audience | whom a command's output is for: one client, a resumable session, all clients |
+//! | session | a resumable session (`--resume`), nothing else |
+//! | escalation | the signals that terminate a command, at fixed times |
+//! | lingering | reading to EOF after our FIN, so that our last bytes arrive |
+//!
+//! [`EventLoop::run`]: event_loop::EventLoop::run
+//! [`Server`]: server::Server
+//! [`Source`]: source::Source
+//! [`Client`]: client::Client
+//! [`Arena`]: event_loop::arena::Arena
+//! [`Readiness`]: event_loop::readiness::Readiness
+//! [`Client::pump`]: client::Client::pump
+//! [`Context`]: context::Context
+//! [`HeadScanner`]: http::head_scanner::HeadScanner
+//! [`Request::parse`]: http::request::Request::parse
+//! [`answer()`]: http::answer::answer
+//! [`handshake::check`]: http::handshake::check
+//! [`Policy`]: http::policy::Policy
+//! [`System`]: system::System
+//! [`System::spawn`]: system::System::spawn
+//! [`Process`]: process::Process
+//! [`Connection::next_event`]: ws::connection::Connection::next_event
+//! [`Assembly`]: client::assembly::Assembly
+//! [`Stdin`]: process::stdin::Stdin
+//! [`Outbox`]: event_loop::outbox::Outbox
+//! [`Splitter`]: framing::Splitter
+//! [`Audience`]: process::audience::Audience
+//! [`Timers`]: event_loop::timers::Timers
+//! [`Keepalive`]: client::keepalive::Keepalive
+//! [`Escalation`]: process::escalation::Escalation
+//! [`Client::command_exited`]: client::Client::command_exited
+//! [`Process::client_left`]: process::Process::client_left
+//! [`AccessRecord`]: client::access_record::AccessRecord
+//! [`Log`]: log::Log
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
