@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::values::number;
 use crate::config::Signal;
 use crate::config::{Resource, ResourceLimit};
 use crate::process::environment;
@@ -44,7 +43,9 @@ pub(super) fn umask(text: &str) -> Result<u32, String> {
 
 /// A nice value.
 pub(super) fn nice(text: &str) -> Result<i32, String> {
-    number(text, -20, 19)
+    let nice = text.parse().ok();
+    nice.filter(|nice| (-20..=19).contains(nice))
+        .ok_or_else(|| "write a number from -20 to 19".to_owned())
 }
 
 /// A signal by its name, in any case, with SIG or without.
