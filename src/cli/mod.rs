@@ -8,12 +8,15 @@
 //! | `conflicts.rs` | refuses options that contradict each other or have no effect |
 //! | `suggestions.rs` | finds an option by its name, or suggests one |
 //! | `help.rs` | `--help` and `--help=all` |
+//! | `reference/` | for tests only: writes the man page, the completions and the manual's page |
 
 mod command_values;
 mod conflicts;
 mod draft;
 mod help;
 mod options;
+#[cfg(test)]
+mod reference;
 mod shell_words;
 mod suggestions;
 #[cfg(test)]

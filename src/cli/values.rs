@@ -1,7 +1,6 @@
-//! Values of options: durations, sizes, numbers, lists and what stands in them.
+//! Reads the values of options: numbers, times, sizes, lists and their items, routes.
 //!
-//! Each function takes the text of a value and returns what it means, or else, as a `String`, what
-//! should have been written.
+//! Each function takes the text of a value. Its error says what to write instead.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -86,7 +85,7 @@ pub(super) fn size(text: &str, min: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("write a size such as 64k or 1M, from {min} to 1G"))
 }
 
-/// Divides `10s` into `10` and `s`.
+/// Splits `10s` into `10` and `s`.
 fn split_unit(text: &str) -> (&str, &str) {
     let unit = text.find(|c: char| !c.is_ascii_digit());
     text.split_at(unit.unwrap_or(text.len()))
@@ -101,16 +100,16 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The items of a list, which commas separate; blanks around an item do not count. Each passes
-/// `check`, which says what such an item looks like.
+/// The items of a list, separated by commas, without the blanks around them. Each must pass
+/// `check`, whose error says what an item looks like.
 pub(super) fn list(text: &str, check: fn(&str) -> Result<(), String>) -> Result<Vec<&str>, String> {
     let items = text.split(',').map(str::trim);
     items.map(|item| check(item).map(|()| item)).collect()
 }
 
-/// An IP address, IPv6 with or without brackets. `localhost` is 127.0.0.1 alone: on a kernel
-/// without IPv6, as small devices have it, an ::1 beside it could not be bound. A host name is
-/// refused, because to look it up may take long and give something else tomorrow.
+/// An IP address, IPv6 with or without brackets. `localhost` is 127.0.0.1 only: on a kernel without
+/// IPv6, which small devices use, ::1 could not be bound. Other host names are refused, because a
+/// lookup can take long and its answer can change.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     if text == "localhost" {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -128,7 +127,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         Some(bare) => bare.parse().ok().filter(IpAddr::is_ipv6),
         None => text.parse().ok(),
     };
-    // An IPv6 socket takes IPv6 alone (IPV6_V6ONLY), so ::ffff:10.0.0.1 means the IPv4 address.
+    // An IPv6 socket is IPV6_V6ONLY here, so ::ffff:10.0.0.1 means the IPv4 address.
     address
         .map(|address| address.to_canonical())
         .ok_or_else(|| {
@@ -171,8 +170,8 @@ pub(super) fn token(text: &str) -> Result<(), String> {
     )
 }
 
-/// Checks the name of an environment variable that is no request's; an empty one is let through,
-/// since an empty list is meant so.
+/// Checks the name of an environment variable that may be inherited: it does not describe the
+/// request. An empty name is accepted, because an empty list is one empty item.
 pub(super) fn variable(text: &str) -> Result<(), String> {
     let fits = !text.contains(['=', '\0']);
     must(fits, "write names of variables alone, such as PATH,TERM")?;
@@ -183,8 +182,8 @@ pub(super) fn variable(text: &str) -> Result<(), String> {
     )
 }
 
-/// A route: `/path=COMMAND` with the words of COMMAND as [`shell_words::split`] divides them, or
-/// `/path=echo:`. The first `=` ends the path.
+/// A route: `/path=COMMAND`, where [`shell_words::split`] splits COMMAND, or `/path=echo:`. The
+/// first `=` ends the path.
 pub(super) fn route(text: &str) -> Result<Route, String> {
     let Some((path, target)) = text.split_once('=') else {
         return Err("write a path and a command: --route=/log='tail -f log.txt'".to_owned());
@@ -203,8 +202,8 @@ pub(super) fn route(text: &str) -> Result<Route, String> {
     Ok(Route { path, target })
 }
 
-/// The path of a route, its final `/` left out where it is the whole path. A browser takes `.`
-/// and `..` out of a path, so nobody could reach one with them.
+/// The path of a route; the root, `/`, becomes empty. Browsers remove `.` and `..` from a path, so
+/// a route that contains them could not be reached.
 fn route_path(path: &str) -> Result<String, String> {
     if path == "/" {
         return Ok(String::new());

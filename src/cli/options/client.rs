@@ -12,9 +12,9 @@ pub(super) const ACCESS: &[Opt] = &[
     .common()
     .text(
         "Sites whose pages may connect, next to pages at the server's own host and port: \
-             `https://app.example`, `app.example:8443` (http or https) or `null`. `any` accepts \
-             every page; then any site in a user's browser can use the command. Other pages get \
-             403. A client that sends no `Origin` is not a browser, and is accepted.",
+         `https://app.example`, `app.example:8443` (http or https) or `null`. `any` accepts \
+         every page; then any site in a user's browser can use the command. Other pages get \
+         403. A client that sends no `Origin` is not a browser, and is accepted.",
     ),
     option(
         "--allow-host=LIST               other names of this server",
@@ -23,8 +23,8 @@ pub(super) const ACCESS: &[Opt] = &[
     .common()
     .text(
         "Further names of this server, without scheme and port; behind a proxy, the name that \
-             browsers use. IP addresses, `localhost` and the machine's own name need no entry. A \
-             page that reaches the server by another name gets 403, which stops DNS rebinding.",
+         browsers use. IP addresses, `localhost` and the machine's own name need no entry. A \
+         page that reaches the server by another name gets 403, which stops DNS rebinding.",
     ),
     option(
         "--subprotocol=LIST              WebSocket sub-protocols to agree to",
@@ -32,7 +32,7 @@ pub(super) const ACCESS: &[Opt] = &[
     )
     .text(
         "WebSocket sub-protocols that the server agrees to. It chooses the first one in the \
-             client's order. Without it, the server chooses none.",
+         client's order. Without it, the server chooses none.",
     ),
     option(
         "--same-user=yes|no [yes]        demo: the shell is for your user only",
@@ -41,8 +41,8 @@ pub(super) const ACCESS: &[Opt] = &[
     .only(Scope::Demo)
     .text(
         "Whether the demo's shell accepts only clients of the server's own user on this \
-             machine; others get 403. `no` gives every user of the machine a shell as the \
-             server's user.",
+         machine; others get 403. `no` gives every user of the machine a shell as the \
+         server's user.",
     ),
     option(
         "--trust-proxy=LIST              proxies that may name their clients",
@@ -57,10 +57,10 @@ pub(super) const ACCESS: &[Opt] = &[
     .common()
     .text(
         "Proxies, by IP address or network (`10.0.0.0/8`), that may name their clients. Their \
-             `X-Forwarded-For` or `Forwarded` header then sets the client's address in \
-             `REMOTE_ADDR`, in the log and for `--max-clients-per-ip`, and its scheme sets `HTTPS` \
-             and `SERVER_PORT`. List only proxies that set one of the two headers and do not pass \
-             the other on: a listed host can pretend to be any client.",
+         `X-Forwarded-For` or `Forwarded` header then sets the client's address in \
+         `REMOTE_ADDR`, in the log and for `--max-clients-per-ip`, and its scheme sets `HTTPS` \
+         and `SERVER_PORT`. List only proxies that set one of the two headers and do not pass \
+         the other on: a listed host can pretend to be any client.",
     ),
 ];
 
@@ -71,7 +71,7 @@ pub(super) const SIZES: &[Opt] = &[
     )
     .text(
         "Longest message accepted from a client, at least 1 byte. A longer one closes the \
-             connection with 1009, before the rest is received.",
+         connection with 1009, before the rest is received.",
     ),
     option(
         "--high-water=SIZE [64k]         queued bytes at which reading pauses",
@@ -79,7 +79,7 @@ pub(super) const SIZES: &[Opt] = &[
     )
     .text(
         "Bytes queued in one direction at which reading from the other side pauses, at least \
-             1k. One read (256 KiB) and one message can be queued on top of it.",
+         1k. One read (256 KiB) and one message can be queued on top of it.",
     ),
     option(
         "--max-head=SIZE [8k]            longest request head",
@@ -87,7 +87,7 @@ pub(super) const SIZES: &[Opt] = &[
     )
     .text(
         "Longest request head, including its empty line, at least 256 bytes. A longer one gets \
-             431.",
+         431.",
     ),
     option(
         "--max-headers=N [64]            header fields of a request",
@@ -106,7 +106,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "How long a client may stay, active or not; then it is closed with 1008. With \
-             `--resume`, the time starts with its first connection.",
+         `--resume`, the time starts with its first connection.",
     ),
     option(
         "--idle-timeout=TIME [none]      how long a client may stay without messages",
@@ -117,7 +117,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "How long a client may stay without a message in either direction; then it is closed \
-             with 1008. Pings do not count.",
+         with 1008. Pings do not count.",
     ),
     option(
         "--ping-interval=TIME [25s]      silence before a ping, and between pings",
@@ -125,7 +125,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Send a ping when a client has been silent for this long, and again each time it has \
-             passed. It must be shorter than `--pong-timeout`.",
+         passed. It must be shorter than `--pong-timeout`.",
     ),
     option(
         "--pong-timeout=TIME [60s]       silence before a client is dropped",
@@ -138,7 +138,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Drop a client that has acknowledged nothing of what is queued for it for this long. \
-             The server checks four times in TIME, so it can take a quarter longer.",
+         The server checks four times in TIME, so it can take a quarter longer.",
     ),
     option(
         "--close-timeout=TIME [10s]      time for the closing handshake",
@@ -146,7 +146,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Time for the closing handshake and the end of TCP, counted from when the client has \
-             taken everything that was sent before.",
+         taken everything that was sent before.",
     ),
     option(
         "--head-timeout=TIME [10s]       time for a request head",

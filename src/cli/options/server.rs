@@ -25,9 +25,9 @@ pub(super) const LISTEN: &[Opt] = &[
     .common()
     .text(
         "An IP address to listen on; repeat the option for several. `0.0.0.0` is every IPv4 \
-             address of the machine, `[::]` every IPv6 address, and `localhost` is 127.0.0.1; \
-             other host names are refused. Everyone who can reach the address can do what the \
-             command allows: there is no login.",
+         address of the machine, `[::]` every IPv6 address, and `localhost` is 127.0.0.1; \
+         other host names are refused. Everyone who can reach the address can do what the \
+         command allows: there is no login.",
     ),
     option(
         "--port=N [8080]                 TCP port; 0: a free one",
@@ -41,7 +41,7 @@ pub(super) const LISTEN: &[Opt] = &[
     .common()
     .text(
         "The TCP port, from 0 to 65535, on every address. 0 takes a free port, the same on \
-             every address, and the log shows which.",
+         every address, and the log shows which.",
     ),
     option(
         "--backlog=N [4096]              connections that wait to be accepted",
@@ -54,13 +54,13 @@ pub(super) const LISTEN: &[Opt] = &[
     )
     .text(
         "Maximum number of connections that the kernel holds on each address until the server \
-             accepts them, at least 1 (listen(2)). The kernel lowers it to `net.core.somaxconn`.",
+         accepts them, at least 1 (listen(2)). The kernel lowers it to `net.core.somaxconn`.",
     ),
 ];
 
 pub(super) const ROUTES: &[Opt] = &[
     option(
-        "--route=/PATH=COMMAND|echo:     serve it at /PATH and below; repeatable",
+        "--route=/PATH=COMMAND|echo:     serve COMMAND at /PATH and below; repeatable",
         |draft, text| {
             let route = route(text)?;
             let known = &draft.config.routes;
@@ -75,10 +75,10 @@ pub(super) const ROUTES: &[Opt] = &[
     .common()
     .text(
         "Serve COMMAND, or the echo (`echo:`), at /PATH and every path below it; repeatable, \
-             each path once. The longest route that matches in whole segments takes a request, \
-             before COMMAND, `--echo` and `--dir`. Quotes and backslashes divide COMMAND into \
-             words as in a shell, but nothing is expanded: for `$HOME`, `*` or `|`, write \
-             `sh -c '...'`.",
+         each path once. The longest route that matches in whole segments takes a request, \
+         before COMMAND, `--echo` and `--dir`. Quotes and backslashes divide COMMAND into \
+         words as in a shell, but nothing is expanded: for `$HOME`, `*` or `|`, write \
+         `sh -c '...'`.",
     ),
     option(
         "--dir=DIR                       serve each program in DIR at its path",
@@ -93,14 +93,15 @@ pub(super) const ROUTES: &[Opt] = &[
     .common()
     .text(
         "Serve each executable file in DIR, and in directories below it, at its own path. DIR \
-             is read for each client, so a new program is served at once; no file is ever sent. \
-             Names that begin with a dot are not served, nor are symbolic links that leave DIR. \
-             Everyone who can write to DIR decides what the server runs.",
+         is read for each client, so a new program is served at once; no file is ever sent. \
+         Names that begin with a dot are not served, nor are symbolic links that leave DIR. \
+         Everyone who can write to DIR decides what the server runs.",
     ),
     option(
         "--echo                          send every message back; no command",
         |draft, _| turn_on(&mut draft.echo),
     )
+    .common()
     .text("Send every message back, at every path without a route, instead of a COMMAND."),
 ];
 
@@ -116,8 +117,8 @@ pub(super) const LIMITS: &[Opt] = &[
     .common()
     .text(
         "Maximum number of WebSocket clients, including lost ones that `--resume` waits for. \
-             Further clients get 503. With `none`, file descriptors are the limit: set a lower one \
-             on a machine with little memory.",
+         Further clients get 503. With `none`, file descriptors are the limit: set a lower one \
+         on a machine with little memory.",
     ),
     option(
         "--max-clients-per-ip=N [none]   clients from one address; others get 429",
@@ -129,7 +130,7 @@ pub(super) const LIMITS: &[Opt] = &[
     .only(Scope::Several)
     .text(
         "Maximum number of WebSocket clients from one IP address. Further clients get 429. \
-             All clients behind a proxy share the proxy's address unless `--trust-proxy` is set.",
+         All clients behind a proxy share the proxy's address unless `--trust-proxy` is set.",
     ),
     option(
         "--max-processes=N [1024]        commands; further clients get 503",
@@ -141,7 +142,7 @@ pub(super) const LIMITS: &[Opt] = &[
     .only(Scope::Command)
     .text(
         "Maximum number of commands, including those that are being terminated. Further \
-             clients get 503.",
+         clients get 503.",
     ),
     option(
         "--spawn-rate=N [none]           commands started per second",
@@ -153,7 +154,7 @@ pub(super) const LIMITS: &[Opt] = &[
     .only(Scope::Command)
     .text(
         "Maximum number of commands started per second, from 1 to 1000000. Further clients \
-             get 503.",
+         get 503.",
     ),
 ];
 
@@ -162,11 +163,12 @@ pub(super) const PROGRAM: &[Opt] = &[
         "--user=NAME|UID                 become this user once the port is bound",
         |draft, text| set(&mut draft.config.user, account(text).map(Some)),
     )
+    .common()
     .text(
         "Become this user once the port is bound, for a server that is started as root. It \
-             cannot become root again, so a command that needs root fails. Names are looked up in \
-             `/etc/passwd` and `/etc/group` only. `HOME`, `USER` and `LOGNAME` become that user's, \
-             where `--passenv` names them.",
+         cannot become root again, so a command that needs root fails. Names are looked up in \
+         `/etc/passwd` and `/etc/group` only. `HOME`, `USER` and `LOGNAME` become that user's, \
+         where `--passenv` names them.",
     ),
     option(
         "--group=NAME|GID                become this group, not the user's own",
@@ -179,7 +181,7 @@ pub(super) const PROGRAM: &[Opt] = &[
     )
     .text(
         "Serve one client, then exit with the status of its command, or with 128 plus the \
-             number of the signal that terminated it. Further clients get 503.",
+         number of the signal that terminated it. Further clients get 503.",
     ),
     option(
         "--exit-when-idle                exit when the last client has left",
@@ -196,8 +198,8 @@ pub(super) const PROGRAM: &[Opt] = &[
     )
     .text(
         "Time for clients and commands to finish after SIGTERM, SIGINT or SIGHUP; what is left \
-             then gets SIGKILL. 0: at once. Keep it shorter than the time that a supervisor or \
-             container allows (`TimeoutStopSec` of systemd).",
+         then gets SIGKILL. 0: at once. Keep it shorter than the time that a supervisor or \
+         container allows (`TimeoutStopSec` of systemd).",
     ),
     option(
         "--log-level=error|warn|info|debug [info]  least important lines to log",
@@ -208,10 +210,9 @@ pub(super) const PROGRAM: &[Opt] = &[
             set(&mut draft.config.log_level, level)
         },
     )
-    .common()
     .text(
         "The least important level that is logged, on stderr. `info` writes a line for each \
-             connection when it ends.",
+         connection when it ends.",
     ),
     option(
         "--help[=all]                    print the common options, or all",

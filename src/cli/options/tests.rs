@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::super::reference::default;
 use super::super::testing::{command, config, error};
 use super::*;
 use crate::config::{
@@ -11,12 +12,6 @@ use crate::config::{
 use crate::framing::{Crlf, Framing};
 use crate::http::proxy::Network;
 use crate::log::Level;
-
-/// The default of an option, as its line shows it.
-fn default(option: &Opt) -> Option<&'static str> {
-    let rest = option.line[option.form().len()..].strip_prefix(" [")?;
-    Some(rest.split_once(']').expect("a closed bracket").0)
-}
 
 #[test]
 fn a_line_has_the_form_the_default_and_the_summary() {
