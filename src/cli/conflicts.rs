@@ -3,13 +3,31 @@
 //! An option that silently does nothing is a misunderstanding that an operator finds out about in
 //! production, so it is an error here.
 
-#[cfg(test)]
-mod tests;
-
 use super::UsageError;
-use super::options::{Opt, Scope};
 use crate::config::{Config, Mode, Stderr};
 use crate::framing::Framing;
+
+/// Where an option has an effect. Elsewhere it is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Always,
+    /// Where a command is served: not with `--echo` alone.
+    Command,
+    /// Where a command's lines, or its records that end with NUL, are messages.
+    Records,
+    /// Where a command's lines are messages.
+    Lines,
+    /// Only in the demo.
+    Demo,
+    /// Where several clients may come: not with `--once`.
+    Several,
+    /// Where one command serves all clients.
+    Shared,
+    /// Where a command whose client has left gets signals.
+    Signalled,
+    /// Where a command's output is kept for later clients.
+    Replayed,
+}
 
 /// Refuses two options that would serve the same paths. `--dir` answers 404 for programs that it
 /// does not have, so nothing else can serve every path next to it.
@@ -33,12 +51,13 @@ pub(super) fn check_paths(config: &Config) -> Result<(), UsageError> {
     Err(UsageError(message))
 }
 
-/// Refuses an option that has no effect with what is served.
-pub(super) fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageError> {
+/// Refuses an option that has no effect with what is served. `given` is each option's name and
+/// scope.
+pub(super) fn check_scopes(config: &Config, given: &[(&str, Scope)]) -> Result<(), UsageError> {
     let framing = config.command.framing;
     let has_records = matches!(framing, Framing::Lines | Framing::Null);
-    for option in given {
-        let why = match option.scope {
+    for (name, scope) in given {
+        let why = match scope {
             Scope::Command | Scope::Records | Scope::Lines | Scope::Signalled | Scope::Replayed
                 if !config.has_commands() =>
             {
@@ -67,7 +86,6 @@ pub(super) fn check_scopes(config: &Config, given: &[&Opt]) -> Result<(), UsageE
             }
             _ => continue,
         };
-        let name = option.name();
         let message = format!("--{name} would have no effect, {why}: leave it out");
         return Err(UsageError(message));
     }
@@ -128,3 +146,6 @@ fn shared_conflict(config: &Config) -> Option<String> {
         "--shared and {other} contradict each other: leave one of the two out"
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 
 use super::UsageError;
-use super::conflicts::{check_paths, check_scopes, check_values};
-use super::options::Opt;
+use super::conflicts::{Scope, check_paths, check_scopes, check_values};
 use crate::config::{Config, Mode, Stderr};
 use crate::framing::Framing;
 
@@ -16,8 +15,8 @@ use crate::framing::Framing;
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) config: Config,
-    /// Every option that was given, in order.
-    pub(super) given: Vec<&'static Opt>,
+    /// The name and scope of every option that was given, in order.
+    pub(super) given: Vec<(&'static str, Scope)>,
     pub(super) echo: bool,
     /// Replace the default instead of adding to it.
     pub(super) addresses: Vec<IpAddr>,
@@ -26,8 +25,18 @@ pub(super) struct Draft {
     pub(super) framings: Vec<Framing>,
     /// Its default depends on the framing.
     pub(super) stderr: Option<Stderr>,
-    /// The text to print instead of serving.
-    pub(super) print: Option<String>,
+    /// What to print instead of serving.
+    pub(super) print: Option<Print>,
+}
+
+/// A text that is printed instead of serving.
+#[derive(Clone, Copy)]
+pub(super) enum Print {
+    /// The options that most people need.
+    Help,
+    /// Every option.
+    WholeHelp,
+    Version,
 }
 
 impl Draft {

@@ -21,8 +21,6 @@ mod shell_words;
 mod suggestions;
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-mod tests;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -30,7 +28,7 @@ use std::fmt;
 
 use lexopt::{Arg, Parser};
 
-use self::draft::Draft;
+use self::draft::{Draft, Print};
 use self::suggestions::{find, unknown};
 use crate::config::Config;
 
@@ -97,9 +95,16 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageEr
             None => break None,
         };
         option.apply(&mut parser, &mut draft)?;
-        if let Some(text) = draft.print {
-            return Ok(Invocation::Print(text));
+        if let Some(print) = draft.print {
+            return Ok(Invocation::Print(match print {
+                Print::Help => help::common(),
+                Print::WholeHelp => help::all(),
+                Print::Version => VERSION.to_owned(),
+            }));
         }
     };
     draft.finish(command).map(Invocation::Serve)
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,8 +71,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::error;
     use super::*;
+    use crate::cli::testing::error;
 
     #[test]
     fn an_unknown_option_suggests_the_nearest_one() {

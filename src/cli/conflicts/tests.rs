@@ -1,6 +1,6 @@
 //! Command lines that are refused because their options do not fit together.
 
-use super::super::testing::{config, error, parse_words};
+use crate::cli::testing::{config, error, parse_words};
 use crate::config::Shared;
 
 #[test]

@@ -1,7 +1,7 @@
 //! Options of a client's connection: who may connect, sizes and times.
 
-use super::super::values::{count, host_name, list, origin, size, time, token, yes_or_no};
 use super::{Opt, Scope, extend, option, set, time_or_none};
+use crate::cli::values::{count, host_name, list, origin, size, time, token, yes_or_no};
 use crate::http::proxy::Network;
 
 pub(super) const ACCESS: &[Opt] = &[

@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 
-use super::super::command_values::{assignment, directory, nice, rlimit, signal, umask};
-use super::super::values::{count, list, size, time_or_zero, time_with_unit, variable};
 use super::{COUNT_MAX, Opt, Scope, option, or_word, set, time_or_none, turn_on};
+use crate::cli::command_values::{assignment, directory, nice, rlimit, signal, umask};
+use crate::cli::values::{count, list, size, time_or_zero, time_with_unit, variable};
 use crate::config::{Shared, Stderr};
 use crate::framing::{Crlf, Framing};
 

@@ -16,8 +16,6 @@
 mod client;
 mod command;
 mod server;
-#[cfg(test)]
-mod tests;
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -25,6 +23,7 @@ use std::time::Duration;
 use lexopt::Parser;
 
 use super::UsageError;
+use super::conflicts::Scope;
 use super::draft::Draft;
 
 /// The groups of options, with their titles, in the order of the help.
@@ -101,28 +100,6 @@ pub(super) struct Opt {
 /// Reads the value and writes it to the draft. The value is empty if there is none. The error says
 /// what to write instead.
 type Set = fn(&mut Draft, &str) -> Result<(), String>;
-
-/// Where an option has an effect. Elsewhere it is refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
-    Always,
-    /// Where a command is served: not with `--echo` alone.
-    Command,
-    /// Where a command's lines, or its records that end with NUL, are messages.
-    Records,
-    /// Where a command's lines are messages.
-    Lines,
-    /// Only in the demo.
-    Demo,
-    /// Where several clients may come: not with `--once`.
-    Several,
-    /// Where one command serves all clients.
-    Shared,
-    /// Where a command whose client has left gets signals.
-    Signalled,
-    /// Where a command's output is kept for later clients.
-    Replayed,
-}
 
 /// Whether an option takes a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -216,7 +193,7 @@ impl Opt {
             })?,
         };
         self.read(&value, draft)?;
-        draft.given.push(self);
+        draft.given.push((name, self.scope));
         Ok(())
     }
 
@@ -273,3 +250,6 @@ fn or_word<T>(
 fn time_or_none(text: &str) -> Result<Option<Duration>, String> {
     or_word("none", text, super::values::time)
 }
+
+#[cfg(test)]
+mod tests;

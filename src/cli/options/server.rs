@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::super::command_values::account;
-use super::super::values::{address, count, number, route, time_or_zero};
-use super::super::{VERSION, help};
 use super::{COUNT_MAX, Opt, SPAWN_RATE_MAX, Scope, option, or_word, set, turn_on};
+use crate::cli::command_values::account;
+use crate::cli::draft::Print;
+use crate::cli::values::{address, count, number, route, time_or_zero};
 use crate::log::Level;
 
 const PORT_MAX: u32 = u16::MAX as u32;
@@ -218,8 +218,8 @@ pub(super) const PROGRAM: &[Opt] = &[
         "--help[=all]                    print the common options, or all",
         |draft, text| {
             draft.print = Some(match text {
-                "" => help::common(),
-                "all" => help::all(),
+                "" => Print::Help,
+                "all" => Print::WholeHelp,
                 _ => return Err("write --help or --help=all".to_owned()),
             });
             Ok(())
@@ -229,7 +229,7 @@ pub(super) const PROGRAM: &[Opt] = &[
     option(
         "--version                       print the version",
         |draft, _| {
-            draft.print = Some(VERSION.to_owned());
+            draft.print = Some(Print::Version);
             Ok(())
         },
     )

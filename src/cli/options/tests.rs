@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use super::super::reference::default;
-use super::super::testing::{command, config, error};
 use super::*;
+use crate::cli::reference::default;
+use crate::cli::testing::{command, config, error};
 use crate::config::{
     Access, ClientLimits, CommandSettings, Config, Listen, Mode, Resource, Route, ServerLimits,
     Signal, Stderr, Target,

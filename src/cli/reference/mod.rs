@@ -9,7 +9,8 @@ mod page;
 
 use std::{env, fs};
 
-use super::options::{OPTIONS, Opt, Scope, Takes};
+use super::conflicts::Scope;
+use super::options::{OPTIONS, Opt, Takes};
 
 /// Stands at the top of each file, in a comment.
 const NOTICE: &str = "Generated from src/cli/options by `WSPIPE_BLESS=1 cargo test --lib cli`: \
