@@ -29,7 +29,7 @@ pub(super) const MESSAGES: &[Opt] = &[
          bytes, the highest first).",
     ),
     option(
-        "--binary                        same as --framing=raw",
+        "--binary                        bytes instead of lines (--framing=raw)",
         |draft, _| {
             draft.framings.push(Framing::Raw);
             Ok(())
@@ -39,7 +39,7 @@ pub(super) const MESSAGES: &[Opt] = &[
     .common()
     .text("The same as `--framing=raw`."),
     option(
-        "--null                          same as --framing=null",
+        "--null                          lines that end with NUL (--framing=null)",
         |draft, _| {
             draft.framings.push(Framing::Null);
             Ok(())
