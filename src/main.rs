@@ -13,8 +13,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os().skip(1)) {
         Ok(Invocation::Serve(config)) => serve(config),
-        Ok(Invocation::Help) => print(cli::HELP),
-        Ok(Invocation::Version) => print(cli::VERSION),
+        Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {
             print_to_stderr(&error.to_string());
             ExitCode::from(USAGE)

@@ -85,8 +85,24 @@ fn version_prints_the_version() {
 }
 
 #[test]
-fn help_names_every_option_in_lines_of_80_columns() {
+fn help_is_short_and_names_the_option_that_lists_all() {
     let output = run(&["--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(text(&output.stderr), "");
+    let help = text(&output.stdout);
+    assert!(help.lines().count() < 40, "{help}");
+    for part in ["COMMAND", "--port", "--help=all", "  wspipe --shared"] {
+        assert!(help.contains(part), "{part} is not in the help");
+    }
+    for line in help.lines() {
+        assert!(line.chars().count() <= 80, "{line:?}");
+    }
+    assert_eq!(run(&["--help=x"]).status.code(), Some(2));
+}
+
+#[test]
+fn help_all_names_every_option_in_lines_of_80_columns() {
+    let output = run(&["--help=all"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stderr), "");
     let help = text(&output.stdout);

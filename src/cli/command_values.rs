@@ -1,18 +1,16 @@
-//! Values of the options that say how a command is started, and by whom.
+//! Reads the values of options that say how a command starts: variables, directory, mask,
+//! priority, signal, resource limits, users.
 //!
-//! As in `values.rs`, each function takes the text of a value and returns what it means, or else
-//! what should have been written.
+//! As in `values.rs`, an error says what to write instead.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::values::number;
-use crate::config::Signal;
-use crate::config::{Resource, ResourceLimit};
+use crate::config::{Resource, ResourceLimit, Signal};
 use crate::process::environment;
 
-/// The name of a variable and its value. One that says something of the request is refused: a
-/// command could not tell it from what the server says, or a client could say otherwise.
+/// The name of a variable and its value. A variable that describes the request is refused, because
+/// the request of a client would overwrite it.
 pub(super) fn assignment(text: &str) -> Result<(OsString, OsString), String> {
     let (name, value) = text.split_once('=').unwrap_or_default();
     if name.is_empty() || text.contains('\0') {
@@ -26,7 +24,7 @@ pub(super) fn assignment(text: &str) -> Result<(OsString, OsString), String> {
     Ok((name.into(), value.into()))
 }
 
-/// The path of a directory, which may yet be missing.
+/// The path of a directory. It need not exist yet.
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') {
         return Err("write the path of a directory".to_owned());
@@ -34,7 +32,7 @@ pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     Ok(text.into())
 }
 
-/// A file mode creation mask in octal, as umask(1) takes it.
+/// A file mode creation mask in octal (umask(2)), from 0 to 0o777.
 pub(super) fn umask(text: &str) -> Result<u32, String> {
     let octal = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let mask = u32::from_str_radix(text, 8).ok().filter(|_| octal);
@@ -42,12 +40,14 @@ pub(super) fn umask(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "write an octal number from 0 to 777, such as 027".to_owned())
 }
 
-/// A nice value.
+/// A nice value, from -20 to 19.
 pub(super) fn nice(text: &str) -> Result<i32, String> {
-    number(text, -20, 19)
+    let nice = text.parse().ok();
+    nice.filter(|nice| (-20..=19).contains(nice))
+        .ok_or_else(|| "write a number from -20 to 19".to_owned())
 }
 
-/// A signal by its name, in any case, with SIG or without.
+/// A signal by its name, in upper or lower case, with or without SIG.
 pub(super) fn signal(text: &str) -> Result<Signal, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -59,8 +59,8 @@ pub(super) fn signal(text: &str) -> Result<Signal, String> {
     })
 }
 
-/// A resource and its limit: bytes with k, M or G, plain numbers for what is counted, or
-/// `unlimited`.
+/// A resource and its limit: bytes with k, M or G for sizes, a plain number of seconds, descriptors
+/// or processes for the others, or `unlimited`.
 pub(super) fn rlimit(text: &str) -> Result<(Resource, ResourceLimit), String> {
     let (name, value) = text.split_once(':').unwrap_or((text, ""));
     let found = Resource::NAMES.iter().find(|(known, _)| *known == name);
@@ -95,7 +95,7 @@ pub(super) fn rlimit(text: &str) -> Result<(Resource, ResourceLimit), String> {
     }
 }
 
-/// Divides `64k` into `64` and 1,024.
+/// Splits `64k` into `64` and 1,024.
 fn bytes_unit(text: &str) -> (&str, Option<u64>) {
     let at = text.find(|c: char| !c.is_ascii_digit());
     let (digits, unit) = text.split_at(at.unwrap_or(text.len()));
@@ -109,7 +109,7 @@ fn bytes_unit(text: &str) -> (&str, Option<u64>) {
     (digits, unit)
 }
 
-/// The name or number of a user or group, which is looked up later.
+/// The name or number of a user or group. Whether it exists is checked at the start.
 pub(super) fn account(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains([':', '\n', '\0']) {
         return Err("write a name or a number".to_owned());

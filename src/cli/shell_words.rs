@@ -1,17 +1,19 @@
-//! The words of a command that is written in one text, as in `--route=/log=tail -f "my file"`.
+//! Splits a command that is written as one text, as in `--route=/log=tail -f "my file"`.
 
-/// Divides a text into words as a shell does, with its quotes and nothing else of it:
+/// Splits a text into words as a shell does, with a shell's quotes and nothing else of a shell:
 ///
 /// - blanks, tabs and line ends separate words;
-/// - between single quotes every character stands for itself;
-/// - between double quotes too, but a backslash makes a `"`, `\`, `$` or `` ` `` behind it stand
-///   for itself, and a line end behind it is left out;
-/// - elsewhere a backslash makes whatever is behind it stand for itself, and a line end behind it
-///   is left out;
-/// - quotes with nothing between them are an empty word, or nothing within a longer one.
+/// - between single quotes, every character stands for itself;
+/// - between double quotes too, but a backslash escapes a `"`, `\`, `$` or `` ` `` after it, and
+///   removes a line end after it;
+/// - elsewhere, a backslash escapes any character after it, and removes a line end after it;
+/// - empty quotes are an empty word, or add nothing to a longer word.
 ///
-/// Nothing is expanded: `$HOME`, `*`, `~`, `|` and `#` are the characters that they are. A command
-/// that needs a shell names one: `sh -c '...'`.
+/// Nothing is expanded: `$HOME`, `*`, `~`, `|` and `#` are plain characters. A command that needs a
+/// shell names one: `sh -c '...'`.
+///
+/// # Errors
+/// A quote is not closed, or nothing follows the last backslash.
 pub(super) fn split(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -66,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_divided_and_quotes_removed() {
+    fn a_text_is_split_into_words_and_quotes_are_removed() {
         let cases: [(&str, &[&str]); 22] = [
             ("", &[]),
             (" \t\n", &[]),
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_closed_is_refused() {
+    fn an_unclosed_quote_is_refused() {
         for (text, says) in [
             ("'a", "a ' is not closed"),
             ("\"a", "a \" is not closed"),

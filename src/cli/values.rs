@@ -1,10 +1,8 @@
-//! Values of options: durations, sizes, numbers, lists and what stands in them.
+//! Reads the values of options: numbers, times, sizes, lists and their items, routes.
 //!
-//! Each function takes the text of a value and returns what it means, or else, as a `String`, what
-//! should have been written.
+//! Each function takes the text of a value. Its error says what to write instead.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::shell_words;
@@ -13,36 +11,53 @@ use crate::http::reserved::is_reserved;
 use crate::limits::{DURATION_MAX, SIZE_MAX};
 use crate::process::environment;
 
-/// A number between `min` and `max`, both included.
-pub(super) fn number<N>(text: &str, min: N, max: N) -> Result<N, String>
-where
-    N: FromStr + PartialOrd + ToString,
-{
-    match text.parse() {
-        Ok(number) if (&min..=&max).contains(&&number) => Ok(number),
-        _ => {
-            let (min, max) = (min.to_string(), max.to_string());
-            Err(format!("write a number from {min} to {max}"))
-        }
-    }
+/// A number from `min` to `max`.
+pub(super) fn number(text: &str, min: u32, max: u32) -> Result<u32, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|number| (min..=max).contains(number))
+        .ok_or_else(|| format!("write a number from {min} to {max}"))
 }
 
-/// A duration with its unit (`250ms`, `10s`, `2m`, `1h`), or a bare number of `bare_unit`s; at
-/// least `min` and at most [`DURATION_MAX`].
-pub(super) fn duration(text: &str, bare_unit: Duration, min: Duration) -> Result<Duration, String> {
+/// As [`number`], for what is counted in memory.
+pub(super) fn count(text: &str, min: u32, max: u32) -> Result<usize, String> {
+    number(text, min, max).map(|number| number as usize)
+}
+
+/// A time longer than 0.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    parse_time(text, Duration::from_millis(1))
+}
+
+/// A time that may be 0.
+pub(super) fn time_or_zero(text: &str) -> Result<Duration, String> {
+    parse_time(text, Duration::ZERO)
+}
+
+/// A time that may be 0 and must have a unit. Some readers would take a bare number for
+/// milliseconds, others for seconds; only 0 is the same in both.
+pub(super) fn time_with_unit(text: &str) -> Result<Duration, String> {
+    let (digits, unit) = split_unit(text);
+    if unit.is_empty() && !digits.is_empty() && digits != "0" {
+        return Err(format!("name the unit: write {digits}ms or {digits}s"));
+    }
+    time_or_zero(text)
+}
+
+/// A time with its unit (`250ms`, `10s`, `2m`, `1h`) or a bare number of seconds; at least `min`
+/// and at most [`DURATION_MAX`].
+fn parse_time(text: &str, min: Duration) -> Result<Duration, String> {
     let (digits, unit) = split_unit(text);
     let unit = match unit {
-        "" => Some(bare_unit),
         "ms" => Some(Duration::from_millis(1)),
-        "s" => Some(Duration::from_secs(1)),
+        "" | "s" => Some(Duration::from_secs(1)),
         "m" => Some(Duration::from_secs(60)),
         "h" => Some(Duration::from_secs(60 * 60)),
         _ => None,
     };
     let number = digits.parse::<u32>().ok();
-    let duration = unit.and_then(|unit| unit.checked_mul(number?));
-    duration
-        .filter(|duration| (min..=DURATION_MAX).contains(duration))
+    let time = unit.and_then(|unit| unit.checked_mul(number?));
+    time.filter(|time| (min..=DURATION_MAX).contains(time))
         .ok_or_else(|| {
             let above = if min.is_zero() {
                 ""
@@ -51,16 +66,6 @@ pub(super) fn duration(text: &str, bare_unit: Duration, min: Duration) -> Result
             };
             format!("write a time such as 250ms, 10s or 2m, {above}at most 24h")
         })
-}
-
-/// A time with its unit. A bare number would be taken for milliseconds by one reader and for
-/// seconds by the next, so only 0, which is the same in both, may stand alone.
-pub(super) fn duration_with_unit(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = split_unit(text);
-    if unit.is_empty() && !digits.is_empty() && digits != "0" {
-        return Err(format!("name the unit: write {digits}ms or {digits}s"));
-    }
-    duration(text, Duration::from_secs(1), Duration::ZERO)
 }
 
 /// A size in bytes, bare or in units of 1,024 (`64k`, `1M`, `1G`); at least `min` and at most
@@ -80,7 +85,7 @@ pub(super) fn size(text: &str, min: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("write a size such as 64k or 1M, from {min} to 1G"))
 }
 
-/// Divides `10s` into `10` and `s`.
+/// Splits `10s` into `10` and `s`.
 fn split_unit(text: &str) -> (&str, &str) {
     let unit = text.find(|c: char| !c.is_ascii_digit());
     text.split_at(unit.unwrap_or(text.len()))
@@ -95,16 +100,16 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The items of a list, which commas separate; blanks around an item do not count. Each passes
-/// `check`, which says what such an item looks like.
+/// The items of a list, separated by commas, without the blanks around them. Each must pass
+/// `check`, whose error says what an item looks like.
 pub(super) fn list(text: &str, check: fn(&str) -> Result<(), String>) -> Result<Vec<&str>, String> {
     let items = text.split(',').map(str::trim);
     items.map(|item| check(item).map(|()| item)).collect()
 }
 
-/// An IP address, IPv6 with or without brackets. `localhost` is 127.0.0.1 alone: on a kernel
-/// without IPv6, as small devices have it, an ::1 beside it could not be bound. A host name is
-/// refused, because to look it up may take long and give something else tomorrow.
+/// An IP address, IPv6 with or without brackets. `localhost` is 127.0.0.1 only: on a kernel without
+/// IPv6, which small devices use, ::1 could not be bound. Other host names are refused, because a
+/// lookup can take long and its answer can change.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     if text == "localhost" {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -122,7 +127,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         Some(bare) => bare.parse().ok().filter(IpAddr::is_ipv6),
         None => text.parse().ok(),
     };
-    // An IPv6 socket takes IPv6 alone (IPV6_V6ONLY), so ::ffff:10.0.0.1 means the IPv4 address.
+    // An IPv6 socket is IPV6_V6ONLY here, so ::ffff:10.0.0.1 means the IPv4 address.
     address
         .map(|address| address.to_canonical())
         .ok_or_else(|| {
@@ -165,8 +170,8 @@ pub(super) fn token(text: &str) -> Result<(), String> {
     )
 }
 
-/// Checks the name of an environment variable that is no request's; an empty one is let through,
-/// since an empty list is meant so.
+/// Checks the name of an environment variable that may be inherited: it does not describe the
+/// request. An empty name is accepted, because an empty list is one empty item.
 pub(super) fn variable(text: &str) -> Result<(), String> {
     let fits = !text.contains(['=', '\0']);
     must(fits, "write names of variables alone, such as PATH,TERM")?;
@@ -177,8 +182,8 @@ pub(super) fn variable(text: &str) -> Result<(), String> {
     )
 }
 
-/// A route: `/path=COMMAND` with the words of COMMAND as [`shell_words::split`] divides them, or
-/// `/path=echo:`. The first `=` ends the path.
+/// A route: `/path=COMMAND`, where [`shell_words::split`] splits COMMAND, or `/path=echo:`. The
+/// first `=` ends the path.
 pub(super) fn route(text: &str) -> Result<Route, String> {
     let Some((path, target)) = text.split_once('=') else {
         return Err("write a path and a command: --route=/log='tail -f log.txt'".to_owned());
@@ -197,8 +202,8 @@ pub(super) fn route(text: &str) -> Result<Route, String> {
     Ok(Route { path, target })
 }
 
-/// The path of a route, its final `/` left out where it is the whole path. A browser takes `.`
-/// and `..` out of a path, so nobody could reach one with them.
+/// The path of a route; the root, `/`, becomes empty. Browsers remove `.` and `..` from a path, so
+/// a route that contains them could not be reached.
 fn route_path(path: &str) -> Result<String, String> {
     if path == "/" {
         return Ok(String::new());
@@ -231,22 +236,19 @@ fn must(fits: bool, otherwise: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-    const MILLI: Duration = Duration::from_millis(1);
-
     #[test]
-    fn a_duration_with_a_unit_has_one() {
+    fn a_time_with_a_unit_is_refused_without_one() {
         let millis = |ms| Ok(Duration::from_millis(ms));
-        assert_eq!(duration_with_unit("0"), millis(0));
-        assert_eq!(duration_with_unit("50ms"), millis(50));
-        assert_eq!(duration_with_unit("2s"), millis(2000));
-        let refused = duration_with_unit("50");
+        assert_eq!(time_with_unit("0"), millis(0));
+        assert_eq!(time_with_unit("50ms"), millis(50));
+        assert_eq!(time_with_unit("2s"), millis(2000));
+        let refused = time_with_unit("50");
         assert_eq!(refused.unwrap_err(), "name the unit: write 50ms or 50s");
-        assert!(duration_with_unit("").is_err() && duration_with_unit("ms").is_err());
+        assert!(time_with_unit("").is_err() && time_with_unit("ms").is_err());
     }
 
     #[test]
-    fn durations() {
+    fn times() {
         let good = [
             ("10s", 10_000),
             ("250ms", 250),
@@ -259,7 +261,7 @@ mod tests {
         ];
         for (text, millis) in good {
             let expected = Ok(Duration::from_millis(millis));
-            assert_eq!(duration(text, SECOND, MILLI), expected, "{text}");
+            assert_eq!(time(text), expected, "{text}");
         }
         let bad = [
             "",
@@ -283,16 +285,16 @@ mod tests {
             "never",
         ];
         for text in bad {
-            let message = duration(text, SECOND, MILLI).unwrap_err();
+            let message = time(text).unwrap_err();
             assert!(message.contains("250ms"), "{text}: {message}");
         }
     }
 
     #[test]
-    fn a_bare_number_has_the_options_own_unit_and_zero_is_for_some() {
-        assert_eq!(duration("250", MILLI, MILLI), Ok(250 * MILLI));
-        assert_eq!(duration("0", MILLI, Duration::ZERO), Ok(Duration::ZERO));
-        assert_eq!(duration("0s", SECOND, Duration::ZERO), Ok(Duration::ZERO));
+    fn a_bare_number_is_in_seconds_and_some_times_may_be_zero() {
+        assert_eq!(time("250"), Ok(Duration::from_secs(250)));
+        assert_eq!(time_or_zero("0"), Ok(Duration::ZERO));
+        assert_eq!(time_or_zero("0s"), Ok(Duration::ZERO));
     }
 
     #[test]
@@ -336,11 +338,11 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!(number("0", 0, u16::MAX), Ok(0));
-        assert_eq!(number("65535", 0, u16::MAX), Ok(65_535));
+        assert_eq!(number("0", 0, 65_535), Ok(0));
+        assert_eq!(number("65535", 0, 65_535), Ok(65_535));
         for text in ["", "65536", "-1", "http", "80 ", "99999999999999999999"] {
             let message = "write a number from 0 to 65535".to_owned();
-            assert_eq!(number(text, 0, u16::MAX), Err(message), "{text}");
+            assert_eq!(number(text, 0, 65_535), Err(message), "{text}");
         }
         assert!(number("0", 1, 9).is_err());
         assert!(number("10", 1, 9).is_err());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::http::proxy::Network;
 
-/// Who may connect, and what is believed of their requests.
+/// Which clients may connect, and which proxies are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Origins accepted besides the server's own, as they were given. Default: none.
@@ -17,7 +17,7 @@ pub struct Access {
     pub subprotocols: Vec<String>,
     /// Whether the demo's shell is for the server's own user only. Default: yes.
     pub same_user: bool,
-    /// Proxies that are believed when they name their client. Default: none.
+    /// Proxies that may name their clients. Default: none.
     pub trusted_proxies: Vec<Network>,
 }
 

@@ -19,19 +19,52 @@ pub(crate) struct Opt {
     default: Option<String>,
 }
 
-/// Each option as the help has it. `--help=all` lists all of them, if the program has that option.
+/// Each option as the whole help has it.
 pub(crate) fn offered_options() -> Options {
-    let help = |option| {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_wspipe"));
-        program.arg(option).output().expect("the server's binary")
-    };
-    let all = help("--help=all");
-    let help = if all.status.success() {
-        all
-    } else {
-        help("--help")
-    };
-    options_of_help(&String::from_utf8(help.stdout).expect("UTF-8"))
+    options_of_help("--help=all")
+}
+
+/// Each option that most people need, as the short help has it.
+pub(crate) fn common_options() -> Options {
+    options_of_help("--help")
+}
+
+/// Each line `  --name=VALUE [default]` that this option prints.
+fn options_of_help(option: &str) -> Options {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_wspipe"));
+    let help = program.arg(option).output().expect("the server's binary");
+    let help = String::from_utf8(help.stdout).expect("UTF-8");
+    let mut options = Options::new();
+    for line in help.lines() {
+        let Some(line) = line.strip_prefix("  --") else {
+            continue;
+        };
+        let (name, value, rest) = signature(line);
+        let default = rest
+            .strip_prefix(" [")
+            .and_then(|rest| rest.split_once(']'));
+        let default = default.map(|(default, _)| default.to_string());
+        let option = Opt { value, default };
+        assert!(options.insert(name.clone(), option).is_none(), "--{name}");
+    }
+    options
+}
+
+/// Each heading of a page that is an option. The paragraph below begins with its default, if it has
+/// one.
+pub(crate) fn headed_options(path: &str) -> Options {
+    let text = page(path).text;
+    let mut options = Options::new();
+    for section in text.split("\n### `--").skip(1) {
+        let (name, value, _) = signature(section);
+        let (_, paragraph) = section.split_once("\n\n").expect("a paragraph");
+        let default = paragraph.strip_prefix("Default: `");
+        let default = default.and_then(|rest| rest.split_once('`'));
+        let default = default.map(|(default, _)| default.to_string());
+        let option = Opt { value, default };
+        assert!(options.insert(name.clone(), option).is_none(), "--{name}");
+    }
+    options
 }
 
 /// Each row of a page's tables whose first cell is an option. The second is its default, in
@@ -71,32 +104,6 @@ pub(crate) fn compare(described: &Options, offered: &Options) {
             assert_eq!(help.default, page.default, "--{name}: help and page");
         }
     }
-}
-
-/// Every `--name=VALUE [default]` of the help, by its name.
-fn options_of_help(help: &str) -> Options {
-    let mut options = Options::new();
-    for (index, _) in help.match_indices("--") {
-        let before = help[..index].chars().next_back();
-        let (name, value, rest) = signature(&help[index + 2..]);
-        if before == Some('-') || name.is_empty() {
-            continue;
-        }
-        let default = rest
-            .strip_prefix(" [")
-            .and_then(|rest| rest.split_once(']'));
-        let default = default.map(|(default, _)| default.to_string());
-        let option = Opt { value, default };
-        // A sentence may name an option that has a line of its own elsewhere.
-        let known = options.entry(name).or_insert(Opt {
-            value: String::new(),
-            default: None,
-        });
-        if !option.value.is_empty() {
-            *known = option;
-        }
-    }
-    options
 }
 
 /// Splits `name=VALUE rest` or `name rest`.
