@@ -149,7 +149,7 @@ fn message(len: u8) -> (Vec<u8>, Vec<u8>) {
 
 /// One test for all cases, because two concurrent servers would share the count.
 #[test]
-fn no_echo_after_the_first_allocates() {
+fn echoes_after_the_first_allocate_nothing() {
     let mut stream = connect(start_server());
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     assert!(before > 0, "the handshake was not counted");

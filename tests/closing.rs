@@ -24,7 +24,7 @@ fn a_close_is_answered_with_its_code_and_then_tcp_is_closed() {
 }
 
 #[test]
-fn answers_a_close_without_a_code() {
+fn a_close_without_a_code_is_answered() {
     let server = Server::start(&[]);
     for path in ["/echo", "/ws"] {
         let mut client = server.open(path);
@@ -47,7 +47,7 @@ fn a_close_reason_may_have_123_bytes() {
 }
 
 #[test]
-fn answers_a_close_inside_a_message() {
+fn a_close_inside_a_message_is_answered() {
     let server = Server::echo();
     let mut client = server.open("/");
     client.send(TEXT, b"never finished");

@@ -41,7 +41,7 @@ fn a_command_is_terminated_however_its_client_leaves() {
 }
 
 #[test]
-fn a_command_that_ignores_what_can_be_ignored_is_killed() {
+fn a_command_that_ignores_signals_is_killed() {
     let server = Server::script(&[], STUBBORN);
     let mut client = server.open("/");
     assert_eq!(client.text(), "ready");
@@ -135,7 +135,7 @@ fn grandchildren_are_terminated_with_the_command() {
 }
 
 #[test]
-fn stubborn_grandchildren_go_too() {
+fn grandchildren_that_ignore_signals_are_killed() {
     let script = "(trap '' INT TERM; echo ready; while :; do sleep 0.05; done) & echo $!; wait";
     let server = Server::script(&[], script);
     let mut client = server.open("/");

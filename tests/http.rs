@@ -91,7 +91,7 @@ fn the_page_loads_nothing_from_other_hosts_and_cannot_be_framed() {
 }
 
 #[test]
-fn config_json_names_what_is_served() {
+fn config_json_describes_the_endpoints() {
     let cases: [(&[&str], &[&str]); 4] = [
         (
             &[],

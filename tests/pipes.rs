@@ -462,7 +462,7 @@ fn an_incomplete_message_never_reaches_the_command() {
             match loss {
                 Loss::Reset => client.wire.reset(),
                 Loss::Eof => client.wire.finish(),
-                // Inside a frame, these bytes complete it and follow it.
+                // If a frame is incomplete, its last byte is the first of these.
                 Loss::Close => client.wire.send(&masked(FIN | 8, b"\x03\xe8")),
                 Loss::BadText => client.send(FIN | CONTINUATION, b"\xff\xff"),
                 Loss::TooBig => client

@@ -11,7 +11,7 @@ use wspipe::linux::limits::DescriptorLimit;
 use wspipe::system::{Exit, Group, Spawn, System};
 
 #[test]
-fn every_child_is_reaped_and_adopted_orphans_too() {
+fn children_and_adopted_orphans_are_all_reaped() {
     // Like the first process of a container.
     prctl::set_child_subreaper(true).unwrap();
     let poll = Poll::new().unwrap();

@@ -48,7 +48,7 @@ fn a_slow_reader_gets_the_whole_output_and_the_close_frame() {
         let read = client.wire.read_at_most(10_000);
         assert!(!read.is_empty(), "EOF after {} bytes", bytes.len());
         bytes.extend(read);
-        // A sign of life.
+        // The pong shows that the client is alive.
         client.wire.try_send(&masked(FIN | PONG, b""));
         std::thread::sleep(Duration::from_millis(15));
     }

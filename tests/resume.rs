@@ -66,7 +66,7 @@ impl Loss {
     }
 }
 
-// -- Coming back ----------------------------------------------------------------------------------
+// -- Resuming -------------------------------------------------------------------------------------
 
 #[test]
 fn a_disconnected_client_resumes_its_command() {
@@ -237,39 +237,36 @@ fn a_client_that_claims_more_than_was_sent_cannot_resume() {
     server.await_no_children();
 }
 
-#[test]
-fn endless_output_takes_bounded_memory_and_is_then_reported_lost() {
-    let server = Server::script(&["--resume=30"], "echo first; exec seq 1 1000000000");
+/// Starts a command that prints `first` and then endless output, and disconnects its client. Asserts
+/// that the memory stays bounded while the command prints `len` bytes more.
+#[track_caller]
+fn disconnect_from_endless_output(script: &str, len: u64) -> Server {
+    let server = Server::script(&["--resume=30"], script);
     let before = server.rss_anon();
     let mut client = open(&server, TOKEN, 0);
     assert_eq!(client.text(), "first");
     let command = server.only_child();
     client.wire.reset();
-    // The command continues without a client.
     let printed = command.bytes_written();
     wait_until("the command prints", || {
-        command.bytes_written() > printed + (3 << 20)
+        command.bytes_written() > printed + len
     });
     let growth = server.rss_anon().saturating_sub(before);
     assert!(growth < 3 << 20, "the memory grew by {growth} bytes");
+    server
+}
+
+#[test]
+fn endless_output_takes_bounded_memory_and_is_then_reported_lost() {
+    let script = "echo first; exec seq 1 1000000000";
+    let server = disconnect_from_endless_output(script, 3 << 20);
     assert_lost(open(&server, TOKEN, 1));
     server.await_no_children();
 }
 
 #[test]
 fn many_small_messages_take_bounded_memory() {
-    let server = Server::script(&["--resume=30"], "echo first; exec yes ''");
-    let before = server.rss_anon();
-    let mut client = open(&server, TOKEN, 0);
-    assert_eq!(client.text(), "first");
-    let command = server.only_child();
-    client.wire.reset();
-    let printed = command.bytes_written();
-    wait_until("the command prints", || {
-        command.bytes_written() > printed + (1 << 20)
-    });
-    let growth = server.rss_anon().saturating_sub(before);
-    assert!(growth < 3 << 20, "the memory grew by {growth} bytes");
+    disconnect_from_endless_output("echo first; exec yes ''", 1 << 20);
 }
 
 // -- The end of a session -------------------------------------------------------------------------
@@ -445,7 +442,7 @@ fn with_once_the_server_exits_when_the_session_expires() {
     );
 }
 
-// -- The secret -----------------------------------------------------------------------------------
+// -- The token and its subprotocol ----------------------------------------------------------------
 
 #[test]
 fn with_wspipe_resume_a_missing_session_is_not_replaced() {

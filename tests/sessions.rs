@@ -132,7 +132,7 @@ fn exit_when_idle_exits_after_the_last_client() {
     assert_eq!(exit_code(server), Some(0));
 }
 
-// -- How many --------------------------------------------------------------------------------------
+// -- Limits on clients and commands ----------------------------------------------------------------
 
 #[test]
 fn a_client_over_max_clients_is_503() {
@@ -243,7 +243,7 @@ fn refusals_leave_nothing_behind() {
     client.round_trip("unaffected");
 }
 
-// -- How long --------------------------------------------------------------------------------------
+// -- Timeouts --------------------------------------------------------------------------------------
 
 #[test]
 fn a_busy_client_is_closed_at_the_session_timeout() {
