@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use crate::config::{Config, Mode, Stderr, Target};
+use crate::config::{CommandSettings, Config, Mode, Stderr, Target};
 use crate::context::Context;
 use crate::event_loop::EventLoop;
 use crate::event_loop::instant::Instant;
@@ -105,9 +105,12 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
         print_line(&format!("listening on http://{address}/"));
     }
 
-    let commands = commands_of(&config, commands, &site);
-    let cx = Context::new(config.clients.clone(), log, Instant::EPOCH);
-    let mut server = Server::new(linux, site, commands, &config, cx);
+    let same_user = config.mode == Mode::Demo && config.access.same_user;
+    let settings = Rc::new(config.command);
+    let commands = commands_of(commands, config.directory, settings, same_user);
+    let proxies = config.access.trusted_proxies;
+    let cx = Context::new(config.clients, log, Instant::EPOCH);
+    let mut server = Server::new(linux, site, commands, config.server, proxies, cx);
     server.begin();
     event_loop
         .run(&mut server)
@@ -194,24 +197,21 @@ fn router_of(config: &Config) -> (Router, Vec<Vec<OsString>>) {
 }
 
 /// The commands that the server can start. All share the settings of the command line.
-fn commands_of(config: &Config, commands: Vec<Vec<OsString>>, site: &Site) -> Commands {
-    let settings = Rc::new(config.command.clone());
-    let names = site.console.command_names.iter().map(Rc::clone);
-    let list = commands
-        .into_iter()
-        .zip(names)
-        .map(|(words, name)| Command {
-            name,
-            words: words.into(),
-            settings: Rc::clone(&settings),
-            same_user: config.mode == Mode::Demo && config.access.same_user,
-        });
+fn commands_of(
+    commands: Vec<Vec<OsString>>,
+    directory: Option<PathBuf>,
+    settings: Rc<CommandSettings>,
+    same_user: bool,
+) -> Commands {
+    let list = commands.into_iter().map(|words| Command {
+        name: name_of(&words[0]),
+        words: words.into(),
+        settings: Rc::clone(&settings),
+        same_user,
+    });
     Commands {
         list: list.collect(),
-        directory: config
-            .directory
-            .clone()
-            .map(|path| (path, Rc::clone(&settings))),
+        directory: directory.map(|path| (path, settings)),
     }
 }
 

@@ -46,6 +46,9 @@ pub trait System {
     /// Our end of a command's output, non-blocking.
     type Output: Read;
 
+    /// The number of listeners, which have the indexes from 0 on.
+    fn listeners(&self) -> usize;
+
     /// The next connection that waits on a listener, and the other end of it.
     ///
     /// # Errors

@@ -123,6 +123,10 @@ impl System for Linux {
     type Stdin = Sender;
     type Output = Receiver;
 
+    fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
     fn accept(&mut self, listener: u32) -> Result<(TcpStream, Peer), AcceptError> {
         // A listener that was closed in this batch may still be in the ready queue.
         let listener = self.listeners.get(listener as usize);

@@ -51,7 +51,7 @@ pub use self::start::{Command, Commands};
 use self::trim::MemoryTrim;
 use self::visits::Visits;
 use crate::client::Client;
-use crate::config::{Config, ServerLimits};
+use crate::config::ServerLimits;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
 use crate::event_loop::instant::Instant;
@@ -152,20 +152,27 @@ impl<S: System> Handler for Server<S> {
 
 impl<S: System> Server<S> {
     /// A server without clients. `commands` has one for each index that the routes of `site` name.
-    pub fn new(system: S, site: Site, commands: Commands, config: &Config, cx: Context) -> Self {
+    pub fn new(
+        system: S,
+        site: Site,
+        commands: Commands,
+        limits: ServerLimits,
+        trusted_proxies: Vec<Network>,
+        cx: Context,
+    ) -> Self {
         Self {
+            acceptor: Acceptor::new(system.listeners()),
             system,
             site,
             commands,
-            limits: config.server.clone(),
-            trusted_proxies: config.access.trusted_proxies.clone(),
+            limits,
+            trusted_proxies,
             cx,
             clients: Arena::new(),
             processes: Arena::new(),
             timers: Timers::new(),
             visits: Visits::default(),
             gone: Vec::new(),
-            acceptor: Acceptor::new(config.listen.addresses.len()),
             admission: Admission::default(),
             children: Children::default(),
             access_log: AccessLog::new(),

@@ -78,7 +78,14 @@ impl Run {
             list: vec![command],
             directory: None,
         };
-        let mut server = Server::new(Sim(world.clone()), site, commands, &shape.config, cx);
+        let mut server = Server::new(
+            Sim(world.clone()),
+            site,
+            commands,
+            shape.config.server.clone(),
+            Vec::new(),
+            cx,
+        );
         server.begin();
         Self {
             world,

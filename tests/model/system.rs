@@ -226,6 +226,10 @@ impl System for Sim {
     type Stdin = SimStdin;
     type Output = SimOutput;
 
+    fn listeners(&self) -> usize {
+        1
+    }
+
     fn accept(&mut self, _listener: u32) -> Result<(SimSocket, Peer), AcceptError> {
         let mut world = self.0.borrow_mut();
         if world.failing_accepts > 0 {
