@@ -62,7 +62,7 @@ fn echo_of_a_message(bencher: Bencher, len: usize) {
         while let Ok(Some(Event::Data { kind, bytes, .. })) =
             connection.next_event(&mut input, &mut out, MESSAGE_LEN_MAX)
         {
-            connection.send(kind, bytes, &mut out);
+            connection.send_fragment(kind, true, true, bytes, &mut out);
         }
         black_box(&out);
     });

@@ -9,18 +9,18 @@ use crate::log::Log;
 /// The clock, the limits, the shared buffers and the log. There is one, and the server owns it.
 pub struct Context {
     /// The time of the present turn. Nothing but the loop reads the clock.
-    pub now: Instant,
+    pub(crate) now: Instant,
     /// All that had happened by then has been told; never later than `now`. Whether a peer was silent
     /// for too long is judged as of then ([`crate::event_loop`]).
-    pub seen_until: Instant,
+    pub(crate) seen_until: Instant,
     /// Sizes and time-outs of a client's connection.
-    pub limits: ClientLimits,
+    pub(crate) limits: ClientLimits,
     /// The one buffer that sockets and pipes are read into. Nothing stays in it beyond a call.
-    pub scratch: Box<[u8]>,
+    pub(crate) scratch: Box<[u8]>,
     /// Buffers for whoever has something to keep.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
     /// Where the server says what happened.
-    pub log: Log,
+    pub(crate) log: Log,
 }
 
 impl Context {

@@ -146,7 +146,7 @@
 compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
 
 pub mod cli;
-pub mod client;
+pub(crate) mod client;
 pub mod config;
 pub mod context;
 pub mod event_loop;

@@ -134,7 +134,7 @@ pub enum AcceptError {
 }
 
 /// The variables of a command, each name once, sorted.
-pub type Environment = BTreeMap<OsString, OsString>;
+pub(crate) type Environment = BTreeMap<OsString, OsString>;
 
 /// What to start.
 pub struct Spawn<'a> {

@@ -13,40 +13,40 @@ use crate::ws::close::CloseCode;
 
 /// The facts about one WebSocket connection, gathered while it lasts.
 #[derive(Clone, Debug)]
-pub struct AccessRecord {
+pub(crate) struct AccessRecord {
     /// The other end.
-    pub peer: Peer,
+    pub(crate) peer: Peer,
     /// What it is connected to; `None` until the opening handshake is done.
     target: Option<Rc<Target>>,
     /// The PID of its command; 0 without one.
     pid: Pid,
     /// When the opening handshake was done.
-    pub opened_at: Instant,
+    pub(super) opened_at: Instant,
     /// Messages from the client.
-    pub received: Tally,
+    pub(super) received: Tally,
     /// Messages to the client.
-    pub sent: Tally,
+    pub(super) sent: Tally,
     /// The close code that ended the connection, the peer's or ours; `None`: it was lost without
     /// one.
-    pub code: Option<CloseCode>,
+    pub(super) code: Option<CloseCode>,
     /// Why it was lost, if it did not end with the closing handshake.
-    pub loss: Option<Loss>,
+    pub(super) loss: Option<Loss>,
     /// How the command ended, once it has.
-    pub exit: Option<Exit>,
+    pub(crate) exit: Option<Exit>,
 }
 
 /// What a connection is connected to. Connections to the same target share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// The requested path, as it was sent, without the query: that may hold a secret.
-    pub path: Box<str>,
+    pub(crate) path: Box<str>,
     /// What serves it.
-    pub back_end: BackEnd,
+    pub(crate) back_end: BackEnd,
 }
 
 /// What serves a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BackEnd {
+pub(crate) enum BackEnd {
     /// An echo.
     Echo,
     /// A command, by its name.
@@ -57,7 +57,7 @@ pub enum BackEnd {
 
 /// Why a connection was lost. A time-out is named by its option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// The peer closed TCP, or its half of it.
     HungUp,
     /// The client of a resumable session came back on a newer connection.
@@ -90,16 +90,16 @@ impl fmt::Display for Loss {
 
 /// Counts messages and the bytes of their payloads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Payload bytes.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Whole messages.
-    pub messages: u64,
+    pub(super) messages: u64,
 }
 
 impl Tally {
     /// Counts `bytes` of payload, and a message if they are its last.
-    pub fn count(&mut self, bytes: usize, last: bool) {
+    pub(super) fn count(&mut self, bytes: usize, last: bool) {
         self.bytes += bytes as u64;
         self.messages += u64::from(last);
     }
@@ -110,7 +110,7 @@ const _: () = assert!(size_of::<AccessRecord>() <= 88);
 
 impl AccessRecord {
     /// A connection that was accepted `now`.
-    pub fn new(peer: Peer, now: Instant) -> Self {
+    pub(super) fn new(peer: Peer, now: Instant) -> Self {
         Self {
             peer,
             target: None,
@@ -125,24 +125,24 @@ impl AccessRecord {
     }
 
     /// The opening handshake was done `now`. `pid` is that of the command; 0 without one.
-    pub fn open(&mut self, target: Rc<Target>, pid: Pid, now: Instant) {
+    pub(crate) fn open(&mut self, target: Rc<Target>, pid: Pid, now: Instant) {
         self.target = Some(target);
         self.pid = pid;
         self.opened_at = now;
     }
 
     /// Whether the opening handshake was done; only then the log gets a line.
-    pub fn is_opened(&self) -> bool {
+    pub(super) fn is_opened(&self) -> bool {
         self.target.is_some()
     }
 
     /// The client's own address: behind a trusted proxy, the one the proxy names.
-    pub fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         self.peer.client_ip()
     }
 
     /// The line for the log.
-    pub fn line(&self, now: Instant) -> impl fmt::Display {
+    pub(crate) fn line(&self, now: Instant) -> impl fmt::Display {
         Line { record: self, now }
     }
 }

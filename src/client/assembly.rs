@@ -6,30 +6,25 @@ use crate::event_loop::buffer_pool::{Buffer, Pool};
 /// one read and never pass through here: they are used where they lie. An empty assembly owns no
 /// buffer.
 #[derive(Default)]
-pub struct Assembly {
+pub(super) struct Assembly {
     partial: Option<Box<Buffer>>,
 }
 
 impl Assembly {
     /// Bytes that were added.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let partial = self.partial.as_deref();
         partial.map_or(0, |buffer| buffer.bytes.len())
     }
 
-    /// Whether nothing was added.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Adds a chunk that others follow. The frame decoder limits the length of a message.
-    pub fn add(&mut self, chunk: &[u8], pool: &mut Pool) {
+    pub(super) fn add(&mut self, chunk: &[u8], pool: &mut Pool) {
         let buffer = self.partial.get_or_insert_with(|| pool.take());
         buffer.bytes.extend_from_slice(chunk);
     }
 
     /// Everything that was added, with `chunk` behind it. [`Assembly::clear`] must follow.
-    pub fn with_last<'a>(&'a mut self, chunk: &'a [u8]) -> &'a [u8] {
+    pub(super) fn with_last<'a>(&'a mut self, chunk: &'a [u8]) -> &'a [u8] {
         match &mut self.partial {
             Some(buffer) => {
                 buffer.bytes.extend_from_slice(chunk);
@@ -40,7 +35,7 @@ impl Assembly {
     }
 
     /// Empties the assembly and returns its buffer to the pool.
-    pub fn clear(&mut self, pool: &mut Pool) {
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
         if let Some(buffer) = self.partial.take() {
             pool.give_back(buffer);
         }
@@ -56,7 +51,7 @@ mod tests {
         let mut pool = Pool::new(1, 100);
         let mut assembly = Assembly::default();
         assert_eq!(assembly.with_last(b"at once"), b"at once");
-        assert!(assembly.is_empty(), "a single chunk is not copied");
+        assert_eq!(assembly.len(), 0, "a single chunk is not copied");
         assembly.add(b"in ", &mut pool);
         assembly.add(b"", &mut pool);
         assert_eq!(assembly.len(), 3);

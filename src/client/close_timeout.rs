@@ -17,7 +17,7 @@ use crate::event_loop::instant::Instant;
 
 /// The close clock of one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct CloseTimeout {
+pub(super) struct CloseTimeout {
     /// When the clock has to be looked at.
     deadline: Instant,
     /// The number of our last byte, counted from the beginning of the connection.
@@ -28,7 +28,7 @@ pub struct CloseTimeout {
 
 impl CloseTimeout {
     /// Everything we send is queued: `last_byte` bytes since the connection began.
-    pub fn new(last_byte: u64, now: Instant, close_timeout: Duration) -> Self {
+    pub(super) fn new(last_byte: u64, now: Instant, close_timeout: Duration) -> Self {
         Self {
             deadline: now + close_timeout,
             last_byte,
@@ -37,13 +37,13 @@ impl CloseTimeout {
     }
 
     /// When [`on_timer`](Self::on_timer) must be called.
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// Whether the connection has to be dropped. `acked` is the number of bytes the peer has
     /// acknowledged, which `progress` knows already. Otherwise there is a new deadline.
-    pub fn on_timer(
+    pub(super) fn on_timer(
         &mut self,
         now: Instant,
         acked: u64,

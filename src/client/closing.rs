@@ -12,25 +12,25 @@ use crate::ws::connection::Event;
 
 impl<S: Socket> Client<S> {
     /// Whether the client was told how its command ended, if it was still open then.
-    pub fn was_told_exit(&self) -> bool {
+    pub(crate) fn was_told_exit(&self) -> bool {
         self.record.exit.is_some()
     }
 
     /// Whether the client ended the connection for good: by the closing handshake, and not with
     /// 1001, which a page sends when it is left or reloaded.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let code = self.record.code;
         code.is_some_and(|code| code != CloseCode::GOING_AWAY)
     }
 
     /// The command ended after this client had left it; the log says how.
-    pub fn note_exit(&mut self, exit: Option<Exit>) {
+    pub(crate) fn note_exit(&mut self, exit: Option<Exit>) {
         self.record.exit = exit;
     }
 
     /// The command printed something that cannot be made into messages: says so in the close frame.
     /// A message under way stays unfinished.
-    pub fn output_failed(&mut self, fault: OutputError, cx: &mut Context) {
+    pub(crate) fn output_failed(&mut self, fault: OutputError, cx: &mut Context) {
         if self.is_open() {
             let peer = &self.record.peer;
             cx.log
@@ -40,7 +40,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// The command has exited and its output is queued: says how it ended in the close frame.
-    pub fn command_exited(&mut self, exit: Exit, cx: &mut Context) {
+    pub(crate) fn command_exited(&mut self, exit: Exit, cx: &mut Context) {
         self.record.exit = Some(exit);
         let code = match exit {
             Exit::Status(status) => CloseCode::exit(status.into()),
@@ -51,7 +51,7 @@ impl<S: Socket> Client<S> {
 
     /// Begins the closing handshake with `code` and `reason`. A connection that speaks HTTP is
     /// closed once its responses have left; one that is closing already goes on.
-    pub fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Open(mut open) => {
                 open.assembly.clear(&mut cx.pool);
@@ -149,7 +149,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// The connection is of no more use: drops it, with everything that is queued.
-    pub fn lost(&mut self, loss: Loss, cx: &mut Context) {
+    pub(crate) fn lost(&mut self, loss: Loss, cx: &mut Context) {
         let peer = &self.record.peer;
         cx.log
             .debug(format_args!("lost peer={peer} why=\"{loss}\""));

@@ -104,7 +104,7 @@ impl<S: Socket> Client<S> {
 
     /// Takes out the bytes that begin with a complete head, and the length of the head. The server
     /// answers at once.
-    pub fn take_request(&mut self, now: Instant) -> Option<(Vec<u8>, usize)> {
+    pub(crate) fn take_request(&mut self, now: Instant) -> Option<(Vec<u8>, usize)> {
         let Phase::Http(http) = &mut self.phase else {
             return None;
         };
@@ -115,12 +115,12 @@ impl<S: Socket> Client<S> {
     }
 
     /// The buffer for a response.
-    pub fn response(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
+    pub(crate) fn response(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         self.outbox.writer(pool)
     }
 
     /// The request was answered and the next may follow; `rest` came behind it.
-    pub fn await_request(&mut self, rest: Vec<u8>, cx: &mut Context) {
+    pub(crate) fn await_request(&mut self, rest: Vec<u8>, cx: &mut Context) {
         let Phase::Http(http) = &mut self.phase else {
             return;
         };
@@ -131,7 +131,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// Answers with a refusal, and closes the connection if the refusal says so.
-    pub fn refuse(&mut self, refusal: &Refusal, cx: &mut Context) {
+    pub(crate) fn refuse(&mut self, refusal: &Refusal, cx: &mut Context) {
         let level = match refusal.for_operator {
             true => Level::Warn,
             false => Level::Debug,
@@ -149,7 +149,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// The last response is queued.
-    pub fn end_http(&mut self, cx: &mut Context) {
+    pub(crate) fn end_http(&mut self, cx: &mut Context) {
         self.linger(cx);
     }
 }

@@ -27,16 +27,16 @@ use crate::event_loop::instant::Instant;
 /// The pong time-out should be longer than the ping interval; otherwise a silent peer is dropped
 /// before it was pinged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(super) struct Limits {
     /// From the last byte received to the first ping, and from each ping to the next.
-    pub ping_interval: Duration,
+    pub(super) ping_interval: Duration,
     /// From the last byte received until the peer is dropped.
-    pub pong_timeout: Duration,
+    pub(super) pong_timeout: Duration,
 }
 
 /// What to do when the timer fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Nothing yet.
     Wait,
     /// Send a ping now.
@@ -47,7 +47,7 @@ pub enum Verdict {
 
 /// The keep-alive clock of one peer.
 #[derive(Clone, Copy, Debug)]
-pub struct Keepalive(Clock);
+pub(super) struct Keepalive(Clock);
 
 #[derive(Clone, Copy, Debug)]
 enum Clock {
@@ -67,7 +67,7 @@ const _: () = assert!(size_of::<Keepalive>() <= 16);
 
 impl Keepalive {
     /// The clock of a peer from which something was received `now`.
-    pub const fn new(now: Instant) -> Self {
+    pub(super) const fn new(now: Instant) -> Self {
         Keepalive(Clock::Running {
             received: now,
             pinged: None,
@@ -76,7 +76,7 @@ impl Keepalive {
 
     /// Bytes were read from the peer, whatever they say. During a pause nothing changes.
     #[inline]
-    pub fn received(&mut self, now: Instant) {
+    pub(super) fn received(&mut self, now: Instant) {
         if let Clock::Running { .. } = self.0 {
             *self = Keepalive::new(now);
         }
@@ -84,12 +84,12 @@ impl Keepalive {
 
     /// We stop reading from the peer. Until [`resumed`](Self::resumed) no ping is due, because its
     /// pong could not be read, and silence does not count.
-    pub fn paused(&mut self) {
+    pub(super) fn paused(&mut self) {
         self.0 = Clock::Paused;
     }
 
     /// We read again. The clock restarts `now`. Without a pause nothing changes.
-    pub fn resumed(&mut self, now: Instant) {
+    pub(super) fn resumed(&mut self, now: Instant) {
         if let Clock::Paused = self.0 {
             *self = Keepalive::new(now);
         }
@@ -98,7 +98,7 @@ impl Keepalive {
     /// The peer's TCP has acknowledged bytes of messages. After a ping that shows that the peer is
     /// there. Before the first ping no pong can be late, and the acknowledgement may be as old as
     /// the last byte received.
-    pub fn acknowledged(&mut self, now: Instant) {
+    pub(super) fn acknowledged(&mut self, now: Instant) {
         if let Clock::Running {
             received,
             pinged: Some(_),
@@ -114,7 +114,7 @@ impl Keepalive {
     /// Nearly every event moves the deadline away. So a timer armed earlier may stay: an early call
     /// changes nothing and is followed by a new deadline. Only the end of a pause brings the
     /// deadline nearer.
-    pub fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
         match self.0 {
             Clock::Paused => None,
             Clock::Running { received, pinged } => {
@@ -126,7 +126,12 @@ impl Keepalive {
 
     /// What to do `now`, when every event up to `seen_until` has been delivered. A
     /// [`Verdict::Ping`] counts as sent.
-    pub fn on_timer(&mut self, now: Instant, seen_until: Instant, limits: &Limits) -> Verdict {
+    pub(super) fn on_timer(
+        &mut self,
+        now: Instant,
+        seen_until: Instant,
+        limits: &Limits,
+    ) -> Verdict {
         let Clock::Running { received, pinged } = &mut self.0 else {
             return Verdict::Wait;
         };

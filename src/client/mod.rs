@@ -19,15 +19,15 @@
 //!
 //! Back-pressure is decided in one place, `Client::wants_read`.
 
-pub mod access_record;
-pub mod assembly;
-pub mod close_timeout;
+pub(crate) mod access_record;
+mod assembly;
+mod close_timeout;
 mod closing;
 mod http;
-pub mod keepalive;
+mod keepalive;
 mod open;
 mod timers;
-pub mod write_progress;
+mod write_progress;
 
 use std::io::{ErrorKind, Write};
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ use self::access_record::{AccessRecord, Loss};
 use self::close_timeout::CloseTimeout;
 use self::http::Http;
 use self::open::Open;
-pub use self::timers::SESSION_EXPIRED;
+pub(crate) use self::timers::SESSION_EXPIRED;
 use self::write_progress::WriteProgress;
 use crate::config::ClientLimits;
 use crate::context::Context;
@@ -51,10 +51,10 @@ use crate::system::Socket;
 use crate::ws::connection::Connection;
 
 /// A connection that was accepted, until it is gone.
-pub struct Client<S> {
+pub(crate) struct Client<S> {
     socket: S,
     /// What epoll last reported for the socket.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     phase: Phase,
     outbox: Outbox,
     /// Bytes the kernel has accepted since the connection began.
@@ -66,9 +66,9 @@ pub struct Client<S> {
     process: Option<ProcessId>,
     record: AccessRecord,
     /// When this client's timer fires, if it is armed.
-    pub wake_at: Option<Instant>,
+    pub(crate) wake_at: Option<Instant>,
     /// Whether this client has a deferred visit.
-    pub queued: bool,
+    pub(crate) queued: bool,
 }
 
 /// Where a connection is in its life. Each phase owns only what it needs.
@@ -94,7 +94,7 @@ enum Phase {
 
 /// Why [`Client::pump`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pumped {
+pub(crate) enum Pumped {
     /// Nothing is both ready and wanted.
     Idle,
     /// The budget of this turn is spent; there may be more to read.
@@ -105,7 +105,7 @@ pub enum Pumped {
 
 impl<S: Socket> Client<S> {
     /// A connection that was accepted `now`.
-    pub fn new(socket: S, peer: Peer, now: Instant) -> Self {
+    pub(crate) fn new(socket: S, peer: Peer, now: Instant) -> Self {
         Self {
             socket,
             readiness: Readiness::NONE,
@@ -122,63 +122,63 @@ impl<S: Socket> Client<S> {
     }
 
     /// The socket, to ask for its addresses.
-    pub fn socket(&self) -> &S {
+    pub(crate) fn socket(&self) -> &S {
         &self.socket
     }
 
     /// The access-log record.
-    pub fn record_mut(&mut self) -> &mut AccessRecord {
+    pub(crate) fn record_mut(&mut self) -> &mut AccessRecord {
         &mut self.record
     }
 
     /// The other end of the connection.
-    pub fn peer(&self) -> &Peer {
+    pub(crate) fn peer(&self) -> &Peer {
         &self.record.peer
     }
 
     /// The client's own address: behind a trusted proxy, the one the proxy names.
-    pub fn ip(&self) -> IpAddr {
+    pub(crate) fn ip(&self) -> IpAddr {
         self.record.ip()
     }
 
     /// The command that serves this client.
-    pub fn process(&self) -> Option<ProcessId> {
+    pub(crate) fn process(&self) -> Option<ProcessId> {
         self.process
     }
 
     /// Whether messages flow, in both directions.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
     }
 
     /// Whether our Close is queued or sent and the peer's is awaited.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
     }
 
     /// Whether the peer's Close has arrived. If ours was first, the peer has received everything
     /// that was sent before it.
-    pub fn has_closed(&self) -> bool {
+    pub(crate) fn has_closed(&self) -> bool {
         self.peer_closed
     }
 
     /// Whether the entry can be freed.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         matches!(self.phase, Phase::Gone)
     }
 
     /// Whether the peer has sent its last byte. Bytes before it may still wait to be read.
-    pub fn has_hung_up(&self) -> bool {
+    pub(crate) fn has_hung_up(&self) -> bool {
         self.readiness.hung_up()
     }
 
     /// Bytes that wait to be written.
-    pub fn queued_bytes(&self) -> usize {
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.outbox.len()
     }
 
     /// Bytes kept of an unfinished request or message.
-    pub fn unfinished_bytes(&self) -> usize {
+    pub(crate) fn unfinished_bytes(&self) -> usize {
         match &self.phase {
             Phase::Http(http) => http.kept_bytes(),
             Phase::Open(open) => open.kept_bytes(),
@@ -187,12 +187,12 @@ impl<S: Socket> Client<S> {
     }
 
     /// Whether the outbox is below the high-water mark.
-    pub fn has_room(&self, limits: &ClientLimits) -> bool {
+    pub(crate) fn has_room(&self, limits: &ClientLimits) -> bool {
         !self.outbox.is_full(limits.high_water)
     }
 
     /// The entry is freed: returns the access-log record if the connection ever was a WebSocket.
-    pub fn into_record(self) -> Option<AccessRecord> {
+    pub(crate) fn into_record(self) -> Option<AccessRecord> {
         Some(self.record).filter(AccessRecord::is_opened)
     }
 
@@ -200,7 +200,11 @@ impl<S: Socket> Client<S> {
 
     /// Does what the socket is ready for and the phase wants: writes, reads, and handles what was
     /// read, until nothing is left or the budget is spent. `stdin` is that of the client's command.
-    pub fn pump<W: Write>(&mut self, stdin: Option<&mut Stdin<W>>, cx: &mut Context) -> Pumped {
+    pub(crate) fn pump<W: Write>(
+        &mut self,
+        stdin: Option<&mut Stdin<W>>,
+        cx: &mut Context,
+    ) -> Pumped {
         // The scratch buffer is taken out, because the rest of the context is used meanwhile.
         let mut scratch = std::mem::take(&mut cx.scratch);
         let pumped = self.pump_through(&mut scratch, stdin, cx);
@@ -250,7 +254,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// Whether the next [`Client::pump`] would do anything.
-    pub fn has_work(&self, stdin_full: bool, limits: &ClientLimits) -> bool {
+    pub(crate) fn has_work(&self, stdin_full: bool, limits: &ClientLimits) -> bool {
         let resumes = matches!(&self.phase, Phase::Open(open) if open.paused);
         (self.readiness.readable() || resumes) && self.wants_read(stdin_full, limits)
             || self.readiness.writable() && !self.outbox.is_empty()
@@ -300,7 +304,7 @@ impl<S: Socket> Client<S> {
 
     /// Writes what is queued, as far as the socket takes it; when all of a lingering connection's
     /// bytes have left, closes our half of TCP.
-    pub fn flush(&mut self, cx: &mut Context) {
+    pub(crate) fn flush(&mut self, cx: &mut Context) {
         if self.outbox.is_empty() || self.readiness.writable() {
             match self.outbox.flush(&mut self.socket, &mut cx.pool) {
                 Ok(flushed) => self.on_flushed(flushed, cx),

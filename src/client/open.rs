@@ -59,7 +59,7 @@ impl Open {
 impl<S: Socket> Client<S> {
     /// The opening handshake is done and its response is queued. Messages go to `process`, only as
     /// a `whole` if so; `None`: they are echoed.
-    pub fn open(&mut self, process: Option<ProcessId>, whole: bool, now: Instant) {
+    pub(crate) fn open(&mut self, process: Option<ProcessId>, whole: bool, now: Instant) {
         self.process = process;
         self.phase = Phase::Open(Open {
             ws: Connection::new(),
@@ -77,7 +77,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// Frames that came in the same packet as the request head.
-    pub fn on_early_frames<W: Write>(
+    pub(crate) fn on_early_frames<W: Write>(
         &mut self,
         bytes: &mut [u8],
         stdin: Option<&mut Stdin<W>>,
@@ -176,7 +176,7 @@ impl<S: Socket> Client<S> {
 
     /// Sends a piece of the command's output, or of an echo, as a fragment of a message: queues it,
     /// or writes it at once from where it lies if it is long and the socket writable.
-    pub fn send(&mut self, piece: Fragment<'_>, cx: &mut Context) {
+    pub(crate) fn send(&mut self, piece: Fragment<'_>, cx: &mut Context) {
         let Fragment {
             kind,
             bytes,
@@ -206,7 +206,7 @@ impl<S: Socket> Client<S> {
 
     /// Sends the messages that a client missed before it joined: whole frames. However many they
     /// are, they do not make it too slow.
-    pub fn catch_up(&mut self, batch: &Batch, cx: &mut Context) {
+    pub(crate) fn catch_up(&mut self, batch: &Batch, cx: &mut Context) {
         if let Phase::Open(open) = &mut self.phase {
             let queued = self.outbox.len() + batch.frames.len();
             open.catch_up_len = u32::try_from(queued).unwrap_or(u32::MAX);
@@ -216,7 +216,7 @@ impl<S: Socket> Client<S> {
 
     /// Sends messages of a shared command: whole frames. A client that has more than the high-water
     /// mark queued is too slow, and is closed: the command waits for nobody.
-    pub fn broadcast(&mut self, batch: &Batch, cx: &mut Context) {
+    pub(crate) fn broadcast(&mut self, batch: &Batch, cx: &mut Context) {
         let Phase::Open(open) = &self.phase else {
             return;
         };
@@ -230,7 +230,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// Sends messages to a client that its command waits for: whole frames.
-    pub fn send_batch(&mut self, batch: &Batch, cx: &mut Context) {
+    pub(crate) fn send_batch(&mut self, batch: &Batch, cx: &mut Context) {
         if !self.is_open() {
             return;
         }

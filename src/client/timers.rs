@@ -29,7 +29,7 @@ use crate::system::Socket;
 use crate::ws::close::CloseCode;
 
 /// The reason in the close frame when `--session-timeout` has expired.
-pub const SESSION_EXPIRED: &str = "the session lasted as long as --session-timeout allows";
+pub(crate) const SESSION_EXPIRED: &str = "the session lasted as long as --session-timeout allows";
 
 /// The reason in the close frame when `--idle-timeout` has expired.
 const IDLE_EXPIRED: &str = "no message passed for as long as --idle-timeout allows";
@@ -37,7 +37,7 @@ const IDLE_EXPIRED: &str = "no message passed for as long as --idle-timeout allo
 impl<S: Socket> Client<S> {
     /// When this client's timer has to fire: at its deadline, and while bytes wait, four times in
     /// the write time-out to poll what the peer has acknowledged.
-    pub fn next_timer(&self, cx: &Context) -> Option<Instant> {
+    pub(crate) fn next_timer(&self, cx: &Context) -> Option<Instant> {
         let polls = matches!(self.phase, Phase::Http(_) | Phase::Open(_));
         let poll_at =
             (polls && !self.outbox.is_empty()).then(|| cx.now + cx.limits.write_timeout / 4);
@@ -68,7 +68,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// The timer has fired. The deadline may be another by now.
-    pub fn on_timer(&mut self, cx: &mut Context) {
+    pub(crate) fn on_timer(&mut self, cx: &mut Context) {
         let acked = self.poll_acknowledged(cx.now);
         if self
             .deadline(&cx.limits)

@@ -13,7 +13,7 @@ use crate::event_loop::instant::Instant;
 
 /// The write clock of one connection.
 #[derive(Clone, Copy, Debug)]
-pub struct WriteProgress {
+pub(super) struct WriteProgress {
     /// When the latest progress was seen.
     at: Instant,
     /// Bytes the peer had acknowledged at the latest poll, since the connection began; and those of
@@ -23,25 +23,25 @@ pub struct WriteProgress {
 
 impl WriteProgress {
     /// The clock of a connection that was accepted `now`.
-    pub const fn new(now: Instant) -> Self {
+    pub(super) const fn new(now: Instant) -> Self {
         Self { at: now, acked: 0 }
     }
 
     /// The kernel accepted bytes, or bytes began to wait.
     #[inline]
-    pub fn wrote(&mut self, now: Instant) {
+    pub(super) fn wrote(&mut self, now: Instant) {
         self.at = now;
     }
 
     /// `len` bytes of a ping are queued. Their acknowledgement will be no progress: the kernel of a
     /// machine whose program hangs acknowledges pings forever.
-    pub fn pinged(&mut self, len: u64) {
+    pub(super) fn pinged(&mut self, len: u64) {
         self.acked = self.acked.saturating_add(len);
     }
 
     /// The peer has acknowledged `acked` bytes since the connection began, a number that does not
     /// fall. Returns whether that is progress.
-    pub fn polled(&mut self, acked: u64, now: Instant) -> bool {
+    pub(super) fn polled(&mut self, acked: u64, now: Instant) -> bool {
         let progress = acked > self.acked;
         if progress {
             self.acked = acked;
@@ -51,7 +51,7 @@ impl WriteProgress {
     }
 
     /// When the peer is dropped unless it makes progress.
-    pub fn deadline(&self, write_timeout: Duration) -> Instant {
+    pub(super) fn deadline(&self, write_timeout: Duration) -> Instant {
         self.at + write_timeout
     }
 }

@@ -8,17 +8,17 @@ use crate::http::proxy::Network;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
     /// Origins accepted besides the server's own, as they were given. Default: none.
-    pub origins: Vec<String>,
+    pub(crate) origins: Vec<String>,
     /// Whether every origin is accepted; `origins` is then empty. Default: no.
-    pub any_origin: bool,
+    pub(crate) any_origin: bool,
     /// Host names that count as the server's own besides those that always do. Default: none.
-    pub allow_hosts: Vec<String>,
+    pub(crate) allow_hosts: Vec<String>,
     /// Sub-protocols the server agrees to speak (RFC 6455, section 1.9). Default: none.
-    pub subprotocols: Vec<String>,
+    pub(crate) subprotocols: Vec<String>,
     /// Whether the demo's shell is for the server's own user only. Default: yes.
     pub same_user: bool,
     /// Proxies that may name their clients. Default: none.
-    pub trusted_proxies: Vec<Network>,
+    pub(crate) trusted_proxies: Vec<Network>,
 }
 
 impl Default for Access {

@@ -156,7 +156,7 @@ pub enum Signal {
 
 impl Signal {
     /// Every signal with its name, as `--signal` takes it.
-    pub const NAMES: [(&str, Signal); 10] = [
+    pub(crate) const NAMES: [(&str, Signal); 10] = [
         ("HUP", Signal::Hangup),
         ("INT", Signal::Interrupt),
         ("QUIT", Signal::Quit),
@@ -193,7 +193,7 @@ pub enum Resource {
 
 impl Resource {
     /// Every resource with its name, as `--rlimit` takes it.
-    pub const NAMES: [(&str, Resource); 8] = [
+    pub(crate) const NAMES: [(&str, Resource); 8] = [
         ("as", Resource::As),
         ("core", Resource::Core),
         ("cpu", Resource::Cpu),
@@ -205,7 +205,7 @@ impl Resource {
     ];
 
     /// Its name, as `--rlimit` takes it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         let entry = Self::NAMES.iter().find(|(_, resource)| *resource == self);
         entry.map_or("", |(name, _)| name)
     }

@@ -71,7 +71,7 @@ impl Default for Config {
 
 impl Config {
     /// Whether anything that is served is a command.
-    pub fn has_commands(&self) -> bool {
+    pub(crate) fn has_commands(&self) -> bool {
         let is_command = |route: &Route| route.target != Target::Echo;
         matches!(self.mode, Mode::Demo | Mode::Command(_))
             || self.directory.is_some()
@@ -96,14 +96,14 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The path, not percent-encoded and without a final `/`; empty: every path.
-    pub path: String,
+    pub(crate) path: String,
     /// What is served there.
-    pub target: Target,
+    pub(crate) target: Target,
 }
 
 /// What a route serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// An echo.
     Echo,
     /// This command, its name first; never empty.

@@ -27,7 +27,7 @@ impl Default for Listen {
 
 impl Listen {
     /// Whether only this machine can connect.
-    pub fn is_loopback_only(&self) -> bool {
+    pub(crate) fn is_loopback_only(&self) -> bool {
         self.addresses.iter().all(IpAddr::is_loopback)
     }
 }

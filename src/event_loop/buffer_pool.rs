@@ -7,7 +7,7 @@
 
 /// A queue of bytes: they are appended at the end and sent from the front.
 #[derive(Default)]
-pub struct Buffer {
+pub(crate) struct Buffer {
     /// All bytes, sent and unsent. A user that removes some must not have sent any.
     pub(crate) bytes: Vec<u8>,
     /// The number of bytes at the front that are sent: at most `bytes.len()`.
@@ -38,7 +38,7 @@ impl Buffer {
 }
 
 /// Spare buffers. They are boxed, so that a borrower holds only a pointer.
-pub struct Pool {
+pub(crate) struct Pool {
     // A `Vec<Buffer>` would allocate a new box for each loan.
     #[allow(clippy::vec_box)]
     spare: Vec<Box<Buffer>>,

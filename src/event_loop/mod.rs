@@ -52,13 +52,13 @@
 //! An isolated timer therefore takes two calls of `epoll_wait`: the first sleeps until its time,
 //! the second returns at once and shows that no event came before. A busy loop polls again anyway.
 
-pub mod arena;
-pub mod buffer_pool;
+pub(crate) mod arena;
+pub(crate) mod buffer_pool;
 pub mod instant;
-pub mod outbox;
+pub(crate) mod outbox;
 pub mod readiness;
-pub mod timers;
-pub mod token;
+pub(crate) mod timers;
+pub(crate) mod token;
 
 use std::io::{self, ErrorKind};
 use std::time::{self, Duration};

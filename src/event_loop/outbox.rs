@@ -10,7 +10,7 @@ use super::buffer_pool::{Buffer, Pool};
 /// Bytes that wait to be written.
 ///
 /// Invariant: after a flush, an outbox without unsent bytes holds no buffer.
-pub struct Outbox {
+pub(crate) struct Outbox {
     buffer: Option<Box<Buffer>>,
 }
 
@@ -137,11 +137,11 @@ impl Outbox {
 
 /// The result of a flush.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flushed {
+pub(crate) struct Flushed {
     /// The number of bytes that the sink took.
-    pub written: usize,
+    pub(crate) written: usize,
     /// Whether the sink is full, so that the next flush must wait until it is writable.
-    pub blocked: bool,
+    pub(crate) blocked: bool,
 }
 
 #[cfg(test)]

@@ -38,13 +38,13 @@ pub enum Crlf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     /// Where messages begin and end.
-    pub framing: Framing,
+    pub(crate) framing: Framing,
     /// What happens to the `\r` at the end of a line.
-    pub crlf: Crlf,
+    pub(crate) crlf: Crlf,
     /// The longest line or record, in bytes without its terminator. `None`: unlimited.
-    pub line_len_max: Option<usize>,
+    pub(crate) line_len_max: Option<usize>,
     /// Whether each record becomes a JSON object that names its stream.
-    pub tagged: bool,
+    pub(crate) tagged: bool,
 }
 
 /// An output of a command.

@@ -9,14 +9,14 @@ pub struct Host<'a> {
     /// The original text, including the port. Empty if the request named no host.
     pub text: &'a str,
     /// The host.
-    pub name: Name<'a>,
+    pub(crate) name: Name<'a>,
     /// The port, if there is one. `example:` has none.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 /// A host. Names compare case-insensitively, addresses as numbers.
 #[derive(Clone, Copy, Debug, Eq)]
-pub enum Name<'a> {
+pub(crate) enum Name<'a> {
     /// An IP address.
     Ip(IpAddr),
     /// Any other name, without the final dot of a fully qualified one.
@@ -25,7 +25,7 @@ pub enum Name<'a> {
 
 impl<'a> Host<'a> {
     /// The host of a request that named none.
-    pub const NONE: Host<'static> = Host {
+    pub(super) const NONE: Host<'static> = Host {
         text: "",
         name: Name::Registered(""),
         port: None,

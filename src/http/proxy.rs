@@ -76,7 +76,7 @@ pub struct Remote {
     /// The IP address, never an IPv4-mapped IPv6 address.
     pub ip: IpAddr,
     /// The port. Most proxies do not forward it.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 impl From<SocketAddr> for Remote {
@@ -103,7 +103,7 @@ pub struct Forwarded {
     /// The client's address.
     pub client: Option<Remote>,
     /// Whether the client uses TLS.
-    pub https: Option<bool>,
+    pub(crate) https: Option<bool>,
 }
 
 impl Forwarded {

@@ -10,18 +10,18 @@ use super::response::{Fields, Response, Status};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The status code.
-    pub status: Status,
+    pub(crate) status: Status,
     /// The reason, one line of printable ASCII. Text from the peer in it is escaped and cut.
     pub reason: String,
     /// Header fields that the status requires.
-    pub fields: Fields,
+    pub(crate) fields: Fields,
     /// Whether the connection is closed after the response.
-    pub close: bool,
+    pub(crate) close: bool,
     /// Whether the body is omitted: the request was a HEAD.
-    pub head_only: bool,
+    pub(super) head_only: bool,
     /// Whether the operator may have to act, for example with an option. Otherwise only the client
     /// can.
-    pub for_operator: bool,
+    pub(crate) for_operator: bool,
 }
 
 /// When the client may try again, in seconds.

@@ -25,7 +25,7 @@ pub struct Request<'a> {
     /// The path of the target, still percent-encoded. Empty for `*` and for CONNECT.
     pub path: &'a str,
     /// The query: what follows the first `?`.
-    pub query: Option<&'a str>,
+    pub(crate) query: Option<&'a str>,
     /// The version of HTTP.
     pub version: Version,
     /// The host that the client asked for: the authority of an absolute target, otherwise `Host`.

@@ -3,8 +3,7 @@
 /// A status code that the server sends (RFC 9110 section 15, RFC 6585).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-#[expect(missing_docs, reason = "the names are those of the status codes")]
-pub enum Status {
+pub(crate) enum Status {
     Ok = 200,
     BadRequest = 400,
     Forbidden = 403,
@@ -47,20 +46,20 @@ impl Status {
 }
 
 /// Header fields of the server's own. They need no escaping: no part of them is from a peer.
-pub type Fields = &'static [(&'static str, &'static str)];
+pub(super) type Fields = &'static [(&'static str, &'static str)];
 
 /// A response with a body, which may be empty. The 101 is written by
 /// [`write_accept`](super::handshake::write_accept).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Response<'a> {
     /// The status code.
-    pub status: Status,
+    pub(super) status: Status,
     /// Header fields in addition to those of every response.
-    pub fields: Fields,
+    pub(super) fields: Fields,
     /// The media type of the body.
-    pub content_type: &'a str,
+    pub(super) content_type: &'a str,
     /// The whole body.
-    pub body: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
 impl Response<'_> {

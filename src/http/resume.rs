@@ -27,18 +27,18 @@ const TOKEN_DIGITS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResumeRequest<'a> {
     /// The session's token.
-    pub token: Token,
+    pub(crate) token: Token,
     /// The number of the session's messages that the client has received.
     pub received: u64,
     /// Whether the client returns to its session. It does not want a new one.
-    pub returning: bool,
+    pub(crate) returning: bool,
     /// The offered sub-protocol, which the 101 must name.
     pub protocol: &'a str,
 }
 
 /// The name of a session, and the only secret that protects it. `Debug` does not show it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Token(u128);
+pub(crate) struct Token(u128);
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

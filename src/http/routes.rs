@@ -26,7 +26,7 @@ pub enum Router {
 
 /// What serves a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Service {
+pub(crate) enum Service {
     /// Each message is sent back.
     Echo,
     /// A command, by its index in the server's list.
@@ -39,10 +39,10 @@ pub enum Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// What serves it.
-    pub service: Service,
+    pub(crate) service: Service,
     /// SCRIPT_NAME: the part of the path that leads to the service, decoded and without a final
     /// `/`. The rest of the path is PATH_INFO.
-    pub script_name: String,
+    pub(crate) script_name: String,
 }
 
 /// What a name below `--dir` stands for.
@@ -58,15 +58,15 @@ pub enum DirEntry {
 
 /// Looks up a path below `--dir`: segments separated by `/`. No segment is empty, begins with a dot
 /// or contains a `/`.
-pub type LookUp<'a> = &'a mut dyn FnMut(&str) -> DirEntry;
+pub(super) type LookUp<'a> = &'a mut dyn FnMut(&str) -> DirEntry;
 
 /// A service and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The path, decoded and without a final `/`. The empty path is the prefix of every path.
-    pub path: String,
+    pub(crate) path: String,
     /// What serves this path and all paths below it.
-    pub service: Service,
+    pub(crate) service: Service,
 }
 
 /// The routing table.

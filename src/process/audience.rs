@@ -18,7 +18,7 @@ use crate::process::fan_out::FanOut;
 use crate::source::ClientId;
 
 /// Whom a command's output is for.
-pub enum Audience {
+pub(crate) enum Audience {
     /// One client; the command terminates when it leaves.
     Client(ClientId),
     /// The client of a resumable session, which may be lost and come back.
@@ -29,7 +29,7 @@ pub enum Audience {
 
 impl Audience {
     /// The fan-out of a session or shared command; `None` for a command of one client.
-    pub fn fan_out(&self) -> Option<&FanOut> {
+    pub(crate) fn fan_out(&self) -> Option<&FanOut> {
         match self {
             Audience::Client(_) => None,
             Audience::Session(session) => Some(&session.fan_out),
@@ -38,7 +38,7 @@ impl Audience {
     }
 
     /// As [`Audience::fan_out`].
-    pub fn fan_out_mut(&mut self) -> Option<&mut FanOut> {
+    pub(crate) fn fan_out_mut(&mut self) -> Option<&mut FanOut> {
         match self {
             Audience::Client(_) => None,
             Audience::Session(session) => Some(&mut session.fan_out),
@@ -47,7 +47,7 @@ impl Audience {
     }
 
     /// The resumable session, if the audience is one.
-    pub fn session(&self) -> Option<&Session> {
+    pub(crate) fn session(&self) -> Option<&Session> {
         match self {
             Audience::Session(session) => Some(session),
             Audience::Client(_) | Audience::Shared(_) => None,
@@ -55,7 +55,7 @@ impl Audience {
     }
 
     /// As [`Audience::session`].
-    pub fn session_mut(&mut self) -> Option<&mut Session> {
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
         match self {
             Audience::Session(session) => Some(session),
             Audience::Client(_) | Audience::Shared(_) => None,
@@ -63,7 +63,7 @@ impl Audience {
     }
 
     /// The clients that get the output now.
-    pub fn members(&self) -> &[ClientId] {
+    pub(crate) fn members(&self) -> &[ClientId] {
         match self {
             Audience::Client(client) => std::slice::from_ref(client),
             Audience::Session(session) => &session.fan_out.members,
@@ -72,7 +72,7 @@ impl Audience {
     }
 
     /// The client that the command waits for when it is slow. A shared command waits for nobody.
-    pub fn waits_for(&self) -> Option<ClientId> {
+    pub(crate) fn waits_for(&self) -> Option<ClientId> {
         match self {
             Audience::Client(client) => Some(*client),
             Audience::Session(session) => session.fan_out.members.first().copied(),
@@ -83,40 +83,40 @@ impl Audience {
 
 /// A resumable session: the command outlives a lost connection and waits for the client to come
 /// back (`--resume`).
-pub struct Session {
+pub(crate) struct Session {
     /// The client, if it is connected, and the output it has yet to see.
-    pub fan_out: FanOut,
+    pub(crate) fan_out: FanOut,
     /// The secret name by which the client comes back.
-    pub token: Token,
+    pub(crate) token: Token,
     /// The command line the session began with. A request for another one starts a new session.
-    pub command: Rc<[OsString]>,
+    pub(crate) command: Rc<[OsString]>,
     /// Set while the client is lost.
-    pub awaited: Option<Awaited>,
+    pub(crate) awaited: Option<Awaited>,
     /// When the session ends even if the client is connected (`--session-timeout`).
-    pub expires_at: Option<Instant>,
+    pub(crate) expires_at: Option<Instant>,
     /// The client's previous connection, while it is still being closed.
-    pub replaced: Option<ClientId>,
+    pub(crate) replaced: Option<ClientId>,
 }
 
 impl Session {
     /// When the session has to be looked at: its client is awaited no longer, or it has expired.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let until = self.awaited.map(|awaited| awaited.until);
         until.into_iter().chain(self.expires_at).min()
     }
 
     /// Whether the end of the output has to wait: the client is connected and reads it, or may
     /// come back for it.
-    pub fn keeps_output(&self) -> bool {
+    pub(crate) fn keeps_output(&self) -> bool {
         !self.fan_out.members.is_empty() || self.awaited.is_some()
     }
 }
 
 /// A client that was lost and may come back.
 #[derive(Clone, Copy, Debug)]
-pub struct Awaited {
+pub(crate) struct Awaited {
     /// When the session gives up waiting.
-    pub until: Instant,
+    pub(crate) until: Instant,
     /// The client's address. It keeps its place under the limits on clients meanwhile.
-    pub address: IpAddr,
+    pub(crate) address: IpAddr,
 }

@@ -89,7 +89,7 @@ pub fn of(
 
 /// The environment of a command that is started for no client, or for all: without anything of a
 /// request.
-pub fn alone(
+pub(crate) fn alone(
     passenv: &[OsString],
     setenv: &[(OsString, OsString)],
     own: impl Fn(&OsStr) -> Option<OsString>,
@@ -250,7 +250,7 @@ fn header_variable(name: &str) -> Option<String> {
 ///
 /// One can be told from those of every other server and time, but it is no secret.
 #[derive(Debug)]
-pub struct UniqueIds {
+pub(crate) struct UniqueIds {
     prefix: String,
     count: u64,
 }
@@ -258,7 +258,7 @@ pub struct UniqueIds {
 impl UniqueIds {
     /// Ids of a server that started at this time. `salt` is a random number: a device without a
     /// clock starts at the same time again and again, with the same process number.
-    pub fn new(started: SystemTime, salt: u64) -> Self {
+    pub(crate) fn new(started: SystemTime, salt: u64) -> Self {
         let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             prefix: format!("{:x}-{salt:x}", since.as_nanos()),
@@ -267,7 +267,7 @@ impl UniqueIds {
     }
 
     /// The next id.
-    pub fn make(&mut self) -> String {
+    pub(crate) fn make(&mut self) -> String {
         self.count += 1;
         format!("{}-{:x}", self.prefix, self.count)
     }

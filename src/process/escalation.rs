@@ -24,7 +24,7 @@ fn signals(first: Signal) -> [Signal; STEPS.len()] {
 
 /// How far the escalation for one process group has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Escalation {
+pub(super) struct Escalation {
     began: Instant,
     /// The next step, an index into [`STEPS`].
     step: u8,
@@ -32,7 +32,7 @@ pub struct Escalation {
 
 impl Escalation {
     /// An escalation whose times count from `now`.
-    pub fn begin(now: Instant) -> Self {
+    pub(super) fn begin(now: Instant) -> Self {
         Self {
             began: now,
             step: 0,
@@ -41,14 +41,14 @@ impl Escalation {
 
     /// When the next step is due; `None` when none is left, or with `--kill-after=never`
     /// (`kill_after` is `None`).
-    pub fn deadline(&self, kill_after: Option<Duration>) -> Option<Instant> {
+    pub(super) fn deadline(&self, kill_after: Option<Duration>) -> Option<Instant> {
         let thousandths = STEPS.get(usize::from(self.step))?;
         Some(self.began + kill_after? * *thousandths / 1000)
     }
 
     /// The signal of a step that is due by `now`, if any, and takes that step. When several are due
     /// (the machine was suspended), each call returns the next. `first` is the first step's signal.
-    pub fn step(
+    pub(super) fn step(
         &mut self,
         now: Instant,
         kill_after: Option<Duration>,
@@ -63,17 +63,17 @@ impl Escalation {
     }
 
     /// Whether no step is left to wait for.
-    pub fn is_done(&self, kill_after: Option<Duration>) -> bool {
+    pub(super) fn is_done(&self, kill_after: Option<Duration>) -> bool {
         self.deadline(kill_after).is_none()
     }
 
     /// Whether every step was taken, or [`Escalation::finish`] was called.
-    pub fn is_finished(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         usize::from(self.step) == STEPS.len()
     }
 
     /// Skips the remaining steps: no process is left that a signal could reach.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.step = STEPS.len() as u8;
     }
 }

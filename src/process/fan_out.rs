@@ -13,13 +13,13 @@ use crate::ws::batch::Batch;
 use crate::ws::frame::{Header, Opcode};
 
 /// The clients of a command and its latest messages.
-pub struct FanOut {
+pub(crate) struct FanOut {
     /// The connected clients. When the command's stdin has room again, they are read in this order.
-    pub members: Vec<ClientId>,
+    pub(crate) members: Vec<ClientId>,
     /// Members that joined in the middle of a message: they wait for the next one.
     late: Vec<ClientId>,
     /// Whether a member was not read because the command's stdin was full.
-    pub stdin_was_full: bool,
+    pub(crate) stdin_was_full: bool,
     replay: ReplayBuffer,
     messages_max: usize,
     bytes_max: usize,
@@ -30,7 +30,7 @@ pub struct FanOut {
 
 impl FanOut {
     /// The fan-out of a shared command: it keeps the last `--replay` messages.
-    pub fn shared(settings: &CommandSettings) -> Self {
+    pub(crate) fn shared(settings: &CommandSettings) -> Self {
         Self {
             splits: settings.framing != Framing::Length,
             ..Self::new(settings, settings.replay)
@@ -39,7 +39,7 @@ impl FanOut {
 
     /// The fan-out of a resumable session: it keeps all messages there is room for, because only
     /// the client knows which it has received.
-    pub fn session(settings: &CommandSettings) -> Self {
+    pub(crate) fn session(settings: &CommandSettings) -> Self {
         Self::new(settings, usize::MAX)
     }
 
@@ -57,7 +57,7 @@ impl FanOut {
 
     /// Frames a piece of output as a message or a fragment of one, appends it to `batch` and keeps
     /// it for later members.
-    pub fn add(&mut self, piece: Fragment<'_>, batch: &mut Batch) {
+    pub(crate) fn add(&mut self, piece: Fragment<'_>, batch: &mut Batch) {
         if self.splits && piece.bytes.is_empty() && !piece.first {
             // The pieces of this message have gone out as messages; its empty end says nothing.
             return;
@@ -90,7 +90,7 @@ impl FanOut {
 
     /// Adds a client. If a message is under way and `replayed`, which the client was sent, does not
     /// hold its beginning, the client gets nothing of that message.
-    pub fn join(&mut self, member: ClientId, replayed: &Batch) {
+    pub(crate) fn join(&mut self, member: ClientId, replayed: &Batch) {
         self.members.push(member);
         if self.replay.is_unfinished() && replayed.frames.is_empty() {
             self.late.push(member);
@@ -98,7 +98,7 @@ impl FanOut {
     }
 
     /// The part of `batch` for a late member: nothing until the message it joined in has ended.
-    pub fn for_late(&self, batch: &Batch) -> Batch {
+    pub(crate) fn for_late(&self, batch: &Batch) -> Batch {
         let start = batch.first_start.unwrap_or(batch.frames.len());
         let frames = batch.frames[start..].to_vec();
         Batch {
@@ -113,25 +113,25 @@ impl FanOut {
 
     /// A member was settled while the command's stdin was or was not `full`. Returns whether members
     /// wait that can be read now.
-    pub fn note_stdin(&mut self, full: bool) -> bool {
+    pub(crate) fn note_stdin(&mut self, full: bool) -> bool {
         self.stdin_was_full |= full;
         self.stdin_was_full && !full
     }
 
     /// Whether a member still waits for a message to begin.
-    pub fn is_late(&self, member: ClientId) -> bool {
+    pub(crate) fn is_late(&self, member: ClientId) -> bool {
         self.late.contains(&member)
     }
 
     /// `batch` has gone to all members. If the message under way has ended, nobody is late.
-    pub fn sent(&mut self, batch: &Batch) {
+    pub(crate) fn sent(&mut self, batch: &Batch) {
         if batch.first_start.is_some() {
             self.late.clear();
         }
     }
 
     /// Appends the frames of the last `count` kept messages, for a newcomer.
-    pub fn replay_last(&self, count: usize, out: &mut Vec<u8>) {
+    pub(crate) fn replay_last(&self, count: usize, out: &mut Vec<u8>) {
         let kept = self.replay.kept();
         let start = kept.start.max(kept.end.saturating_sub(count as u64));
         if start < kept.end {
@@ -144,17 +144,17 @@ impl FanOut {
     ///
     /// # Errors
     /// [`Lost`] when some of them are no longer kept.
-    pub fn resume(&self, received: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
+    pub(crate) fn resume(&self, received: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
         self.replay.replay(received, out)
     }
 
     /// Bytes in the replay buffer.
-    pub fn kept_bytes(&self) -> usize {
+    pub(crate) fn kept_bytes(&self) -> usize {
         self.replay.kept_bytes()
     }
 
     /// Removes a client; returns whether it was a member.
-    pub fn remove(&mut self, member: ClientId) -> bool {
+    pub(crate) fn remove(&mut self, member: ClientId) -> bool {
         let before = self.members.len();
         self.members.retain(|&other| other != member);
         self.late.retain(|&other| other != member);
@@ -211,7 +211,7 @@ mod tests {
         fan_out.join(member(1), &Batch::default());
         assert!(fan_out.is_late(member(1)) && !fan_out.is_late(member(0)));
         fan_out.sent(&batch);
-        batch.clear();
+        let mut batch = Batch::default();
         fan_out.add(piece(b"ng", false, false), &mut batch);
         assert_eq!(fan_out.for_late(&batch).frames, b"");
         fan_out.add(piece(b"er", false, true), &mut batch);

@@ -19,13 +19,13 @@
 //! - [`escalation`]: the signals that terminate it.
 //! - [`environment`]: the variables it starts with.
 
-pub mod audience;
+pub(crate) mod audience;
 pub mod environment;
-pub mod escalation;
-pub mod fan_out;
-pub mod output;
-pub mod replay_buffer;
-pub mod stdin;
+pub(crate) mod escalation;
+pub(crate) mod fan_out;
+pub(crate) mod output;
+pub(crate) mod replay_buffer;
+pub(crate) mod stdin;
 
 use std::io::{Read, Write};
 use std::rc::Rc;
@@ -42,22 +42,22 @@ use crate::source::ClientId;
 use crate::system::{Child, Exit, Group, Pid};
 
 /// A command that was started, until nothing of it is left.
-pub struct Process<W, R> {
+pub(crate) struct Process<W, R> {
     pid: Pid,
     life: Life,
     /// Whether a client takes the output, or may come back for it.
     wanted: bool,
     settings: Rc<CommandSettings>,
     /// Whom the output is for.
-    pub audience: Audience,
+    pub(crate) audience: Audience,
     /// Messages on their way in.
-    pub stdin: Stdin<W>,
+    pub(crate) stdin: Stdin<W>,
     /// Stdout and stderr.
-    pub outputs: Outputs<R>,
+    pub(crate) outputs: Outputs<R>,
     /// When this process's timer fires, if it is armed.
-    pub wake_at: Option<Instant>,
+    pub(crate) wake_at: Option<Instant>,
     /// Whether this process has a deferred visit.
-    pub queued: bool,
+    pub(crate) queued: bool,
 }
 
 /// Where a command is in its life.
@@ -73,7 +73,11 @@ enum Life {
 
 impl<W: Write, R: Read> Process<W, R> {
     /// A command that has just been started.
-    pub fn new(child: Child<W, R>, audience: Audience, settings: Rc<CommandSettings>) -> Self {
+    pub(crate) fn new(
+        child: Child<W, R>,
+        audience: Audience,
+        settings: Rc<CommandSettings>,
+    ) -> Self {
         Self {
             pid: child.pid,
             life: Life::Running,
@@ -88,22 +92,22 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Its PID, which is also the id of its process group.
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
     /// How it runs.
-    pub fn settings(&self) -> &Rc<CommandSettings> {
+    pub(crate) fn settings(&self) -> &Rc<CommandSettings> {
         &self.settings
     }
 
     /// Its one client, as long as that takes its output; `None` for a session or shared command.
-    pub fn own_client(&self) -> Option<ClientId> {
+    pub(crate) fn own_client(&self) -> Option<ClientId> {
         self.started_for().filter(|_| self.wanted)
     }
 
     /// The client it was started for, connected or not; `None` for a session or shared command.
-    pub fn started_for(&self) -> Option<ClientId> {
+    pub(crate) fn started_for(&self) -> Option<ClientId> {
         match self.audience {
             Audience::Client(client) => Some(client),
             Audience::Session(_) | Audience::Shared(_) => None,
@@ -111,12 +115,12 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Whether a client takes the output, or may come back for it.
-    pub fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.wanted
     }
 
     /// How it ended, once it was reaped.
-    pub fn exit(&self) -> Option<Exit> {
+    pub(crate) fn exit(&self) -> Option<Exit> {
         match self.life {
             Life::Exited(exit, _) => Some(exit),
             Life::Running | Life::Terminating(_) => None,
@@ -126,14 +130,14 @@ impl<W: Write, R: Read> Process<W, R> {
     /// The client takes no more output and sends no more messages. Stdin is closed once the
     /// messages that came are written, and the escalation begins. From here on output is read and
     /// dropped, so that a command that still prints cannot block.
-    pub fn client_left(&mut self, now: Instant, pool: &mut Pool) {
+    pub(crate) fn client_left(&mut self, now: Instant, pool: &mut Pool) {
         self.wanted = false;
         self.stdin.close_when_drained(pool);
         self.terminate(now);
     }
 
     /// Begins the escalation, unless it has begun.
-    pub fn terminate(&mut self, now: Instant) {
+    pub(crate) fn terminate(&mut self, now: Instant) {
         if let Life::Running = self.life {
             self.life = Life::Terminating(Escalation::begin(now));
         }
@@ -141,7 +145,7 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// The command was reaped. Processes it left in its group get the escalation too: a command
     /// ends with its exit, not with the end of its pipes.
-    pub fn reaped(&mut self, exit: Exit, group: Group, now: Instant, pool: &mut Pool) {
+    pub(crate) fn reaped(&mut self, exit: Exit, group: Group, now: Instant, pool: &mut Pool) {
         let mut escalation = match self.life {
             Life::Running => Escalation::begin(now),
             Life::Terminating(escalation) | Life::Exited(_, escalation) => escalation,
@@ -155,7 +159,7 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Another process was given this one's PID, so this one's group must be gone.
-    pub fn pid_reused(&mut self) {
+    pub(crate) fn pid_reused(&mut self) {
         debug_assert!(
             self.exit().is_some(),
             "a PID is free only after the child was reaped"
@@ -167,7 +171,7 @@ impl<W: Write, R: Read> Process<W, R> {
     /// is empty after the escalation. A process that left the group on purpose may hold the pipe
     /// open and print forever; it is waited for only as long as its output could be the command's
     /// own.
-    pub fn output_is_finished(&self) -> bool {
+    pub(crate) fn output_is_finished(&self) -> bool {
         match &self.life {
             Life::Exited(_, escalation) => {
                 let no_writer = escalation.is_done(self.settings.kill_after);
@@ -178,12 +182,12 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Whether nothing of the command is left and no client waits for its output.
-    pub fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&self) -> bool {
         !self.wanted && self.escalation_is_finished()
     }
 
     /// When the process has to be woken: for the next signal, a prompt, or its session's deadline.
-    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let signal = match &self.life {
             Life::Running => None,
             Life::Exited(..) if self.waits_for_group() => Some(now + GROUP_PROBE),
@@ -200,14 +204,14 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// Whether the command has exited and its process group is left to end by itself
     /// (`--kill-after=never`). The server then only polls whether the group still exists.
-    pub fn waits_for_group(&self) -> bool {
+    pub(crate) fn waits_for_group(&self) -> bool {
         self.settings.kill_after.is_none()
             && self.exit().is_some()
             && !self.escalation_is_finished()
     }
 
     /// The signal that is due to the process group, if any.
-    pub fn due_signal(&mut self, now: Instant) -> Option<Signal> {
+    pub(crate) fn due_signal(&mut self, now: Instant) -> Option<Signal> {
         match &mut self.life {
             Life::Running => None,
             Life::Terminating(escalation) | Life::Exited(_, escalation) => {
@@ -218,12 +222,12 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// Whether the command has exited and no further signal will be sent: its group is gone, so its
     /// id may soon name another one, or SIGKILL was sent.
-    pub fn escalation_is_finished(&self) -> bool {
+    pub(crate) fn escalation_is_finished(&self) -> bool {
         matches!(&self.life, Life::Exited(_, escalation) if escalation.is_finished())
     }
 
     /// The process group has no members left. (Its leader is one until it is reaped.)
-    pub fn group_disappeared(&mut self) {
+    pub(crate) fn group_disappeared(&mut self) {
         if let Life::Exited(_, escalation) = &mut self.life {
             escalation.finish();
         }

@@ -10,19 +10,19 @@ use crate::framing::{Fragment, OutputError, Splitter, Stream};
 use crate::limits::PIPE_LEN_MAX;
 
 /// The pipes that a command writes: stdout, and stderr where it has a pipe of its own.
-pub struct Outputs<R> {
+pub(crate) struct Outputs<R> {
     /// Always for the client.
-    pub stdout: Output<R>,
+    pub(crate) stdout: Output<R>,
     /// For the client if the two are tagged (`--stderr=json`), otherwise for the log. Boxed because
     /// it is rare.
-    pub stderr: Option<Box<Output<R>>>,
+    pub(crate) stderr: Option<Box<Output<R>>>,
     /// Which of the two is read for the client next.
     turn: Stream,
 }
 
 impl<R: Read> Outputs<R> {
     /// The pipes of a command that was just started.
-    pub fn new(stdout: R, stderr: Option<R>, settings: &CommandSettings) -> Self {
+    pub(super) fn new(stdout: R, stderr: Option<R>, settings: &CommandSettings) -> Self {
         Self {
             stdout: Output::new(stdout, Stream::Stdout, settings),
             stderr: stderr.map(|pipe| Box::new(Output::new(pipe, Stream::Stderr, settings))),
@@ -31,7 +31,7 @@ impl<R: Read> Outputs<R> {
     }
 
     /// The outputs that are for the client.
-    pub fn for_client(&mut self) -> impl Iterator<Item = &mut Output<R>> {
+    pub(crate) fn for_client(&mut self) -> impl Iterator<Item = &mut Output<R>> {
         let stderr = self.stderr.as_deref_mut();
         [Some(&mut self.stdout), stderr.filter(|it| it.for_client)]
             .into_iter()
@@ -39,19 +39,19 @@ impl<R: Read> Outputs<R> {
     }
 
     /// Stderr, if it is for the log.
-    pub fn for_log(&mut self) -> Option<&mut Output<R>> {
+    pub(crate) fn for_log(&mut self) -> Option<&mut Output<R>> {
         self.stderr.as_deref_mut().filter(|it| !it.for_client)
     }
 
     /// Whether a read for the client may return something.
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         let stderr = self.stderr.as_deref();
         self.stdout.has_work() || stderr.is_some_and(|it| it.for_client && it.has_work())
     }
 
     /// Reads once, as [`Output::read`], from an output that is for the client, and says which it
     /// was. The two take turns, so that one that never falls silent does not lock the other out.
-    pub fn read(&mut self, scratch: &mut [u8]) -> Option<(&mut Output<R>, usize)> {
+    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Option<(&mut Output<R>, usize)> {
         let stderr = self.stderr.as_deref_mut().filter(|it| it.for_client);
         let (first, second) = match (self.turn, stderr) {
             (_, None) => (&mut self.stdout, None),
@@ -71,7 +71,7 @@ impl<R: Read> Outputs<R> {
     }
 
     /// When the first prompt of an output for the client is due.
-    pub fn prompt_deadline(&self, flush: Option<Duration>) -> Option<Instant> {
+    pub(super) fn prompt_deadline(&self, flush: Option<Duration>) -> Option<Instant> {
         let stderr = self.stderr.as_deref().filter(|output| output.for_client);
         let outputs = [Some(&self.stdout), stderr].into_iter().flatten();
         outputs
@@ -80,7 +80,7 @@ impl<R: Read> Outputs<R> {
     }
 
     /// The command has exited. Its last output may be in a pipe for which no edge was delivered.
-    pub fn command_exited(&mut self) {
+    pub(super) fn command_exited(&mut self) {
         let stderr = self.stderr.as_deref_mut();
         for output in [Some(&mut self.stdout), stderr].into_iter().flatten() {
             output.readiness.merge(Readiness::READABLE);
@@ -90,18 +90,18 @@ impl<R: Read> Outputs<R> {
 
     /// Whether all output of an exited command has been read. `no_writer`: no process is left that
     /// is known to write.
-    pub fn are_finished(&self, no_writer: bool) -> bool {
+    pub(super) fn are_finished(&self, no_writer: bool) -> bool {
         let stderr = self.stderr.as_deref();
         self.stdout.is_finished(no_writer) && stderr.is_none_or(|it| it.is_finished(no_writer))
     }
 }
 
 /// One pipe that a command writes.
-pub struct Output<R> {
+pub(crate) struct Output<R> {
     /// `None` at EOF.
     pipe: Option<R>,
     /// What epoll last reported for the pipe.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     /// Whether it goes to the client, not to the log.
     for_client: bool,
     splitter: Splitter,
@@ -129,7 +129,7 @@ impl<R: Read> Output<R> {
     }
 
     /// Reads once into `scratch`. `None`: nothing is there now. 0: EOF, and the pipe is closed.
-    pub fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
+    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
         let pipe = self.pipe.as_mut()?;
         let scratch = &mut scratch[..self.splitter.read_len_max()];
         while self.readiness.readable() {
@@ -158,7 +158,7 @@ impl<R: Read> Output<R> {
     ///
     /// # Errors
     /// The output cannot be made into messages: the command's fault.
-    pub fn cut(
+    pub(crate) fn cut(
         &mut self,
         bytes: &[u8],
         now: Instant,
@@ -187,7 +187,7 @@ impl<R: Read> Output<R> {
     }
 
     /// Hands out an unfinished line that has waited for `flush` (`--flush`).
-    pub fn flush_prompt(
+    pub(crate) fn flush_prompt(
         &mut self,
         now: Instant,
         flush: Option<Duration>,

@@ -11,7 +11,7 @@ use std::ops::Range;
 ///
 /// Invariant: `bytes.len()` is the sum of `lens`, and `lens.len() <= next_number`.
 #[derive(Debug, Default)]
-pub struct ReplayBuffer {
+pub(super) struct ReplayBuffer {
     /// The frames, in order.
     bytes: VecDeque<u8>,
     /// The length of each message: of all its frames.
@@ -27,7 +27,7 @@ const LEN_SIZE: usize = size_of::<u32>();
 
 impl ReplayBuffer {
     /// An empty buffer; it allocates nothing.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self {
             bytes: VecDeque::new(),
             lens: VecDeque::new(),
@@ -39,7 +39,7 @@ impl ReplayBuffer {
     /// Appends a frame: a whole message or a fragment of one. Then drops the oldest messages until
     /// at most `messages_max` messages and `bytes_max` bytes (at most 2^32, lengths included) are
     /// left. A single message larger than that is counted but not kept.
-    pub fn push(&mut self, frame: &[u8], last: bool, messages_max: usize, bytes_max: usize) {
+    pub(super) fn push(&mut self, frame: &[u8], last: bool, messages_max: usize, bytes_max: usize) {
         let first = !std::mem::replace(&mut self.is_unfinished, !last);
         if first {
             self.next_number += 1;
@@ -65,17 +65,17 @@ impl ReplayBuffer {
     }
 
     /// Whether the newest message has begun and not ended.
-    pub fn is_unfinished(&self) -> bool {
+    pub(super) fn is_unfinished(&self) -> bool {
         self.is_unfinished
     }
 
     /// The numbers of the kept messages.
-    pub fn kept(&self) -> Range<u64> {
+    pub(super) fn kept(&self) -> Range<u64> {
         self.next_number - self.lens.len() as u64..self.next_number
     }
 
     /// Bytes of frames that are kept.
-    pub fn kept_bytes(&self) -> usize {
+    pub(super) fn kept_bytes(&self) -> usize {
         self.bytes.len()
     }
 
@@ -84,7 +84,7 @@ impl ReplayBuffer {
     /// # Errors
     /// [`Lost`] when some of them are no longer kept, or `number` is beyond the last finished
     /// message. Nothing is appended then.
-    pub fn replay(&self, number: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
+    pub(super) fn replay(&self, number: u64, out: &mut Vec<u8>) -> Result<(), Lost> {
         let kept = self.kept();
         // No client can have received all of an unfinished message.
         let end = kept.end - u64::from(self.is_unfinished);
@@ -119,7 +119,7 @@ fn reserve<T>(deque: &mut VecDeque<T>, more: usize, len_max: usize) {
 
 /// Requested messages are no longer kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost;
+pub(crate) struct Lost;
 
 #[cfg(test)]
 mod tests {

@@ -12,12 +12,12 @@ use crate::ws::frame::Kind;
 ///
 /// A message is queued whole, so the command's input ends at the end of a message whenever the
 /// client is lost.
-pub struct Stdin<W> {
+pub(crate) struct Stdin<W> {
     /// `None`: closed, by the server after the last message or by the command. Later messages are
     /// dropped: a command that closes its stdin goes on running.
     pipe: Option<W>,
     /// What epoll last reported for the pipe.
-    pub readiness: Readiness,
+    pub(crate) readiness: Readiness,
     outbox: Outbox,
     framing: Framing,
     /// No more messages will come: the pipe is closed once the outbox is empty.
@@ -28,7 +28,7 @@ pub struct Stdin<W> {
 
 impl<W: Write> Stdin<W> {
     /// The write end of a new pipe, which has room.
-    pub fn new(pipe: W, framing: Framing) -> Self {
+    pub(super) fn new(pipe: W, framing: Framing) -> Self {
         Self {
             pipe: Some(pipe),
             readiness: Readiness::WRITABLE,
@@ -40,7 +40,7 @@ impl<W: Write> Stdin<W> {
     }
 
     /// Queues a message in the form the command reads.
-    pub fn push(&mut self, kind: Kind, message: &[u8], pool: &mut Pool) {
+    pub(crate) fn push(&mut self, kind: Kind, message: &[u8], pool: &mut Pool) {
         self.messages += 1;
         if self.pipe.is_none() || self.closing {
             return;
@@ -49,34 +49,34 @@ impl<W: Write> Stdin<W> {
     }
 
     /// Whether a message may be passed on in parts: a plain stream has no message boundaries.
-    pub fn takes_parts(&self) -> bool {
+    pub(crate) fn takes_parts(&self) -> bool {
         self.framing == Framing::Raw
     }
 
     /// Whether the high-water mark is reached, so that clients must not be read.
-    pub fn is_full(&self, high_water: usize) -> bool {
+    pub(crate) fn is_full(&self, high_water: usize) -> bool {
         self.outbox.is_full(high_water)
     }
 
     /// Messages received for the command, written or not.
-    pub fn messages(&self) -> u64 {
+    pub(crate) fn messages(&self) -> u64 {
         self.messages
     }
 
     /// Bytes that wait for the pipe.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.outbox.len()
     }
 
     /// No more messages will come: closes the pipe once the queued ones are written.
-    pub fn close_when_drained(&mut self, pool: &mut Pool) {
+    pub(super) fn close_when_drained(&mut self, pool: &mut Pool) {
         self.closing = true;
         self.flush(pool);
     }
 
     /// Writes what the pipe takes. If the command has closed its end (EPIPE), the pipe is closed and
     /// the queue dropped; the command lives on, and its output still counts.
-    pub fn flush(&mut self, pool: &mut Pool) {
+    pub(crate) fn flush(&mut self, pool: &mut Pool) {
         let Some(pipe) = &mut self.pipe else { return };
         if self.outbox.is_empty() || self.readiness.writable() {
             match self.outbox.flush(pipe, pool) {
@@ -94,7 +94,7 @@ impl<W: Write> Stdin<W> {
     }
 
     /// Closes the pipe at once and drops the queue.
-    pub fn close(&mut self, pool: &mut Pool) {
+    pub(super) fn close(&mut self, pool: &mut Pool) {
         self.outbox.clear(pool);
         self.pipe = None;
     }

@@ -193,7 +193,7 @@ impl<S: System> Server<S> {
     }
 
     /// The exit status of the program, once the loop has stopped.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         self.shutdown.exit_code()
     }
 

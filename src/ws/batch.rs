@@ -2,34 +2,26 @@
 
 /// Frames that go out together, and what the access log counts of them.
 #[derive(Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The frames, unmasked as a server sends them.
-    pub frames: Vec<u8>,
+    pub(crate) frames: Vec<u8>,
     /// Bytes of payload in the frames.
-    pub payload_len: usize,
+    pub(crate) payload_len: usize,
     /// Messages that end in the frames.
-    pub messages: u64,
+    pub(crate) messages: u64,
     /// The offset in `frames` of the first message that begins in this batch, once a message that
     /// began in an earlier batch has ended. A client that joined in the middle of that message
     /// gets the frames from here on.
-    pub first_start: Option<usize>,
+    pub(crate) first_start: Option<usize>,
 }
 
 impl Batch {
     /// A batch without messages that uses the memory of `frames`, which is empty.
-    pub fn new(frames: Vec<u8>) -> Self {
+    pub(crate) fn new(frames: Vec<u8>) -> Self {
         debug_assert!(frames.is_empty());
         Self {
             frames,
             ..Self::default()
         }
-    }
-
-    /// Removes the messages and keeps the memory.
-    pub fn clear(&mut self) {
-        self.frames.clear();
-        self.payload_len = 0;
-        self.messages = 0;
-        self.first_start = None;
     }
 }

@@ -152,21 +152,13 @@ impl Connection {
         Ok(None)
     }
 
-    /// Appends a whole message to `out`. Does nothing unless the state is `Open`.
-    ///
-    /// The `payload` of a text message must be UTF-8, and the message before must be complete.
-    #[inline]
-    pub fn send(&mut self, kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
-        self.send_fragment(kind, true, true, payload, out);
-    }
-
-    /// Appends a fragment of a message to `out`: the `first`, the `last`, both or neither (section
-    /// 5.4). Does nothing unless the state is `Open`.
+    /// Appends a fragment of a message to `out`: the `first`, the `last`, both (a whole message) or
+    /// neither (section 5.4). Does nothing unless the state is `Open`.
     ///
     /// All fragments of a message must have the same `kind`, and only control frames may be sent
     /// between them. The fragments of a text message, joined, must be UTF-8.
     #[inline]
-    pub(crate) fn send_fragment(
+    pub fn send_fragment(
         &mut self,
         kind: Kind,
         first: bool,

@@ -28,10 +28,10 @@
 //!
 //! The opening handshake is HTTP: `crate::http` has it.
 
-pub mod batch;
+pub(crate) mod batch;
 pub mod close;
 pub mod connection;
-pub mod decoder;
+pub(crate) mod decoder;
 pub mod frame;
 pub mod utf8;
 

@@ -164,7 +164,7 @@ fn try_limit(resource: Resource, limit: rlim_t) -> nix::Result<()> {
     Ok(())
 }
 
-fn system_resource(resource: config::Resource) -> Resource {
+pub(super) fn system_resource(resource: config::Resource) -> Resource {
     match resource {
         config::Resource::As => Resource::RLIMIT_AS,
         config::Resource::Core => Resource::RLIMIT_CORE,
@@ -178,7 +178,7 @@ fn system_resource(resource: config::Resource) -> Resource {
 }
 
 /// A limit beyond the range of the system's type is no limit.
-fn system_limit(limit: config::ResourceLimit) -> rlim_t {
+pub(super) fn system_limit(limit: config::ResourceLimit) -> rlim_t {
     match limit {
         Some(limit) => rlim_t::try_from(limit).unwrap_or(RLIM_INFINITY),
         None => RLIM_INFINITY,

@@ -193,7 +193,7 @@ fn nothing_is_sent_after_a_close_frame() {
         way(&mut connection, &mut out);
         let len = out.len();
         connection.send_fragment(Kind::Text, false, true, b"b", &mut out);
-        connection.send(Kind::Text, b"c", &mut out);
+        connection.send_fragment(Kind::Text, true, true, b"c", &mut out);
         connection.ping(&mut out);
         connection.close(CloseCode::GOING_AWAY, "", &mut out);
         connection.fail(Violation::MessageTooBig, &mut out);

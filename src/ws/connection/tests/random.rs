@@ -95,7 +95,7 @@ fn any_bytes_in_any_state_never_panic() {
                 0 => connection.close(CloseCode::NORMAL, "", &mut out),
                 1 => connection.fail(Violation::TextNotUtf8, &mut out),
                 2..=9 => connection.ping(&mut out),
-                _ => connection.send(Kind::Binary, b"x", &mut out),
+                _ => connection.send_fragment(Kind::Binary, true, true, b"x", &mut out),
             }
         }
     });

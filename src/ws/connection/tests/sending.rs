@@ -5,9 +5,9 @@ use super::*;
 #[test]
 fn messages_fragments_and_pings_are_written_as_unmasked_frames() {
     let (mut connection, mut out) = (Connection::new(), Vec::new());
-    connection.send(Kind::Text, b"Hello", &mut out);
-    connection.send(Kind::Binary, &[7; 300], &mut out);
-    connection.send(Kind::Binary, b"", &mut out);
+    connection.send_fragment(Kind::Text, true, true, b"Hello", &mut out);
+    connection.send_fragment(Kind::Binary, true, true, &[7; 300], &mut out);
+    connection.send_fragment(Kind::Binary, true, true, b"", &mut out);
     connection.send_fragment(Kind::Text, true, false, b"a", &mut out);
     connection.ping(&mut out);
     connection.send_fragment(Kind::Text, false, false, b"b", &mut out);
