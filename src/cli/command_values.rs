@@ -16,7 +16,7 @@ pub(super) fn assignment(text: &str) -> Result<(OsString, OsString), String> {
     if name.is_empty() || text.contains('\0') {
         return Err("write a variable and its value: NAME=VALUE".to_owned());
     }
-    if environment::is_of_request(name) {
+    if environment::is_request_variable(name) {
         return Err(format!(
             "{name} is set for each request: choose another name"
         ));

@@ -175,7 +175,7 @@ pub(super) fn token(text: &str) -> Result<(), String> {
 pub(super) fn variable(text: &str) -> Result<(), String> {
     let fits = !text.contains(['=', '\0']);
     must(fits, "write names of variables alone, such as PATH,TERM")?;
-    let free = !environment::is_of_request(text);
+    let free = !environment::is_request_variable(text);
     must(
         free,
         "variables that are set for each request cannot be inherited",

@@ -69,7 +69,7 @@ impl<S: System> Server<S> {
         };
         let settings = &command.settings;
         let own = |name: &OsStr| std::env::var_os(name);
-        let environment = environment::alone(&settings.passenv, &settings.setenv, own);
+        let environment = environment::without_request(&settings.passenv, &settings.setenv, own);
         let audience = Audience::Shared(Box::new(FanOut::shared(settings)));
         let id = self.start(&command, environment, audience)?;
         self.shared.process = Some(id);

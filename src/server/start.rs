@@ -164,7 +164,9 @@ impl<S: System> Server<S> {
         };
         let (passenv, setenv) = (&settings.passenv, &settings.setenv);
         let own = |name: &OsStr| std::env::var_os(name);
-        Ok(environment::of(request, &gateway, passenv, setenv, own))
+        Ok(environment::for_request(
+            request, &gateway, passenv, setenv, own,
+        ))
     }
 
     /// Starts a command and makes an entry for it.

@@ -238,13 +238,13 @@ fn check_environment(request: &Request<'_>) {
         unique_id: "1-2-3",
         https: None,
     };
-    let variables = environment::of(request, &gateway, &[], &[], |_| None);
+    let variables = environment::for_request(request, &gateway, &[], &[], |_| None);
     for (name, value) in &variables {
         let name = name.to_str().expect("ASCII");
         let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
         assert!(!name.is_empty() && name.bytes().all(plain), "{name}");
         assert!(
-            environment::is_of_request(name),
+            environment::is_request_variable(name),
             "{name} is not recognized as a request variable"
         );
         assert!(!value.as_bytes().contains(&0), "a NUL in {name}");

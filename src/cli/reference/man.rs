@@ -271,11 +271,11 @@ fn literal(text: &str) -> String {
 
 #[test]
 fn the_variables_of_the_page_are_those_of_a_request() {
-    use crate::process::environment::is_of_request;
+    use crate::process::environment::is_request_variable;
     let names = VARIABLES.iter().flat_map(|(names, _)| names.split(", "));
     let names: Vec<_> = names.map(|name| name.trim_matches('`')).collect();
     assert!(names.len() > 20, "{names:?}");
     for name in names {
-        assert!(is_of_request(name), "{name}");
+        assert!(is_request_variable(name), "{name}");
     }
 }
