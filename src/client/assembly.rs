@@ -6,7 +6,7 @@ use crate::event_loop::buffer_pool::{Buffer, Pool};
 /// one read and never pass through here: they are used where they lie. An empty assembly owns no
 /// buffer.
 #[derive(Default)]
-pub(super) struct Assembly {
+pub(crate) struct Assembly {
     partial: Option<Box<Buffer>>,
 }
 

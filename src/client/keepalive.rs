@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 
 /// The keep-alive clock of one peer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keepalive(Clock);
+pub(crate) struct Keepalive(Clock);
 
 #[derive(Clone, Copy, Debug)]
 enum Clock {

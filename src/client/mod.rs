@@ -20,11 +20,11 @@
 //! Back-pressure is decided in one place, `Client::wants_read`.
 
 pub(crate) mod access_record;
-mod assembly;
+pub(crate) mod assembly;
 mod close_timeout;
 mod closing;
 mod http;
-mod keepalive;
+pub(crate) mod keepalive;
 mod open;
 mod timers;
 mod write_progress;

@@ -24,7 +24,7 @@ fn signals(first: Signal) -> [Signal; STEPS.len()] {
 
 /// How far the escalation for one process group has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Escalation {
+pub(crate) struct Escalation {
     began: Instant,
     /// The next step, an index into [`STEPS`].
     step: u8,
