@@ -1,4 +1,4 @@
-//! What every life borrows for the length of a call: [`Context`].
+//! What a client or process borrows from the server for the length of a call: [`Context`].
 
 use crate::config::ClientLimits;
 use crate::event_loop::buffer_pool::Pool;
@@ -6,20 +6,20 @@ use crate::event_loop::instant::Instant;
 use crate::limits::{POOL_BUFFER_LEN_MAX, POOL_BUFFERS_MAX, SCRATCH_LEN};
 use crate::log::Log;
 
-/// The clock, the limits, the shared buffers and the log. There is one, and the server owns it.
+/// The clock, the limits, the shared buffers and the log. The server owns the only one.
 pub struct Context {
-    /// The time of the present turn. Nothing but the loop reads the clock.
+    /// The time of this turn. Only the event loop reads the clock.
     pub(crate) now: Instant,
-    /// All that had happened by then has been told; never later than `now`. Whether a peer was silent
-    /// for too long is judged as of then ([`crate::event_loop`]).
+    /// Every event up to this time has been delivered; at most `now`. Whether a peer has been
+    /// silent for too long is judged by this time ([`crate::event_loop`] says why).
     pub(crate) seen_until: Instant,
     /// Sizes and time-outs of a client's connection.
     pub(crate) limits: ClientLimits,
-    /// The one buffer that sockets and pipes are read into. Nothing stays in it beyond a call.
+    /// The one buffer that sockets and pipes are read into. Its content is valid during a call only.
     pub(crate) scratch: Box<[u8]>,
-    /// Buffers for whoever has something to keep.
+    /// Buffers for bytes that have to be kept after a call.
     pub(crate) pool: Pool,
-    /// Where the server says what happened.
+    /// The log.
     pub(crate) log: Log,
 }
 
