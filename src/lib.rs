@@ -4,8 +4,8 @@
 //! message back. To use it, read the [manual]. To learn how it works, start here: this page is the
 //! map of the source.
 //!
-//! *Readiness comes in, bytes go through pure state machines, and everything that touches the
-//! outside happens in one place, derived from state.*
+//! *Readiness comes in, bytes go through pure state machines, and what is read, written or awaited
+//! next is derived from their state.*
 //!
 //! # The drawing
 //!
@@ -32,7 +32,7 @@
 //!    each event of the batch to the [`Server`], which unpacks the token into a [`Source`]. A
 //!    listening socket only enters the queue of deferred visits: accepting is put off to the end of
 //!    the turn, so that a flood of connections cannot delay the clients that are there.
-//! 2. **Accepted.** `Server::accept` makes a [`Client`] in an [`Arena`] and registers its socket
+//! 2. **Accepted.** `Server::add_client` makes a [`Client`] in an [`Arena`] and registers its socket
 //!    once and for all. No limit on clients is checked yet: a full server can still answer and say
 //!    that it is full.
 //! 3. **Bytes.** When the socket becomes readable, that is remembered as [`Readiness`], and
@@ -47,25 +47,29 @@
 //!    queued, and the connection is open.
 //! 6. **Messages in.** From now on the bytes are frames. [`Connection::next_event`] unmasks them in
 //!    place, answers pings and takes the messages out; an [`Assembly`] joins those that arrived in
-//!    chunks. A message is queued whole in the command's [`Stdin`], or echoed into the client's own
-//!    [`Outbox`]. Each outbox is written as far as the kernel takes it, once for all that one read
+//!    chunks. A message is queued whole in the command's [`Stdin`] (with `--framing=raw` in
+//!    parts, as they arrive), or echoed into the client's own [`Outbox`]. Each outbox is written as far as the kernel takes it, once for all that one read
 //!    brought.
 //! 7. **Messages out.** `Server::forward_output` reads what the command prints. A [`Splitter`] cuts
-//!    it into messages for its [`Audience`], as long as the client has room. That is all there is to
-//!    back-pressure: a full outbox makes its source unwanted, and what is not wanted is not read.
-//! 8. **Time.** [`Timers`] fire for an entry that is due: [`Keepalive`] sends a ping or drops the
-//!    client, an [`Escalation`] sends the next signal. A timer fires only after one more poll, when
+//!    it into messages for its [`Audience`], as long as the client has room. A full outbox makes its
+//!    source unwanted, and what is not wanted is not read: that is the back-pressure, both ways.
+//!    (Output without an audience is read and dropped, so that the command can end.)
+//! 8. **Time.** [`Timers`] fire for an entry that is due, and its clock decides: [`Keepalive`] that a
+//!    ping is due or the client is to be dropped, an [`Escalation`] that the next signal is due. A timer fires only after one more poll, when
 //!    every event before its time has been delivered.
 //! 9. **The end.** The command exits and is reaped. The rest of its output is delivered, and
 //!    [`Client::command_exited`] says how it ended in the close frame. Or the client leaves first,
-//!    and [`Process::client_left`] closes stdin and begins the escalation.
-//! 10. **Gone.** The client lingers until the peer has closed TCP; the process stays until its whole
-//!     group is gone. Then `Server::free_gone` frees each slot, after the batch, and an
+//!    and [`Process::abandon`] closes stdin and begins the escalation.
+//! 10. **Gone.** The client lingers until the peer has closed TCP; the process stays until its group
+//!     is gone or was sent SIGKILL. Then `Server::free_gone` frees each slot, after the batch, and an
 //!     [`AccessRecord`] goes to the [`Log`].
 //!
 //! # The layers
 //!
-//! Imports go downward only; `tests/layers.rs` holds this, and which crates each folder may use.
+//! Imports go downward only; `tests/layers.rs` holds this, and which crates each folder may use. The
+//! four folders of the loop and the protocols know plain values of each other, nothing else. The real
+//! system is near the top because it implements a trait that the server defines, [`System`]; the
+//! server must not name it.
 //!
 //! | folder | story | crates |
 //! |---|---|---|
@@ -77,7 +81,7 @@
 //! | [`system`], [`context`], [`config`], [`source`], [`peer`], [`log`] | the seam to the system, and what the lives share | mio (tokens) |
 //! | [`ws`], [`http`], [`framing`] | the protocols, without I/O and without a clock | httparse, sha1_smol, base64, memchr |
 //! | [`event_loop`] | readiness, timers, arenas and buffers; knows nothing of wspipe | mio, slab |
-//! | [`limits`] | every constant that no option sets | |
+//! | [`limits`] | constants that several files share, or an operator may ask about | |
 //!
 //! # Eight files to read, and a question for each
 //!
@@ -101,14 +105,21 @@
 //! |---|---|
 //! | turn | one pass of the loop |
 //! | batch | the events that one turn delivers |
+//! | client, peer | a connection and its state; the other end of it |
+//! | command, process | what the operator named; the entry of one that was started |
 //! | entry | a client or a process in its arena, named by an id with a generation |
+//! | owner | what can be visited and can have a timer: an entry, a listener, a chore of the server |
 //! | ready, wanted | what epoll announced and no read or write has used up; what the state of an entry asks for. Work is done where both hold |
 //! | visit | doing all work that is ready and wanted for one entry, within a budget |
 //! | settle | after a visit: inform the other side, arm the timer, queue an ended entry to be freed |
 //! | immediate, deferred | visits before the next event; visits at the end of a turn |
 //! | `seen_until` | every event up to this time has been delivered |
+//! | budget | how much one visit may read, or a turn may accept or start, before the others have theirs |
+//! | high-water mark | the number of queued bytes at which reading from the other side pauses |
 //! | audience | whom a command's output is for: one client, a resumable session, all clients |
-//! | session | a resumable session (`--resume`), nothing else |
+//! | member, fan-out | a client of a session or shared command; what serves all of its members |
+//! | session | a resumable session (`--resume`). Only the option `--session-timeout`, which limits how long any client stays, uses the word otherwise |
+//! | chunk, fragment | a part of a message as it arrives in one read; a part of a message as it is sent (RFC 6455 section 5.4) |
 //! | escalation | the signals that terminate a command, at fixed times |
 //! | lingering | reading to EOF after our FIN, so that our last bytes arrive |
 //!
@@ -138,7 +149,7 @@
 //! [`Keepalive`]: client::keepalive::Keepalive
 //! [`Escalation`]: process::escalation::Escalation
 //! [`Client::command_exited`]: client::Client::command_exited
-//! [`Process::client_left`]: process::Process::client_left
+//! [`Process::abandon`]: process::Process::abandon
 //! [`AccessRecord`]: client::access_record::AccessRecord
 //! [`Log`]: log::Log
 

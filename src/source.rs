@@ -2,7 +2,7 @@
 //! of clients and processes, [`ClientId`] and [`ProcessId`].
 //!
 //! This file is above the event loop, which knows only tokens, and below clients and processes,
-//! which know each other by their ids alone. [`crate::event_loop::token`] has the layout of a
+//! which store only ids of each other. [`crate::event_loop::token`] has the layout of a
 //! token.
 
 use mio::Token;

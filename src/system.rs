@@ -93,7 +93,8 @@ pub trait System {
     fn probe_group(&mut self, leader: Pid) -> Group;
 
     /// Reaps this child, or any (`None`), if it has ended, and returns how it ended. SIGCHLD
-    /// coalesces: after one, call this for any child until none is left.
+    /// coalesces, so one signal may stand for several children: sooner or later, call this for any
+    /// child until none is left.
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)>;
 
     /// The process group of a process, if that exists. A zombie still has a group; a reaped process
@@ -103,8 +104,7 @@ pub trait System {
     /// The next signal that the server itself received, if any is pending.
     fn next_signal(&mut self) -> Option<SignalEvent>;
 
-    /// The user at the other end of a connection on this machine. Each kind of socket finds out in
-    /// its own way. `None`: the system does not know the other end.
+    /// The user at the other end of a connection on this machine. `None`: the system does not know the other end.
     ///
     /// # Errors
     /// The system does not answer.

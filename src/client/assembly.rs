@@ -55,7 +55,7 @@ mod tests {
         assembly.add(b"in ", &mut pool);
         assembly.add(b"", &mut pool);
         assert_eq!(assembly.len(), 3);
-        assert_eq!(assembly.with_last(b"pieces"), b"in pieces");
+        assert_eq!(assembly.with_last(b"fragments"), b"in fragments");
         assembly.clear(&mut pool);
         assert!(
             assembly.partial.is_none(),

@@ -66,7 +66,7 @@ impl<S: Socket> Client<S> {
                 };
                 self.flush(cx);
             }
-            // Nothing was asked, so nothing has to be answered.
+            // Stays gone: nothing was asked, so nothing has to be answered.
             Phase::Http(http) if http.kept_bytes() == 0 && self.outbox.is_empty() => {}
             Phase::Http(_) => self.linger(cx),
             closing => self.phase = closing,

@@ -27,7 +27,7 @@ use crate::event_loop::instant::Instant;
 /// The pong time-out should be longer than the ping interval; otherwise a silent peer is dropped
 /// before it was pinged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct Intervals {
     /// From the last byte received to the first ping, and from each ping to the next.
     pub(super) ping_interval: Duration,
     /// From the last byte received until the peer is dropped.
@@ -114,12 +114,12 @@ impl Keepalive {
     /// Nearly every event moves the deadline away. So a timer armed earlier may stay: an early call
     /// changes nothing and is followed by a new deadline. Only the end of a pause brings the
     /// deadline nearer.
-    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+    pub(super) fn deadline(&self, intervals: &Intervals) -> Option<Instant> {
         match self.0 {
             Clock::Paused => None,
             Clock::Running { received, pinged } => {
-                let ping = pinged.unwrap_or(received) + limits.ping_interval;
-                Some(ping.min(received + limits.pong_timeout))
+                let ping = pinged.unwrap_or(received) + intervals.ping_interval;
+                Some(ping.min(received + intervals.pong_timeout))
             }
         }
     }
@@ -130,7 +130,7 @@ impl Keepalive {
         &mut self,
         now: Instant,
         seen_until: Instant,
-        limits: &Limits,
+        intervals: &Intervals,
     ) -> Verdict {
         let Clock::Running { received, pinged } = &mut self.0 else {
             return Verdict::Wait;
@@ -139,13 +139,13 @@ impl Keepalive {
         // was suspended. A peer that was not pinged yet is pinged now and has the usual time to
         // answer.
         if pinged.is_none() {
-            let interval_ago = now.checked_sub(limits.ping_interval);
+            let interval_ago = now.checked_sub(intervals.ping_interval);
             *received = interval_ago.unwrap_or(Instant::EPOCH).max(*received);
         }
-        if seen_until >= *received + limits.pong_timeout {
+        if seen_until >= *received + intervals.pong_timeout {
             return Verdict::Drop;
         }
-        if now >= pinged.unwrap_or(*received) + limits.ping_interval {
+        if now >= pinged.unwrap_or(*received) + intervals.ping_interval {
             *pinged = Some(now);
             return Verdict::Ping;
         }

@@ -14,10 +14,11 @@
 //! [`Client::pump`] does whatever the socket is ready for and the phase wants. Each phase has a
 //! file: `http`, `open`, `closing`. `timers` holds what expires in which phase. Everything the
 //! server wants to send while messages flow goes through [`Client::send`] or
-//! [`Client::send_batch`]; every end goes through `linger` (bytes are left to send) or
-//! [`Client::lost`] (no byte can be sent any more).
+//! [`Client::send_framed`]. A connection with bytes left to send ends through `linger`, one that
+//! cannot send any more through [`Client::lost`].
 //!
-//! Back-pressure is decided in one place, `Client::wants_read`.
+//! The back-pressure on a client is decided in `Client::wants_read`; that on a command in
+//! `server/output.rs`.
 
 pub(crate) mod access_record;
 pub(crate) mod assembly;
@@ -68,7 +69,7 @@ pub(crate) struct Client<S> {
     /// When this client's timer fires, if it is armed.
     pub(crate) wake_at: Option<Instant>,
     /// Whether this client has a deferred visit.
-    pub(crate) queued: bool,
+    pub(crate) is_deferred: bool,
 }
 
 /// Where a connection is in its life. Each phase owns only what it needs.
@@ -117,7 +118,7 @@ impl<S: Socket> Client<S> {
             process: None,
             record: AccessRecord::new(peer, now),
             wake_at: None,
-            queued: false,
+            is_deferred: false,
         }
     }
 
@@ -255,6 +256,7 @@ impl<S: Socket> Client<S> {
 
     /// Whether the next [`Client::pump`] would do anything.
     pub(crate) fn has_work(&self, stdin_full: bool, limits: &ClientLimits) -> bool {
+        // A client that was paused needs a visit so that its keep-alive runs again.
         let resumes = matches!(&self.phase, Phase::Open(open) if open.paused);
         (self.readiness.readable() || resumes) && self.wants_read(stdin_full, limits)
             || self.readiness.writable() && !self.outbox.is_empty()
@@ -263,7 +265,6 @@ impl<S: Socket> Client<S> {
 
     /// Whether the socket is to be read. This is the back-pressure on a client: it is not read while
     /// its command does not read, or while the client itself does not take what is queued for it.
-    /// (The back-pressure on a command is in `server/output.rs`.)
     fn wants_read(&self, stdin_full: bool, limits: &ClientLimits) -> bool {
         match &self.phase {
             Phase::Http(http) => !http.has_head(),
@@ -305,6 +306,7 @@ impl<S: Socket> Client<S> {
     /// Writes what is queued, as far as the socket takes it; when all of a lingering connection's
     /// bytes have left, closes our half of TCP.
     pub(crate) fn flush(&mut self, cx: &mut Context) {
+        // An empty outbox writes nothing, but may have a buffer to give back.
         if self.outbox.is_empty() || self.readiness.writable() {
             match self.outbox.flush(&mut self.socket, &mut cx.pool) {
                 Ok(flushed) => self.on_flushed(flushed, cx),

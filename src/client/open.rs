@@ -12,10 +12,10 @@ use crate::limits::{FRAGMENT_LEN, LONG_LEN};
 use crate::process::stdin::Stdin;
 use crate::source::ProcessId;
 use crate::system::Socket;
-use crate::ws::batch::Batch;
 use crate::ws::close::CloseCode;
 use crate::ws::connection::{Connection, Event};
 use crate::ws::frame::Kind;
+use crate::ws::framed::Framed;
 
 /// A connection on which messages flow.
 pub(super) struct Open {
@@ -57,8 +57,8 @@ impl Open {
 }
 
 impl<S: Socket> Client<S> {
-    /// The opening handshake is done and its response is queued. Messages go to `process`, only as
-    /// a `whole` if so; `None`: they are echoed.
+    /// The opening handshake is done and its response is queued. Messages go to `process`; `None`:
+    /// they are echoed. If `whole`, the command gets only complete messages.
     pub(crate) fn open(&mut self, process: Option<ProcessId>, whole: bool, now: Instant) {
         self.process = process;
         self.phase = Phase::Open(Open {
@@ -160,13 +160,13 @@ impl<S: Socket> Client<S> {
         let bytes = assembly.with_last(chunk);
         match (open.sink, stdin) {
             (Sink::Echo, _) => {
-                let piece = Fragment {
+                let fragment = Fragment {
                     kind,
                     bytes,
                     first: !open.ws.is_sending(),
                     last,
                 };
-                self.send(piece, cx);
+                self.send(fragment, cx);
             }
             (Sink::Process, Some(stdin)) => stdin.push(kind, bytes, &mut cx.pool),
             (Sink::Process, None) => {}
@@ -174,15 +174,15 @@ impl<S: Socket> Client<S> {
         assembly.clear(&mut cx.pool);
     }
 
-    /// Sends a piece of the command's output, or of an echo, as a fragment of a message: queues it,
+    /// Sends a fragment of the command's output, or of an echo, as a fragment of a message: queues it,
     /// or writes it at once from where it lies if it is long and the socket writable.
-    pub(crate) fn send(&mut self, piece: Fragment<'_>, cx: &mut Context) {
+    pub(crate) fn send(&mut self, fragment: Fragment<'_>, cx: &mut Context) {
         let Fragment {
             kind,
             bytes,
             first,
             last,
-        } = piece;
+        } = fragment;
         self.will_send(cx.now);
         let Phase::Open(Open { ws, .. }) = &mut self.phase else {
             return;
@@ -206,17 +206,17 @@ impl<S: Socket> Client<S> {
 
     /// Sends the messages that a client missed before it joined: whole frames. However many they
     /// are, they do not make it too slow.
-    pub(crate) fn catch_up(&mut self, batch: &Batch, cx: &mut Context) {
+    pub(crate) fn catch_up(&mut self, framed: &Framed, cx: &mut Context) {
         if let Phase::Open(open) = &mut self.phase {
-            let queued = self.outbox.len() + batch.frames.len();
+            let queued = self.outbox.len() + framed.frames.len();
             open.catch_up_len = u32::try_from(queued).unwrap_or(u32::MAX);
-            self.send_batch(batch, cx);
+            self.send_framed(framed, cx);
         }
     }
 
     /// Sends messages of a shared command: whole frames. A client that has more than the high-water
     /// mark queued is too slow, and is closed: the command waits for nobody.
-    pub(crate) fn broadcast(&mut self, batch: &Batch, cx: &mut Context) {
+    pub(crate) fn broadcast(&mut self, framed: &Framed, cx: &mut Context) {
         let Phase::Open(open) = &self.phase else {
             return;
         };
@@ -226,22 +226,22 @@ impl<S: Socket> Client<S> {
             let reason = "too slow: more than --high-water was waiting";
             return self.close(CloseCode::POLICY_VIOLATION, reason, cx);
         }
-        self.send_batch(batch, cx);
+        self.send_framed(framed, cx);
     }
 
     /// Sends messages to a client that its command waits for: whole frames.
-    pub(crate) fn send_batch(&mut self, batch: &Batch, cx: &mut Context) {
+    pub(crate) fn send_framed(&mut self, framed: &Framed, cx: &mut Context) {
         if !self.is_open() {
             return;
         }
         self.will_send(cx.now);
-        self.record.sent.bytes += batch.payload_len as u64;
-        self.record.sent.messages += batch.messages;
+        self.record.sent.bytes += framed.payload_len as u64;
+        self.record.sent.messages += framed.messages;
         match self.readiness.writable() {
-            true => self.flush_with(&batch.frames, cx),
+            true => self.flush_with(&framed.frames, cx),
             false => {
                 let out = self.outbox.writer(&mut cx.pool);
-                out.extend_from_slice(&batch.frames);
+                out.extend_from_slice(&framed.frames);
             }
         }
     }

@@ -56,7 +56,7 @@ impl<S: Socket> Client<S> {
             },
             Phase::Open(open) => {
                 let terms = open.terms(self.record.opened_at, limits);
-                let silence = open.keepalive.deadline(&keepalive_limits(limits));
+                let silence = open.keepalive.deadline(&keepalive_intervals(limits));
                 terms.map(|(at, _)| at).chain(silence).min()
             }
             Phase::Closing { timeout, .. } | Phase::Lingering { timeout, .. } => {
@@ -92,7 +92,7 @@ impl<S: Socket> Client<S> {
                 if stalled {
                     return self.lost(Loss::Stalled, cx);
                 }
-                let limits = keepalive_limits(&cx.limits);
+                let limits = keepalive_intervals(&cx.limits);
                 match open.keepalive.on_timer(cx.now, cx.seen_until, &limits) {
                     Verdict::Wait => {}
                     Verdict::Ping => self.ping(cx),
@@ -169,8 +169,8 @@ impl Open {
     }
 }
 
-fn keepalive_limits(limits: &ClientLimits) -> keepalive::Limits {
-    keepalive::Limits {
+fn keepalive_intervals(limits: &ClientLimits) -> keepalive::Intervals {
+    keepalive::Intervals {
         ping_interval: limits.ping_interval,
         pong_timeout: limits.pong_timeout,
     }

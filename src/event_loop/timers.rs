@@ -3,7 +3,7 @@
 //!
 //! An owner, such as a client, knows from its own state when it next needs the clock. Its timer may
 //! fire *early*: the owner then does what is due, if anything, and arms the timer again. So moving
-//! a time into the future costs nothing. Each message that a client sends postpones its next ping,
+//! a time into the future costs nothing now, and at most one early firing later. Each message that a client sends postpones its next ping,
 //! and the timer is not touched; only an earlier time moves it.
 //!
 //! The timers are a binary heap. No timer is earlier than its parent, so the first is the earliest:
@@ -64,7 +64,8 @@ impl<O: TimerOwner> Timers<O> {
     }
 
     /// Ensures that the timer of `owner` fires at `at` or earlier. `armed` is where the owner keeps
-    /// the time of its timer. A timer that is early enough stays as it is.
+    /// the time of its timer; the owner sets it to `None` when the timer has fired. A timer that is
+    /// early enough stays as it is.
     #[inline]
     pub(crate) fn arm(&mut self, owner: O, at: Option<Instant>, armed: &mut Option<Instant>) {
         if let Some(at) = at

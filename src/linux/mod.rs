@@ -128,7 +128,7 @@ impl System for Linux {
     }
 
     fn accept(&mut self, listener: u32) -> Result<(TcpStream, Peer), AcceptError> {
-        // A listener that was closed in this batch may still be in the ready queue.
+        // The visit of a listener that was closed in this batch may be deferred.
         let listener = self.listeners.get(listener as usize);
         listener.map_or(Err(AcceptError::WouldBlock), accept::accept)
     }

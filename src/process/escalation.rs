@@ -62,13 +62,13 @@ impl Escalation {
         Some(signal)
     }
 
-    /// Whether no step is left to wait for.
-    pub(super) fn is_done(&self, kill_after: Option<Duration>) -> bool {
-        self.deadline(kill_after).is_none()
+    /// Whether a step is left to wait for. With `--kill-after=never` there never is.
+    pub(super) fn has_next(&self, kill_after: Option<Duration>) -> bool {
+        self.deadline(kill_after).is_some()
     }
 
     /// Whether every step was taken, or [`Escalation::finish`] was called.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(super) fn all_steps_taken(&self) -> bool {
         usize::from(self.step) == STEPS.len()
     }
 
@@ -94,7 +94,7 @@ mod tests {
                 assert_eq!(escalation.step(at(due - 1), second, first), None);
                 assert_eq!(escalation.step(at(due), second, first), Some(signal));
             }
-            assert!(escalation.is_done(second));
+            assert!(!escalation.has_next(second));
             assert_eq!(escalation.step(at(9999), second, first), None);
         }
     }
@@ -109,11 +109,11 @@ mod tests {
             Some(start + Duration::from_secs(1))
         );
         escalation.finish();
-        assert!(escalation.is_done(ten));
+        assert!(!escalation.has_next(ten));
         assert_eq!(
             Escalation::begin(start).deadline(Some(Duration::ZERO)),
             Some(start)
         );
-        assert!(Escalation::begin(start).is_done(None), "never");
+        assert!(!Escalation::begin(start).has_next(None), "never");
     }
 }

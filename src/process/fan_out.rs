@@ -9,8 +9,8 @@ use crate::config::CommandSettings;
 use crate::framing::{Fragment, Framing};
 use crate::process::replay_buffer::{Lost, ReplayBuffer};
 use crate::source::ClientId;
-use crate::ws::batch::Batch;
 use crate::ws::frame::{Header, Opcode};
+use crate::ws::framed::Framed;
 
 /// The clients of a command and its latest messages.
 pub(crate) struct FanOut {
@@ -23,7 +23,7 @@ pub(crate) struct FanOut {
     replay: ReplayBuffer,
     messages_max: usize,
     bytes_max: usize,
-    /// Whether each piece of a long message goes out as a message of its own, so that a line that
+    /// Whether each fragment of a long message goes out as a message of its own, so that a line that
     /// never ends does not keep newcomers waiting.
     splits: bool,
 }
@@ -55,57 +55,57 @@ impl FanOut {
         }
     }
 
-    /// Frames a piece of output as a message or a fragment of one, appends it to `batch` and keeps
+    /// Frames a fragment of output as a message or a fragment of one, appends it to `framed` and keeps
     /// it for later members.
-    pub(crate) fn add(&mut self, piece: Fragment<'_>, batch: &mut Batch) {
-        if self.splits && piece.bytes.is_empty() && !piece.first {
-            // The pieces of this message have gone out as messages; its empty end says nothing.
+    pub(crate) fn add(&mut self, fragment: Fragment<'_>, framed: &mut Framed) {
+        if self.splits && fragment.bytes.is_empty() && !fragment.first {
+            // The fragments of this message have gone out as messages; its empty end says nothing.
             return;
         }
         let (first, last) = match self.splits {
             true => (true, true),
-            false => (piece.first, piece.last),
+            false => (fragment.first, fragment.last),
         };
-        let start = batch.frames.len();
+        let start = framed.frames.len();
         let header = Header {
             fin: last,
             opcode: match first {
-                true => piece.kind.opcode(),
+                true => fragment.kind.opcode(),
                 false => Opcode::Continuation,
             },
             mask: None,
-            payload_len: piece.bytes.len() as u64,
+            payload_len: fragment.bytes.len() as u64,
         };
-        header.write(&mut batch.frames);
-        batch.frames.extend_from_slice(piece.bytes);
-        batch.payload_len += piece.bytes.len();
-        batch.messages += u64::from(last);
+        header.write(&mut framed.frames);
+        framed.frames.extend_from_slice(fragment.bytes);
+        framed.payload_len += fragment.bytes.len();
+        framed.messages += u64::from(last);
         if last && !self.late.is_empty() {
-            batch.first_start.get_or_insert(batch.frames.len());
+            framed.first_start.get_or_insert(framed.frames.len());
         }
-        let frames = &batch.frames[start..];
+        let frames = &framed.frames[start..];
         self.replay
             .push(frames, last, self.messages_max, self.bytes_max);
     }
 
     /// Adds a client. If a message is under way and `replayed`, which the client was sent, does not
     /// hold its beginning, the client gets nothing of that message.
-    pub(crate) fn join(&mut self, member: ClientId, replayed: &Batch) {
+    pub(crate) fn join(&mut self, member: ClientId, replayed: &Framed) {
         self.members.push(member);
         if self.replay.is_unfinished() && replayed.frames.is_empty() {
             self.late.push(member);
         }
     }
 
-    /// The part of `batch` for a late member: nothing until the message it joined in has ended.
-    pub(crate) fn for_late(&self, batch: &Batch) -> Batch {
-        let start = batch.first_start.unwrap_or(batch.frames.len());
-        let frames = batch.frames[start..].to_vec();
-        Batch {
-            // The log's byte count of this one batch includes the frame headers; splitting them
+    /// The part of `framed` for a late member: nothing until the message it joined in has ended.
+    pub(crate) fn for_late(&self, framed: &Framed) -> Framed {
+        let start = framed.first_start.unwrap_or(framed.frames.len());
+        let frames = framed.frames[start..].to_vec();
+        Framed {
+            // The log's byte count of this one framed includes the frame headers; splitting them
             // off again is not worth the code.
             payload_len: frames.len(),
-            messages: batch.messages.saturating_sub(1),
+            messages: framed.messages.saturating_sub(1),
             frames,
             first_start: None,
         }
@@ -123,9 +123,9 @@ impl FanOut {
         self.late.contains(&member)
     }
 
-    /// `batch` has gone to all members. If the message under way has ended, nobody is late.
-    pub(crate) fn sent(&mut self, batch: &Batch) {
-        if batch.first_start.is_some() {
+    /// `framed` has gone to all members. If the message under way has ended, nobody is late.
+    pub(crate) fn sent(&mut self, framed: &Framed) {
+        if framed.first_start.is_some() {
             self.late.clear();
         }
     }
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::ws::frame::Kind;
 
-    fn piece(bytes: &[u8], first: bool, last: bool) -> Fragment<'_> {
+    fn fragment(bytes: &[u8], first: bool, last: bool) -> Fragment<'_> {
         Fragment {
             kind: Kind::Text,
             bytes,
@@ -188,12 +188,12 @@ mod tests {
         };
         let session = FanOut::session(&CommandSettings::default());
         for mut fan_out in [session, FanOut::shared(&exact)] {
-            let mut batch = Batch::default();
-            fan_out.add(piece(b"lo", true, false), &mut batch);
-            fan_out.add(piece(b"ng", false, false), &mut batch);
-            fan_out.add(piece(b"", false, true), &mut batch);
-            assert_eq!(batch.frames, b"\x01\x02lo\0\x02ng\x80\0");
-            assert_eq!((batch.messages, batch.payload_len), (1, 4));
+            let mut framed = Framed::default();
+            fan_out.add(fragment(b"lo", true, false), &mut framed);
+            fan_out.add(fragment(b"ng", false, false), &mut framed);
+            fan_out.add(fragment(b"", false, true), &mut framed);
+            assert_eq!(framed.frames, b"\x01\x02lo\0\x02ng\x80\0");
+            assert_eq!((framed.messages, framed.payload_len), (1, 4));
         }
     }
 
@@ -204,23 +204,23 @@ mod tests {
             ..CommandSettings::default()
         };
         let mut fan_out = FanOut::shared(&settings);
-        let mut batch = Batch::default();
-        fan_out.join(member(0), &batch);
+        let mut framed = Framed::default();
+        fan_out.join(member(0), &framed);
         assert!(!fan_out.is_late(member(0)), "nothing was printed yet");
-        fan_out.add(piece(b"lo", true, false), &mut batch);
-        fan_out.join(member(1), &Batch::default());
+        fan_out.add(fragment(b"lo", true, false), &mut framed);
+        fan_out.join(member(1), &Framed::default());
         assert!(fan_out.is_late(member(1)) && !fan_out.is_late(member(0)));
-        fan_out.sent(&batch);
-        let mut batch = Batch::default();
-        fan_out.add(piece(b"ng", false, false), &mut batch);
-        assert_eq!(fan_out.for_late(&batch).frames, b"");
-        fan_out.add(piece(b"er", false, true), &mut batch);
-        fan_out.add(piece(b"next", true, true), &mut batch);
-        fan_out.add(piece(b"la", true, false), &mut batch);
-        let late = fan_out.for_late(&batch);
+        fan_out.sent(&framed);
+        let mut framed = Framed::default();
+        fan_out.add(fragment(b"ng", false, false), &mut framed);
+        assert_eq!(fan_out.for_late(&framed).frames, b"");
+        fan_out.add(fragment(b"er", false, true), &mut framed);
+        fan_out.add(fragment(b"next", true, true), &mut framed);
+        fan_out.add(fragment(b"la", true, false), &mut framed);
+        let late = fan_out.for_late(&framed);
         assert_eq!(late.frames, b"\x81\x04next\x01\x02la");
         assert_eq!(late.messages, 1);
-        fan_out.sent(&batch);
+        fan_out.sent(&framed);
         assert!(!fan_out.is_late(member(1)));
     }
 
@@ -231,14 +231,14 @@ mod tests {
             ..CommandSettings::default()
         };
         let mut fan_out = FanOut::shared(&settings);
-        let mut batch = Batch::default();
-        fan_out.add(piece(b"one", true, true), &mut batch);
-        fan_out.add(piece(b"", true, true), &mut batch);
-        fan_out.add(piece(b"lo", true, false), &mut batch);
-        fan_out.add(piece(b"ng", false, false), &mut batch);
-        fan_out.add(piece(b"", false, true), &mut batch);
-        assert_eq!(batch.frames, b"\x81\x03one\x81\0\x81\x02lo\x81\x02ng");
-        assert_eq!((batch.messages, batch.payload_len), (4, 7));
+        let mut framed = Framed::default();
+        fan_out.add(fragment(b"one", true, true), &mut framed);
+        fan_out.add(fragment(b"", true, true), &mut framed);
+        fan_out.add(fragment(b"lo", true, false), &mut framed);
+        fan_out.add(fragment(b"ng", false, false), &mut framed);
+        fan_out.add(fragment(b"", false, true), &mut framed);
+        assert_eq!(framed.frames, b"\x81\x03one\x81\0\x81\x02lo\x81\x02ng");
+        assert_eq!((framed.messages, framed.payload_len), (4, 7));
         let mut out = Vec::new();
         fan_out.replay_last(1, &mut out);
         assert_eq!(out, b"\x81\x02ng");

@@ -8,9 +8,10 @@
 //!                            reaped
 //! ```
 //!
-//! A process and its clients know each other by id only, because either may outlive the other: the
+//! A process and its clients store only ids of each other, because either may outlive the other: the
 //! process while the escalation runs, the client while the last output is delivered. The server
-//! carries the bytes between them.
+//! brings them together: for a visit it lends the client its command's [`stdin`], and it carries the
+//! output to the audience.
 //!
 //! - [`stdin`]: messages on their way to the command.
 //! - [`output`]: its stdout and stderr, on their way out.
@@ -46,7 +47,7 @@ pub(crate) struct Process<W, R> {
     pid: Pid,
     life: Life,
     /// Whether a client takes the output, or may come back for it.
-    wanted: bool,
+    has_audience: bool,
     settings: Rc<CommandSettings>,
     /// Whom the output is for.
     pub(crate) audience: Audience,
@@ -57,7 +58,7 @@ pub(crate) struct Process<W, R> {
     /// When this process's timer fires, if it is armed.
     pub(crate) wake_at: Option<Instant>,
     /// Whether this process has a deferred visit.
-    pub(crate) queued: bool,
+    pub(crate) is_deferred: bool,
 }
 
 /// Where a command is in its life.
@@ -81,13 +82,13 @@ impl<W: Write, R: Read> Process<W, R> {
         Self {
             pid: child.pid,
             life: Life::Running,
-            wanted: true,
+            has_audience: true,
             audience,
             stdin: Stdin::new(child.stdin, settings.framing),
             outputs: Outputs::new(child.stdout, child.stderr, &settings),
             settings,
             wake_at: None,
-            queued: false,
+            is_deferred: false,
         }
     }
 
@@ -103,7 +104,7 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// Its one client, as long as that takes its output; `None` for a session or shared command.
     pub(crate) fn own_client(&self) -> Option<ClientId> {
-        self.started_for().filter(|_| self.wanted)
+        self.started_for().filter(|_| self.has_audience)
     }
 
     /// The client it was started for, connected or not; `None` for a session or shared command.
@@ -115,8 +116,8 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Whether a client takes the output, or may come back for it.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted
+    pub(crate) fn has_audience(&self) -> bool {
+        self.has_audience
     }
 
     /// How it ended, once it was reaped.
@@ -127,11 +128,11 @@ impl<W: Write, R: Read> Process<W, R> {
         }
     }
 
-    /// The client takes no more output and sends no more messages. Stdin is closed once the
-    /// messages that came are written, and the escalation begins. From here on output is read and
-    /// dropped, so that a command that still prints cannot block.
-    pub(crate) fn client_left(&mut self, now: Instant, pool: &mut Pool) {
-        self.wanted = false;
+    /// No client takes the output any more, or may come back for it: closes stdin once the messages
+    /// that came are written, and begins the escalation. From here on output is read and dropped, so
+    /// that a command that still prints cannot block.
+    pub(crate) fn abandon(&mut self, now: Instant, pool: &mut Pool) {
+        self.has_audience = false;
         self.stdin.close_when_drained(pool);
         self.terminate(now);
     }
@@ -174,7 +175,7 @@ impl<W: Write, R: Read> Process<W, R> {
     pub(crate) fn output_is_finished(&self) -> bool {
         match &self.life {
             Life::Exited(_, escalation) => {
-                let no_writer = escalation.is_done(self.settings.kill_after);
+                let no_writer = !escalation.has_next(self.settings.kill_after);
                 self.outputs.are_finished(no_writer)
             }
             Life::Running | Life::Terminating(_) => false,
@@ -183,7 +184,7 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// Whether nothing of the command is left and no client waits for its output.
     pub(crate) fn is_gone(&self) -> bool {
-        !self.wanted && self.escalation_is_finished()
+        !self.has_audience && self.escalation_is_finished()
     }
 
     /// When the process has to be woken: for the next signal, a prompt, or its session's deadline.
@@ -198,7 +199,10 @@ impl<W: Write, R: Read> Process<W, R> {
         // Without a client no prompt is due; otherwise the timer would fire forever.
         let prompt = self.outputs.prompt_deadline(self.settings.flush);
         let session = self.audience.session().and_then(Session::deadline);
-        let wanted = prompt.into_iter().chain(session).filter(|_| self.wanted);
+        let wanted = prompt
+            .into_iter()
+            .chain(session)
+            .filter(|_| self.has_audience);
         signal.into_iter().chain(wanted).min()
     }
 
@@ -223,7 +227,7 @@ impl<W: Write, R: Read> Process<W, R> {
     /// Whether the command has exited and no further signal will be sent: its group is gone, so its
     /// id may soon name another one, or SIGKILL was sent.
     pub(crate) fn escalation_is_finished(&self) -> bool {
-        matches!(&self.life, Life::Exited(_, escalation) if escalation.is_finished())
+        matches!(&self.life, Life::Exited(_, escalation) if escalation.all_steps_taken())
     }
 
     /// The process group has no members left. (Its leader is one until it is reaped.)

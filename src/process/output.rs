@@ -17,7 +17,7 @@ pub(crate) struct Outputs<R> {
     /// it is rare.
     pub(crate) stderr: Option<Box<Output<R>>>,
     /// Which of the two is read for the client next.
-    turn: Stream,
+    next: Stream,
 }
 
 impl<R: Read> Outputs<R> {
@@ -26,7 +26,7 @@ impl<R: Read> Outputs<R> {
         Self {
             stdout: Output::new(stdout, Stream::Stdout, settings),
             stderr: stderr.map(|pipe| Box::new(Output::new(pipe, Stream::Stderr, settings))),
-            turn: Stream::Stdout,
+            next: Stream::Stdout,
         }
     }
 
@@ -53,12 +53,12 @@ impl<R: Read> Outputs<R> {
     /// was. The two take turns, so that one that never falls silent does not lock the other out.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Option<(&mut Output<R>, usize)> {
         let stderr = self.stderr.as_deref_mut().filter(|it| it.for_client);
-        let (first, second) = match (self.turn, stderr) {
+        let (first, second) = match (self.next, stderr) {
             (_, None) => (&mut self.stdout, None),
             (Stream::Stdout, Some(stderr)) => (&mut self.stdout, Some(stderr)),
             (Stream::Stderr, Some(stderr)) => (stderr, Some(&mut self.stdout)),
         };
-        self.turn = match self.turn {
+        self.next = match self.next {
             Stream::Stdout => Stream::Stderr,
             Stream::Stderr => Stream::Stdout,
         };
@@ -154,7 +154,7 @@ impl<R: Read> Output<R> {
         None
     }
 
-    /// Cuts what one read returned into pieces of messages. Empty `bytes` are EOF.
+    /// Cuts what one read returned into fragments of messages. Empty `bytes` are EOF.
     ///
     /// # Errors
     /// The output cannot be made into messages: the command's fault.
@@ -165,9 +165,9 @@ impl<R: Read> Output<R> {
         mut sink: impl FnMut(Fragment<'_>),
     ) -> Result<(), OutputError> {
         let mut ended = false;
-        let mut sink = |piece: Fragment<'_>| {
-            ended |= piece.last;
-            sink(piece);
+        let mut sink = |fragment: Fragment<'_>| {
+            ended |= fragment.last;
+            sink(fragment);
         };
         let outcome = match bytes.is_empty() {
             true => self.splitter.finish(&mut sink),

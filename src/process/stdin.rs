@@ -11,7 +11,7 @@ use crate::ws::frame::Kind;
 /// The pipe to a command's standard input, and the bytes queued for it.
 ///
 /// A message is queued whole, so the command's input ends at the end of a message whenever the
-/// client is lost.
+/// client is lost. (With `--framing=raw` there are no messages, only bytes.)
 pub(crate) struct Stdin<W> {
     /// `None`: closed, by the server after the last message or by the command. Later messages are
     /// dropped: a command that closes its stdin goes on running.
@@ -64,7 +64,7 @@ impl<W: Write> Stdin<W> {
     }
 
     /// Bytes that wait for the pipe.
-    pub(crate) fn queued(&self) -> usize {
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.outbox.len()
     }
 

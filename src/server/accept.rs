@@ -2,8 +2,7 @@
 //!
 //! epoll is edge-triggered: it announces a connection that waits once. So every path below ends in
 //! one of three ways: the listener is empty (the next connection is a new edge), the listener is
-//! in the ready queue (there may be more), or a timer is armed (accepting failed, and the edge is
-//! spent).
+//! deferred again (there may be more), or a timer is armed (accepting failed, and the edge is spent).
 
 use std::io;
 
@@ -18,16 +17,16 @@ use crate::system::{AcceptError, System};
 /// What is known of each listener between two turns.
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
-    /// When accepting is tried again on the blocked listeners.
+    /// When accepting is tried again on the waiting listeners.
     pub(super) retry_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Listener {
-    /// Whether it is in the ready queue.
-    is_queued: bool,
+    /// Whether its visit is deferred.
+    is_deferred: bool,
     /// Whether accepting failed although a connection waits.
-    is_blocked: bool,
+    is_waiting: bool,
 }
 
 impl Acceptor {
@@ -44,33 +43,33 @@ impl Acceptor {
         self.listeners.len()
     }
 
-    /// The listener has left the ready queue.
-    pub(super) fn unqueued(&mut self, index: u32) {
-        self.set(index, |listener| listener.is_queued = false);
+    /// The deferred visit of the listener takes place.
+    pub(super) fn visited(&mut self, index: u32) {
+        self.set(index, |listener| listener.is_deferred = false);
     }
 
-    /// The listener is to be in the ready queue. Returns whether it was not there yet.
-    fn queued(&mut self, index: u32) -> bool {
-        let was = self.set(index, |listener| listener.is_queued = true);
-        was.is_some_and(|listener| !listener.is_queued)
+    /// The visit of the listener is deferred. Returns whether it was not already.
+    fn deferred(&mut self, index: u32) -> bool {
+        let was = self.set(index, |listener| listener.is_deferred = true);
+        was.is_some_and(|listener| !listener.is_deferred)
     }
 
     /// No connection waits on the listener any more.
     fn emptied(&mut self, index: u32) {
-        self.set(index, |listener| listener.is_blocked = false);
+        self.set(index, |listener| listener.is_waiting = false);
     }
 
     /// Accepting failed although a connection waits. Returns whether this is news: no other
-    /// listener is blocked, and this one was not.
-    fn blocked(&mut self, index: u32) -> bool {
-        let is_news = !self.listeners.iter().any(|listener| listener.is_blocked);
-        self.set(index, |listener| listener.is_blocked = true);
+    /// listener waits, and this one did not.
+    fn starts_waiting(&mut self, index: u32) -> bool {
+        let is_news = !self.listeners.iter().any(|listener| listener.is_waiting);
+        self.set(index, |listener| listener.is_waiting = true);
         is_news
     }
 
-    fn is_blocked(&self, index: u32) -> bool {
+    fn is_waiting(&self, index: u32) -> bool {
         let listener = self.listeners.get(index as usize);
-        listener.is_some_and(|listener| listener.is_blocked)
+        listener.is_some_and(|listener| listener.is_waiting)
     }
 
     /// Changes the state of a listener and returns the one before.
@@ -83,19 +82,19 @@ impl Acceptor {
 }
 
 impl<S: System> Server<S> {
-    /// Puts a listener into the ready queue. All accepting starts there, so it happens at most once
-    /// a turn for each listener.
-    pub(super) fn queue_listener(&mut self, index: u32) {
-        if self.acceptor.queued(index) {
+    /// Defers the visit of a listener. All accepting starts there, so it happens at most once a turn
+    /// for each listener.
+    pub(super) fn defer_listener(&mut self, index: u32) {
+        if self.acceptor.deferred(index) {
             self.visits.defer(Owner::Listener(index));
         }
     }
 
-    /// Puts every blocked listener into the ready queue.
+    /// Defers the visit of every listener on which connections wait for resources.
     pub(super) fn retry_accept(&mut self) {
         for index in 0..self.acceptor.len() as u32 {
-            if self.acceptor.is_blocked(index) {
-                self.queue_listener(index);
+            if self.acceptor.is_waiting(index) {
+                self.defer_listener(index);
             }
         }
     }
@@ -104,7 +103,7 @@ impl<S: System> Server<S> {
     pub(super) fn accept(&mut self, index: u32) {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.system.accept(index) {
-                Ok((socket, peer)) => self.admit(socket, peer),
+                Ok((socket, peer)) => self.add_client(socket, peer),
                 Err(AcceptError::WouldBlock) => return self.acceptor.emptied(index),
                 Err(AcceptError::ConnectionGone(error)) => {
                     self.cx.log.debug(format_args!("not accepted: {error}"));
@@ -114,11 +113,11 @@ impl<S: System> Server<S> {
                 }
             }
         }
-        self.queue_listener(index);
+        self.defer_listener(index);
     }
 
     /// Makes a client of an accepted connection.
-    fn admit(&mut self, mut socket: S::Socket, peer: Peer) {
+    fn add_client(&mut self, mut socket: S::Socket, peer: Peer) {
         let admitted =
             self.clients
                 .try_insert_with(|id| match self.system.watch_client(&mut socket, id) {
@@ -138,7 +137,7 @@ impl<S: System> Server<S> {
     /// waits in the backlog until the timer; connected clients are served meanwhile.
     fn accept_failed(&mut self, index: u32, error: &io::Error, remedy: Option<&str>) {
         // Logged once, not at every attempt.
-        if self.acceptor.blocked(index) {
+        if self.acceptor.starts_waiting(index) {
             let (separator, remedy) = remedy.map_or(("", ""), |remedy| ("; ", remedy));
             self.cx.log.warn(format_args!(
                 "new connections wait: {error}{separator}{remedy}"
@@ -155,25 +154,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_queued_once() {
+    fn a_listener_is_deferred_once() {
         let mut acceptor = Acceptor::new(2);
-        assert!(acceptor.queued(1));
-        assert!(!acceptor.queued(1));
-        assert!(acceptor.queued(0), "each by itself");
-        acceptor.unqueued(1);
-        assert!(acceptor.queued(1));
-        assert!(!acceptor.queued(2), "there is no such listener");
+        assert!(acceptor.deferred(1));
+        assert!(!acceptor.deferred(1));
+        assert!(acceptor.deferred(0), "each by itself");
+        acceptor.visited(1);
+        assert!(acceptor.deferred(1));
+        assert!(!acceptor.deferred(2), "there is no such listener");
     }
 
     #[test]
     fn a_failure_is_news_until_every_listener_is_empty() {
         let mut acceptor = Acceptor::new(2);
-        assert!(acceptor.blocked(1));
-        assert!(!acceptor.blocked(1) && !acceptor.blocked(0));
+        assert!(acceptor.starts_waiting(1));
+        assert!(!acceptor.starts_waiting(1) && !acceptor.starts_waiting(0));
         acceptor.emptied(1);
-        assert!(acceptor.is_blocked(0) && !acceptor.is_blocked(1));
-        assert!(!acceptor.blocked(0), "it was blocked all the time");
+        assert!(acceptor.is_waiting(0) && !acceptor.is_waiting(1));
+        assert!(!acceptor.starts_waiting(0), "it was blocked all the time");
         acceptor.emptied(0);
-        assert!(acceptor.blocked(0));
+        assert!(acceptor.starts_waiting(0));
     }
 }

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::process::audience::{Audience, Awaited};
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
-use crate::ws::batch::Batch;
+use crate::ws::framed::Framed;
 
 impl<S: System> Server<S> {
     /// A client joins a shared command and gets its last messages (`--replay`).
@@ -18,11 +18,11 @@ impl<S: System> Server<S> {
         let Some(fan_out) = process.audience.fan_out_mut() else {
             return;
         };
-        let mut batch = Batch::default();
-        fan_out.replay_last(replay, &mut batch.frames);
-        fan_out.join(id, &batch);
+        let mut framed = Framed::default();
+        fan_out.replay_last(replay, &mut framed.frames);
+        fan_out.join(id, &framed);
         if let Some(client) = self.clients.get_mut(id) {
-            client.catch_up(&batch, &mut self.cx);
+            client.catch_up(&framed, &mut self.cx);
         }
     }
 
@@ -34,7 +34,7 @@ impl<S: System> Server<S> {
         };
         match &mut process.audience {
             Audience::Client(_) => {
-                process.client_left(self.cx.now, &mut self.cx.pool);
+                process.abandon(self.cx.now, &mut self.cx.pool);
                 self.visits.push(Owner::Process(process_id));
             }
             Audience::Shared(fan_out) => {
@@ -62,7 +62,7 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(process_id) else {
             return;
         };
-        let waits = process.settings().resume.filter(|_| process.is_wanted());
+        let waits = process.settings().resume.filter(|_| process.has_audience());
         let Some(session) = process.audience.session_mut() else {
             return;
         };
@@ -75,7 +75,7 @@ impl<S: System> Server<S> {
                 session.awaited = Some(Awaited { until, address });
                 self.admission.entered(address, &self.limits);
             }
-            None => process.client_left(self.cx.now, &mut self.cx.pool),
+            None => process.abandon(self.cx.now, &mut self.cx.pool),
         }
         self.visits.push(Owner::Process(process_id));
     }
@@ -99,9 +99,9 @@ impl<S: System> Server<S> {
         for (index, &member) in fan_out.members.iter().enumerate() {
             if let Some(client) = self.clients.get_mut(member)
                 && client.has_work(false, &self.cx.limits)
-                && !client.queued
+                && !client.is_deferred
             {
-                client.queued = true;
+                client.is_deferred = true;
                 self.visits.defer(Owner::Client(member));
                 first = first.or(Some(index));
             }

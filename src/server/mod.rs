@@ -99,7 +99,7 @@ impl<S: System> Handler for Server<S> {
 
     fn on_ready(&mut self, token: Token, readiness: Readiness) {
         match Source::from(token) {
-            Source::Listener(index) => self.queue_listener(index),
+            Source::Listener(index) => self.defer_listener(index),
             Source::Signals => self.on_signals(),
             Source::Client(id) => self.on_client_ready(id, readiness),
             Source::Stdin(id) => self.on_pipe_ready(id, |process| {
@@ -220,7 +220,9 @@ impl<S: System> Server<S> {
 
     /// Bytes that wait to be written to a command; `None`: it is gone.
     pub fn queued_for_command(&self, id: ProcessId) -> Option<usize> {
-        self.processes.get(id).map(|process| process.stdin.queued())
+        self.processes
+            .get(id)
+            .map(|process| process.stdin.queued_bytes())
     }
 
     // -- Events ----------------------------------------------------------------------------------

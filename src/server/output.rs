@@ -1,7 +1,7 @@
 //! The output of a command, on its way to its audience and to the log.
 //!
-//! There is one path for every kind of [`Audience`]: read a pipe, cut what was read into pieces of
-//! messages, hand the pieces to the audience ([`deliver`]). A single client gets them directly,
+//! There is one path for every kind of [`Audience`]: read a pipe, cut what was read into fragments of
+//! messages, hand the fragments to the audience ([`deliver`]). A single client gets them directly,
 //! long ones without a copy. For a session or shared command they are framed once, kept, and sent
 //! to each member.
 //!
@@ -10,7 +10,7 @@
 
 use super::Server;
 use super::owner::Owner;
-use super::visits::{Forwarded, Visits};
+use super::visits::{Progress, Visits};
 use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
@@ -20,37 +20,37 @@ use crate::process::audience::Audience;
 use crate::process::fan_out::FanOut;
 use crate::source::{ClientTag, ProcessId};
 use crate::system::{Socket, System};
-use crate::ws::batch::Batch;
+use crate::ws::framed::Framed;
 
 impl<S: System> Server<S> {
     /// Reads a command's output and delivers it as messages, as long as the client it waits for has
     /// room. Output that no client wants is read and dropped, so that the command can end.
-    pub(super) fn forward_output(&mut self, id: ProcessId) -> Forwarded {
+    pub(super) fn forward_output(&mut self, id: ProcessId) -> Progress {
         let Some(process) = self.processes.get_mut(id) else {
-            return Forwarded::All;
+            return Progress::All;
         };
-        let is_wanted = process.is_wanted();
+        let has_audience = process.has_audience();
         let mut scratch = std::mem::take(&mut self.cx.scratch);
         let mut budget = READ_BUDGET;
         let forwarded = loop {
             let waits_for = process.audience.waits_for();
             let client = waits_for.and_then(|client| self.clients.get(client));
             let is_slow = |it: &Client<_>| it.is_open() && !it.has_room(&self.cx.limits);
-            if is_wanted && client.is_some_and(is_slow) {
-                break Ok(Forwarded::All);
+            if has_audience && client.is_some_and(is_slow) {
+                break Ok(Progress::All);
             }
             if budget == 0 {
-                break Ok(Forwarded::Spent);
+                break Ok(Progress::Spent);
             }
             let Some((output, len)) = process.outputs.read(&mut scratch) else {
-                break Ok(Forwarded::All);
+                break Ok(Progress::All);
             };
             budget = budget.saturating_sub(len);
             let (read, now) = (&scratch[..len], self.cx.now);
             let (clients, visits) = (&mut self.clients, &mut self.visits);
             let cut = deliver(
                 &mut process.audience,
-                is_wanted,
+                has_audience,
                 clients,
                 visits,
                 &mut self.cx,
@@ -63,7 +63,7 @@ impl<S: System> Server<S> {
         self.cx.scratch = scratch;
         forwarded.unwrap_or_else(|fault| {
             self.output_failed(id, fault);
-            Forwarded::All
+            Progress::All
         })
     }
 
@@ -79,7 +79,7 @@ impl<S: System> Server<S> {
                 self.visits.push(Owner::Client(member));
             }
         }
-        process.client_left(self.cx.now, &mut self.cx.pool);
+        process.abandon(self.cx.now, &mut self.cx.pool);
         self.release_awaited(id);
     }
 
@@ -89,12 +89,12 @@ impl<S: System> Server<S> {
             return;
         };
         let (flush, now) = (process.settings().flush, self.cx.now);
-        let is_wanted = process.is_wanted();
+        let has_audience = process.has_audience();
         for output in process.outputs.for_client() {
             let (clients, visits) = (&mut self.clients, &mut self.visits);
             let flushed = deliver(
                 &mut process.audience,
-                is_wanted,
+                has_audience,
                 clients,
                 visits,
                 &mut self.cx,
@@ -114,7 +114,7 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        let (Some(exit), true) = (process.exit(), process.is_wanted()) else {
+        let (Some(exit), true) = (process.exit(), process.has_audience()) else {
             return;
         };
         if !process.output_is_finished() {
@@ -145,7 +145,7 @@ impl<S: System> Server<S> {
         }
         let session = process.audience.session();
         if !session.is_some_and(|session| session.keeps_output()) {
-            process.client_left(now, &mut self.cx.pool);
+            process.abandon(now, &mut self.cx.pool);
         }
     }
 
@@ -166,10 +166,10 @@ impl<S: System> Server<S> {
                 return;
             };
             budget = budget.saturating_sub(len);
-            let cut = stderr.cut(&self.cx.scratch[..len], self.cx.now, |piece| {
-                // The first piece of a long line fills a line of the log, which says it was cut.
-                if piece.first {
-                    let line = String::from_utf8_lossy(piece.bytes);
+            let cut = stderr.cut(&self.cx.scratch[..len], self.cx.now, |fragment| {
+                // The first fragment of a long line fills a line of the log, which says it was cut.
+                if fragment.first {
+                    let line = String::from_utf8_lossy(fragment.bytes);
                     log.info(format_args!("stderr pid={pid} {line}"));
                 }
             });
@@ -179,14 +179,14 @@ impl<S: System> Server<S> {
     }
 }
 
-/// Hands the pieces that `produce` yields to an audience. Nobody gets them if the output is not
+/// Hands the fragments that `produce` yields to an audience. Nobody gets them if the output is not
 /// wanted, or its one client is not open.
 ///
 /// # Errors
 /// Those of `produce`. Pieces before the error were delivered.
 fn deliver<S: Socket>(
     audience: &mut Audience,
-    is_wanted: bool,
+    has_audience: bool,
     clients: &mut Arena<ClientTag, Client<S>>,
     visits: &mut Visits,
     cx: &mut Context,
@@ -194,10 +194,10 @@ fn deliver<S: Socket>(
 ) -> Result<(), OutputError> {
     if let Audience::Client(id) = audience {
         let client = clients.get_mut(*id);
-        let Some(client) = client.filter(|it| is_wanted && it.is_open()) else {
+        let Some(client) = client.filter(|it| has_audience && it.is_open()) else {
             return Ok(());
         };
-        let produced = produce(&mut |piece| client.send(piece, cx));
+        let produced = produce(&mut |fragment| client.send(fragment, cx));
         client.flush(cx);
         return produced;
     }
@@ -206,22 +206,22 @@ fn deliver<S: Socket>(
         return Ok(());
     };
     let mut buffer = cx.pool.take();
-    let mut batch = Batch::new(std::mem::take(&mut buffer.bytes));
-    let produced = produce(&mut |piece| fan_out.add(piece, &mut batch));
-    if !batch.frames.is_empty() {
-        send_to_members(fan_out, waits, &batch, clients, visits, cx);
+    let mut framed = Framed::new(std::mem::take(&mut buffer.bytes));
+    let produced = produce(&mut |fragment| fan_out.add(fragment, &mut framed));
+    if !framed.frames.is_empty() {
+        send_to_members(fan_out, waits, &framed, clients, visits, cx);
     }
-    buffer.bytes = batch.frames;
+    buffer.bytes = framed.frames;
     cx.pool.give_back(buffer);
     produced
 }
 
-/// Sends a batch to each member. `waits`: the command waits for its member, so that one is never
+/// Sends a framed to each member. `waits`: the command waits for its member, so that one is never
 /// too slow.
 fn send_to_members<S: Socket>(
     fan_out: &mut FanOut,
     waits: bool,
-    batch: &Batch,
+    framed: &Framed,
     clients: &mut Arena<ClientTag, Client<S>>,
     visits: &mut Visits,
     cx: &mut Context,
@@ -231,21 +231,21 @@ fn send_to_members<S: Socket>(
             continue;
         };
         let late;
-        let batch = match fan_out.is_late(member) {
-            false => batch,
+        let framed = match fan_out.is_late(member) {
+            false => framed,
             true => {
-                late = fan_out.for_late(batch);
+                late = fan_out.for_late(framed);
                 &late
             }
         };
         match waits {
-            true => client.send_batch(batch, cx),
-            false => client.broadcast(batch, cx),
+            true => client.send_framed(framed, cx),
+            false => client.broadcast(framed, cx),
         }
         // A client that took all of it needs no visit.
         if !client.is_open() || client.queued_bytes() > 0 {
             visits.push(Owner::Client(member));
         }
     }
-    fan_out.sent(batch);
+    fan_out.sent(framed);
 }

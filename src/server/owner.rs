@@ -20,7 +20,8 @@ pub(super) enum Owner {
     Shutdown,
 }
 
-// Packed for the timers: three bits of kind, 29 of key, 32 of generation.
+// Packed for the timers: three bits of kind, 29 of key, 32 of generation. This is not the layout of a
+// token, which has room for a part of the generation only.
 const KIND_SHIFT: u32 = 61;
 const KEY_MASK: u32 = (1 << 29) - 1;
 

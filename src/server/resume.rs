@@ -16,17 +16,17 @@ use crate::http::resume::Token;
 use crate::process::audience::Session;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
-use crate::ws::batch::Batch;
 use crate::ws::close::CloseCode;
 use crate::ws::frame::Kind;
+use crate::ws::framed::Framed;
 
 impl<S: System> Server<S> {
     /// The command of a session, if it runs and was started by the same command line.
     pub(super) fn find_session(&self, token: Token, command: &[OsString]) -> Option<ProcessId> {
         let matches = |it: &Session| it.token == token && *it.command == *command;
         let mut processes = self.processes.iter();
-        let found =
-            processes.find(|(_, it)| it.is_wanted() && it.audience.session().is_some_and(matches));
+        let found = processes
+            .find(|(_, it)| it.has_audience() && it.audience.session().is_some_and(matches));
         found.map(|(id, _)| id)
     }
 
@@ -44,7 +44,7 @@ impl<S: System> Server<S> {
         let Some(session) = process.audience.session_mut() else {
             return;
         };
-        let mut missed = Batch::default();
+        let mut missed = Framed::default();
         let fan_out = &mut session.fan_out;
         let resumed = received.map(|received| fan_out.resume(received, &mut missed.frames));
         // The loss of the previous connection may not have been noticed yet.
@@ -63,7 +63,7 @@ impl<S: System> Server<S> {
     }
 
     /// Tells a returning client how many of its messages `arrived`, and sends those it missed.
-    fn welcome_back(&mut self, id: ClientId, arrived: u64, missed: &Batch) {
+    fn welcome_back(&mut self, id: ClientId, arrived: u64, missed: &Framed) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };
@@ -110,7 +110,7 @@ impl<S: System> Server<S> {
             return;
         };
         let deadline = process.audience.session().and_then(Session::deadline);
-        if !process.is_wanted() || deadline.is_none_or(|at| at > self.cx.seen_until) {
+        if !process.has_audience() || deadline.is_none_or(|at| at > self.cx.seen_until) {
             return;
         }
         for &member in process.audience.members() {
@@ -119,7 +119,7 @@ impl<S: System> Server<S> {
                 self.visits.push(Owner::Client(member));
             }
         }
-        process.client_left(self.cx.now, &mut self.cx.pool);
+        process.abandon(self.cx.now, &mut self.cx.pool);
         self.release_awaited(id);
     }
 

@@ -49,7 +49,7 @@ impl<S: System> Server<S> {
             && let Some(process) = self.processes.get(id)
         {
             // There is only one at a time.
-            return match process.is_wanted() {
+            return match process.has_audience() {
                 true => Ok(id),
                 false => Err(Refusal::not_now("the shared command is being terminated")),
             };
@@ -82,7 +82,7 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get(id) else {
             return;
         };
-        if self.shared.process == Some(id) && process.exit().is_some() && !process.is_wanted() {
+        if self.shared.process == Some(id) && process.exit().is_some() && !process.has_audience() {
             self.shared.process = None;
             self.schedule_restart();
         }

@@ -93,7 +93,7 @@ impl<S: System> Server<S> {
                 // Its client's leaving does the rest.
                 Audience::Client(_) => process.terminate(self.cx.now),
                 Audience::Session(_) | Audience::Shared(_) => {
-                    process.client_left(self.cx.now, &mut self.cx.pool);
+                    process.abandon(self.cx.now, &mut self.cx.pool);
                 }
             }
             self.visits.push(Owner::Process(id));

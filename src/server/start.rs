@@ -1,4 +1,4 @@
-//! Starting a command: for one client, or for a resumable session.
+//! Which command serves a client, and starting it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -188,11 +188,11 @@ impl<S: System> Server<S> {
             .system
             .spawn(&spawn)
             .map_err(|error| not_started(&command.name, &error))?;
-        self.adopt(child, audience, Rc::clone(&command.settings))
+        self.add_process(child, audience, Rc::clone(&command.settings))
     }
 
     /// Makes an entry for a command that was started.
-    fn adopt(
+    fn add_process(
         &mut self,
         mut child: Child<S::Stdin, S::Output>,
         audience: Audience,

@@ -175,7 +175,7 @@ impl<S: System> Server<S> {
                 (BackEnd::Command(name), Some(id), received)
             }
         };
-        let is_gone = back_end == BackEnd::None;
+        let session_is_gone = back_end == BackEnd::None;
         let process = process_id.and_then(|id| self.processes.get(id));
         let pid = process.map_or(0, Process::pid);
         let audience = process.map(|process| &process.audience);
@@ -191,7 +191,7 @@ impl<S: System> Server<S> {
         }
         let ip = record.ip();
         client.open(process_id, is_session || is_shared, self.cx.now);
-        if is_gone {
+        if session_is_gone {
             self.admission.entered(ip, &self.limits);
             return self.refuse_resumption(id);
         }

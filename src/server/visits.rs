@@ -66,7 +66,7 @@ impl Visits {
 
 /// Why [`Server::forward_output`] stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Forwarded {
+pub(super) enum Progress {
     /// Nothing more is both ready and wanted.
     All,
     /// The budget of this turn is spent; there is more to read.
@@ -90,15 +90,15 @@ impl<S: System> Server<S> {
             match owner {
                 Owner::Client(id) => {
                     if let Some(client) = self.clients.get_mut(id) {
-                        client.queued = false;
+                        client.is_deferred = false;
                     }
                 }
                 Owner::Process(id) => {
                     if let Some(process) = self.processes.get_mut(id) {
-                        process.queued = false;
+                        process.is_deferred = false;
                     }
                 }
-                Owner::Listener(index) => self.acceptor.unqueued(index),
+                Owner::Listener(index) => self.acceptor.visited(index),
                 _ => {}
             }
             self.visit(owner);
@@ -121,7 +121,7 @@ impl<S: System> Server<S> {
     /// Defers a visit of a client, unless one is deferred already.
     pub(super) fn defer_client(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id)
-            && !std::mem::replace(&mut client.queued, true)
+            && !std::mem::replace(&mut client.is_deferred, true)
         {
             self.visits.defer(Owner::Client(id));
         }
@@ -130,7 +130,7 @@ impl<S: System> Server<S> {
     /// Defers a visit of a process, unless one is deferred already.
     pub(super) fn defer_process(&mut self, id: ProcessId) {
         if let Some(process) = self.processes.get_mut(id)
-            && !std::mem::replace(&mut process.queued, true)
+            && !std::mem::replace(&mut process.is_deferred, true)
         {
             self.visits.defer(Owner::Process(id));
         }
@@ -213,12 +213,12 @@ impl<S: System> Server<S> {
         let has_work = client.has_work(stdin_full, &self.cx.limits);
         let has_output = process.outputs.has_work() && has_room;
         // The command has output for this client, or room for the members that wait.
-        let is_wanted = match &mut process.audience {
+        let is_due = match &mut process.audience {
             Audience::Client(_) => has_output,
             Audience::Session(session) => session.fan_out.note_stdin(stdin_full) || has_output,
             Audience::Shared(fan_out) => fan_out.note_stdin(stdin_full),
         };
-        if is_wanted && !process.queued {
+        if is_due && !process.is_deferred {
             self.visits.push(Owner::Process(process_id));
         }
         if has_work {
@@ -236,7 +236,7 @@ impl<S: System> Server<S> {
         };
         process.stdin.flush(&mut self.cx.pool);
         let has_fan_out = process.audience.fan_out().is_some();
-        if self.forward_output(id) == Forwarded::Spent {
+        if self.forward_output(id) == Progress::Spent {
             self.defer_process(id);
         }
         self.log_stderr(id);

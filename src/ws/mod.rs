@@ -28,11 +28,11 @@
 //!
 //! The opening handshake is HTTP: `crate::http` has it.
 
-pub(crate) mod batch;
 pub mod close;
 pub mod connection;
 pub(crate) mod decoder;
 pub mod frame;
+pub(crate) mod framed;
 pub mod utf8;
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! 1. Add a field with its default to `src/config/server.rs`, `client.rs` or `command.rs`.
 //! 2. Add an entry to the file of the same name in this folder.
 //!
-//! The program needs no other change. The compiler then asks for the new field in the test
+//! Parsing, help, man page and completions need no other change; what uses the field does. The
+//! compiler then asks for the new field in the test
 //! `each_option_sets_its_own_field`, and `WSPIPE_BLESS=1 cargo test --lib cli` rewrites the
 //! generated files. The tests expect that an option refuses an empty value.
 

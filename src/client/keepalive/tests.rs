@@ -3,7 +3,7 @@ use super::*;
 use crate::testing::for_each_seed;
 use Verdict::{Drop, Ping};
 
-const LIMITS: Limits = Limits {
+const INTERVALS: Intervals = Intervals {
     ping_interval: Duration::from_secs(25),
     pong_timeout: Duration::from_secs(60),
 };
@@ -42,7 +42,7 @@ impl World {
     }
 
     fn deadline(&self) -> u64 {
-        let deadline = self.keepalive.deadline(&LIMITS);
+        let deadline = self.keepalive.deadline(&INTERVALS);
         deadline.map_or(u64::MAX, |at| (at - self.start).as_secs())
     }
 
@@ -56,7 +56,7 @@ impl World {
             if self.progress.polled(self.acked, now) {
                 self.keepalive.acknowledged(now);
             }
-            let verdict = self.keepalive.on_timer(now, now, &LIMITS);
+            let verdict = self.keepalive.on_timer(now, now, &INTERVALS);
             match verdict {
                 Verdict::Wait => {}
                 Verdict::Ping => {
@@ -119,7 +119,10 @@ fn an_early_call_changes_nothing() {
     let mut world = World::new();
     for second in 0..25 {
         let now = world.at(second);
-        assert_eq!(world.keepalive.on_timer(now, now, &LIMITS), Verdict::Wait);
+        assert_eq!(
+            world.keepalive.on_timer(now, now, &INTERVALS),
+            Verdict::Wait
+        );
     }
     assert_eq!(world.until(1000), [(25, Ping), (50, Ping), (60, Drop)]);
 }
@@ -130,7 +133,7 @@ fn a_peer_is_judged_by_the_events_that_were_delivered() {
     assert_eq!(world.until(59), [(25, Ping), (50, Ping)]);
     for (seen_until, verdict) in [(50, Verdict::Wait), (59, Verdict::Wait), (60, Drop)] {
         let (now, until) = (world.at(70), world.at(seen_until));
-        let judged = world.keepalive.on_timer(now, until, &LIMITS);
+        let judged = world.keepalive.on_timer(now, until, &INTERVALS);
         assert_eq!(judged, verdict, "{seen_until}");
     }
 }
@@ -142,7 +145,7 @@ fn a_late_call_pings_before_it_drops() {
     for late in [26, 55, 60, 200, 100_000] {
         let mut world = World::new();
         let now = world.at(late);
-        assert_eq!(world.keepalive.on_timer(now, now, &LIMITS), Ping);
+        assert_eq!(world.keepalive.on_timer(now, now, &INTERVALS), Ping);
         let expected = [(late + 25, Ping), (late + 35, Drop)];
         assert_eq!(world.until(1_000_000), expected);
     }
@@ -211,16 +214,16 @@ fn a_pause_begins_and_ends_once() {
 
 #[test]
 fn limits_without_end_never_expire() {
-    let limits = Limits {
+    let intervals = Intervals {
         ping_interval: Duration::MAX,
         pong_timeout: Duration::MAX,
     };
     let mut world = World::new();
     let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    let deadline = world.keepalive.deadline(&limits);
+    let deadline = world.keepalive.deadline(&intervals);
     assert!(deadline.unwrap() > world.start + century);
     let now = world.start + century;
-    let verdict = world.keepalive.on_timer(now, now, &limits);
+    let verdict = world.keepalive.on_timer(now, now, &intervals);
     assert_eq!(verdict, Verdict::Wait);
 }
 
