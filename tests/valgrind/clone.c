@@ -2,7 +2,7 @@
  * memory or descriptors only for threads, and aborts the server otherwise. A pipe takes the place of the
  * shared memory: the parent continues when the child has executed the command or exited. If the child
  * could not execute it, the parent reads its errno, the first field of the child's Plan
- * (src/linux/clone.rs), from the pipe. */
+ * (src/linux/spawn/clone.rs), from the pipe. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sched.h>
