@@ -21,17 +21,43 @@ pub(crate) const SIZE_MAX: usize = 1024 * 1024 * 1024;
 /// stay in the kernel until the next turn.
 pub(crate) const BATCH_LEN: usize = 1024;
 
-/// Bytes that are read from one source in a turn; the read that reaches the limit may exceed it.
-/// A chunk of at least [`LONG_LEN`] of a client's message counts for a quarter, because it takes that
-/// much less work than the same bytes in short messages. So a message of 1 MiB, the default of
-/// `--max-message`, is echoed in one turn. Spread over several turns, it took 75% more CPU time.
+/// How long a turn may last before the rest of its visits wait for the next one. Whatever the
+/// others send, a client that asks for little is served again after about this time.
+pub(crate) const TURN_TIME_MAX: Duration = Duration::from_millis(4);
+
+/// How much work one visit does, counted as if it were bytes; the read that reaches the limit may
+/// exceed it. Work is not the number of bytes alone: each frame and each fragment of output costs as
+/// much as many bytes ([`FRAME_COST`], [`FRAGMENT_COST`]), and a chunk of at least [`LONG_LEN`]
+/// counts for a quarter, because it takes that much less work than the same bytes in short messages.
+/// So a visit takes a few hundred microseconds at most, and yet a message of 1 MiB, the default of
+/// `--max-message`, is echoed in one. Spread over several turns, it took 75% more CPU time.
 pub const READ_BUDGET: usize = 320 * 1024;
+
+/// What a frame costs a visit, besides its bytes: about 600 empty frames are a visit's work.
+pub(crate) const FRAME_COST: usize = 512;
+
+/// What a fragment of a command's output costs a visit, besides its bytes.
+pub(crate) const FRAGMENT_COST: usize = 128;
+
+/// What a request costs a visit: its head is parsed, and a page of some kilobytes may be the answer.
+pub(crate) const REQUEST_COST: usize = 64 * 1024;
+
+/// What a visit costs the turn at least: two system calls.
+pub(crate) const VISIT_COST: usize = 8 * 1024;
+
+/// How much work is done between two looks at the clock: some tens of microseconds of it.
+pub(crate) const CLOCK_INTERVAL: usize = 64 * 1024;
+
+/// Bytes of a read that may hold frames of any length. More is read at once only where the rest of a
+/// long frame is known to be next, so no read brings more frames than fit in here. A message of
+/// 16 KiB fits, with its header.
+pub(crate) const FRAMES_READ_LEN: usize = 16 * 1024 + 64;
+
+/// Bytes of one read of a command's stderr for the log: a line of one byte becomes one of fifty.
+pub(crate) const LOG_READ_LEN: usize = 4 * 1024;
 
 /// The number of connections that one listener accepts in a turn.
 pub const ACCEPTS_PER_TURN: usize = 64;
-
-/// The number of pipelined requests of one connection that are answered in a turn.
-pub(crate) const REQUESTS_PER_TURN: usize = 64;
 
 /// The number of commands that start in a turn. It is small, because starting one takes as long as
 /// handling hundreds of messages.
@@ -117,6 +143,7 @@ pub(crate) const LOG_ESCAPED_LEN_MAX: usize = 256;
 
 // A read must fit the budget of a turn, and an escaped text must leave room in its log line.
 const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
+const _: () = assert!(FRAMES_READ_LEN <= SCRATCH_LEN && LOG_READ_LEN <= SCRATCH_LEN);
 const _: () = assert!(JSON_READ_LEN <= SCRATCH_LEN);
 const _: () = assert!(4 * LOG_ESCAPED_LEN_MAX < LOG_LINE_LEN_MAX);
 const _: () = assert!(SIZE_MAX <= isize::MAX as usize);

@@ -100,18 +100,37 @@ impl Log {
         if !self.enabled(level) {
             return;
         }
+        let mut line = Line::new();
         let now = now();
-        let lost = self.lost.get();
-        if lost > 0 {
-            let lines = if lost == 1 { "line was" } else { "lines were" };
-            let report = format_args!("{lost} log {lines} lost: stderr did not take them");
-            if self.put(now, Level::Warn, report) {
-                self.lost.set(0);
-            }
+        self.put(now, 1, line.format(now, level, text));
+    }
+
+    /// Logs the lines that `produce` passes on, as [`Log::write`], but many in one write: a command
+    /// may print a hundred thousand lines a second. A write that the sink does not take loses its
+    /// lines.
+    pub(crate) fn write_lines(
+        &self,
+        level: Level,
+        produce: impl FnOnce(&mut dyn FnMut(fmt::Arguments)),
+    ) {
+        if !self.enabled(level) {
+            return;
         }
-        // If the report was not written, this line would not be either.
-        if self.lost.get() > 0 || !self.put(now, level, text) {
-            self.lost.set(self.lost.get().saturating_add(1));
+        let now = now();
+        let (mut bytes, mut lines) = (Vec::with_capacity(LOG_LINE_LEN_MAX), 0);
+        produce(&mut |text| {
+            let mut line = Line::new();
+            let line = line.format(now, level, text);
+            if bytes.len() + line.len() > LOG_LINE_LEN_MAX {
+                self.put(now, lines, &bytes);
+                bytes.clear();
+                lines = 0;
+            }
+            bytes.extend_from_slice(line);
+            lines += 1;
+        });
+        if lines > 0 {
+            self.put(now, lines, &bytes);
         }
     }
 
@@ -121,27 +140,37 @@ impl Log {
         self.lost.get()
     }
 
-    /// Formats and writes a line. Returns whether the sink took all of it.
-    fn put(&self, now: Duration, level: Level, text: fmt::Arguments) -> bool {
+    /// Writes `lines` lines, after a report of those that were lost before. Counts them as lost if the
+    /// sink does not take them, or has not taken the report.
+    fn put(&self, now: Duration, lines: u64, bytes: &[u8]) {
+        let lost = self.lost.get();
+        if lost > 0 {
+            let what = if lost == 1 { "line was" } else { "lines were" };
+            let report = format_args!("{lost} log {what} lost: stderr did not take them");
+            if self.put_bytes(Line::new().format(now, Level::Warn, report)) {
+                self.lost.set(0);
+            }
+        }
+        if self.lost.get() > 0 || !self.put_bytes(bytes) {
+            self.lost.set(self.lost.get().saturating_add(lines));
+        }
+    }
+
+    /// Writes bytes, on a new line. Returns whether the sink took all of them.
+    fn put_bytes(&self, bytes: &[u8]) -> bool {
         if !self.sink.is_ready() {
             return false;
         }
-        let mut line = Line::new();
         if self.is_incomplete.get() {
-            line.push("\n");
-        }
-        line.push_head(now, level);
-        // `Line` accepts all text. Only a `Display` of ours could fail; the line then ends there.
-        let _ = line.write_fmt(text);
-        let bytes = line.end();
-        match self.sink.write(bytes) {
-            Ok(written) if written == bytes.len() => {
-                self.is_incomplete.set(false);
-                true
+            match self.sink.write(b"\n") {
+                Ok(1) => self.is_incomplete.set(false),
+                _ => return false,
             }
+        }
+        match self.sink.write(bytes) {
+            Ok(written) if written == bytes.len() => true,
             Ok(written) => {
-                self.is_incomplete
-                    .set(self.is_incomplete.get() || written > 0);
+                self.is_incomplete.set(written > 0);
                 false
             }
             Err(_) => false,
@@ -199,6 +228,14 @@ impl Line {
             len: 0,
             cut: false,
         }
+    }
+
+    /// Formats a whole line and returns its bytes.
+    fn format(&mut self, since_1970: Duration, level: Level, text: fmt::Arguments) -> &[u8] {
+        self.push_head(since_1970, level);
+        // All text is accepted. Only a `Display` of ours could fail; the line then ends there.
+        let _ = self.write_fmt(text);
+        self.end()
     }
 
     /// Appends `2026-11-23T02:39:00.123Z info  ` (RFC 3339, in UTC).

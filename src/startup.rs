@@ -80,6 +80,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
         config.directory.as_deref(),
         descriptors,
         event_loop.registry(),
+        event_loop.clock(),
     )
     .map_err(|error| StartError::System(error.to_string()))?;
     if let Some(account) = account {

@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 
 use crate::config::{CommandSettings, Signal};
+use crate::event_loop::instant::Instant;
 use crate::http::routes::DirEntry;
 use crate::peer::Peer;
 use crate::source::{ClientId, ProcessId};
@@ -109,6 +110,10 @@ pub trait System {
     /// # Errors
     /// The system does not answer.
     fn peer_uid(&mut self, socket: &Self::Socket, peer: &Peer) -> io::Result<Option<u32>>;
+
+    /// The time now, by the loop's clock. It only bounds the length of a turn; everything else takes
+    /// the time of the turn.
+    fn clock(&self) -> Instant;
 
     /// The user that the server runs as.
     fn own_uid(&self) -> u32;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::Poll;
 use nix::sys::prctl;
 use wspipe::config::{ClientLimits, CommandSettings, Listen};
+use wspipe::event_loop::Clock;
 use wspipe::linux::Linux;
 use wspipe::linux::limits::DescriptorLimit;
 use wspipe::system::{Exit, Group, Spawn, System};
@@ -21,7 +22,14 @@ fn children_and_adopted_orphans_are_all_reaped() {
     };
     let limits = ClientLimits::default();
     let descriptors = DescriptorLimit::raise().unwrap();
-    let linux = Linux::start(&listen, &limits, None, descriptors, poll.registry());
+    let linux = Linux::start(
+        &listen,
+        &limits,
+        None,
+        descriptors,
+        poll.registry(),
+        Clock::start(),
+    );
     let mut linux = linux.unwrap();
     assert_eq!(linux.reap(None), None, "no child yet");
 

@@ -6,6 +6,7 @@ use crate::client::{Client, Phase};
 use crate::context::Context;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::OutputError;
+use crate::limits::FRAME_COST;
 use crate::system::{Exit, Socket};
 use crate::ws::close::CloseCode;
 use crate::ws::connection::Event;
@@ -74,24 +75,30 @@ impl<S: Socket> Client<S> {
     }
 
     /// Bytes behind our Close: pings are answered, data is dropped, the peer's Close counts.
-    pub(super) fn on_closing(&mut self, mut bytes: &mut [u8], cx: &mut Context) {
+    /// Returns how much of the budget that took.
+    pub(super) fn on_closing(&mut self, mut bytes: &mut [u8], cx: &mut Context) -> usize {
+        let len = bytes.len();
         let Phase::Closing { ws, .. } = &mut self.phase else {
-            return;
+            return len;
         };
+        let frames = ws.frames();
+        let cost = |frames_now: u32| len + FRAME_COST * frames_now.wrapping_sub(frames) as usize;
         let out = self.outbox.writer(&mut cx.pool);
         let len_max = cx.limits.message_len_max as u64;
         loop {
             match ws.next_event(&mut bytes, out, len_max) {
-                Ok(None) => return,
+                Ok(None) => return cost(ws.frames()),
                 Ok(Some(Event::Close(code))) => {
                     // 1001 is no answer to our Close: the page was left, and the two have crossed.
                     self.peer_closed = code != Some(CloseCode::GOING_AWAY);
-                    return self.linger(cx);
+                    break;
                 }
-                Err(_) => return self.linger(cx),
+                Err(_) => break,
                 Ok(Some(Event::Data { .. } | Event::Pong)) => {}
             }
         }
+        self.linger(cx);
+        len
     }
 
     /// Our last byte is queued: begins the lingering close.

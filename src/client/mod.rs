@@ -44,7 +44,7 @@ use crate::context::Context;
 use crate::event_loop::instant::Instant;
 use crate::event_loop::outbox::{Flushed, Outbox};
 use crate::event_loop::readiness::Readiness;
-use crate::limits::{READ_BUDGET, SCRATCH_LEN};
+use crate::limits::{FRAMES_READ_LEN, SCRATCH_LEN};
 use crate::peer::Peer;
 use crate::process::stdin::Stdin;
 use crate::source::ProcessId;
@@ -200,15 +200,17 @@ impl<S: Socket> Client<S> {
     // -- Reading and writing ---------------------------------------------------------------------
 
     /// Does what the socket is ready for and the phase wants: writes, reads, and handles what was
-    /// read, until nothing is left or the budget is spent. `stdin` is that of the client's command.
+    /// read, until nothing is left or the `budget` of the visit is spent ([`READ_BUDGET`](crate::limits::READ_BUDGET)). `stdin`
+    /// is that of the client's command.
     pub(crate) fn pump<W: Write>(
         &mut self,
         stdin: Option<&mut Stdin<W>>,
+        budget: &mut usize,
         cx: &mut Context,
     ) -> Pumped {
         // The scratch buffer is taken out, because the rest of the context is used meanwhile.
         let mut scratch = std::mem::take(&mut cx.scratch);
-        let pumped = self.pump_through(&mut scratch, stdin, cx);
+        let pumped = self.pump_through(&mut scratch, stdin, budget, cx);
         cx.scratch = scratch;
         pumped
     }
@@ -217,9 +219,9 @@ impl<S: Socket> Client<S> {
         &mut self,
         scratch: &mut [u8],
         mut stdin: Option<&mut Stdin<W>>,
+        budget: &mut usize,
         cx: &mut Context,
     ) -> Pumped {
-        let mut budget = READ_BUDGET;
         loop {
             // One write for everything that one read brought.
             self.flush(cx);
@@ -234,7 +236,7 @@ impl<S: Socket> Client<S> {
             if !wanted || !self.readiness.readable() {
                 return Pumped::Idle;
             }
-            if budget == 0 {
+            if *budget == 0 {
                 return Pumped::Spent;
             }
             let scratch = &mut scratch[..self.read_len_max(&cx.limits)];
@@ -243,7 +245,7 @@ impl<S: Socket> Client<S> {
                 Ok(n) => {
                     self.readiness.read_some(n, scratch.len());
                     let cost = self.on_bytes(&mut scratch[..n], stdin.as_deref_mut(), cx);
-                    budget = budget.saturating_sub(cost);
+                    *budget = budget.saturating_sub(cost);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.readiness.read_blocked();
@@ -278,12 +280,20 @@ impl<S: Socket> Client<S> {
 
     /// How much to read at once. While reading a head, read at most the head limit: bytes behind
     /// the head are kept until it is answered, and are then handled whether there is room or not.
+    /// While reading frames, read more than [`FRAMES_READ_LEN`] only where the rest of a long frame
+    /// is next: what one read brings is handled at once, and short frames cost the most.
     fn read_len_max(&self, limits: &ClientLimits) -> usize {
         match &self.phase {
             Phase::Http(http) => (limits.head_len_max + 1)
                 .saturating_sub(http.kept_bytes())
                 .clamp(1, SCRATCH_LEN),
-            _ => SCRATCH_LEN,
+            Phase::Open(Open { ws, .. }) | Phase::Closing { ws, .. } => {
+                let payload_left = usize::try_from(ws.payload_left()).unwrap_or(SCRATCH_LEN);
+                payload_left
+                    .saturating_add(FRAMES_READ_LEN)
+                    .min(SCRATCH_LEN)
+            }
+            Phase::Lingering { .. } | Phase::Gone => SCRATCH_LEN,
         }
     }
 
@@ -297,7 +307,7 @@ impl<S: Socket> Client<S> {
         match &mut self.phase {
             Phase::Open(_) => return self.on_messages(bytes, stdin, cx),
             Phase::Http(_) => self.on_http(bytes, cx),
-            Phase::Closing { .. } => self.on_closing(bytes, cx),
+            Phase::Closing { .. } => return self.on_closing(bytes, cx),
             Phase::Lingering { .. } | Phase::Gone => {}
         }
         bytes.len()

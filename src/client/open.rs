@@ -8,7 +8,7 @@ use crate::client::{Client, Phase};
 use crate::context::Context;
 use crate::event_loop::instant::Instant;
 use crate::framing::Fragment;
-use crate::limits::{FRAGMENT_LEN, LONG_LEN};
+use crate::limits::{FRAGMENT_LEN, FRAME_COST, LONG_LEN};
 use crate::process::stdin::Stdin;
 use crate::source::ProcessId;
 use crate::system::Socket;
@@ -95,14 +95,19 @@ impl<S: Socket> Client<S> {
         cx: &mut Context,
     ) -> usize {
         let mut cost = bytes.len();
+        let mut frames = 0;
         if let Phase::Open(open) = &mut self.phase {
             open.keepalive.received(cx.now);
+            frames = open.ws.frames();
             self.will_queue(cx.now);
         }
         let len_max = cx.limits.message_len_max as u64;
         while let Phase::Open(Open { ws, .. }) = &mut self.phase {
             let out = self.outbox.writer(&mut cx.pool);
-            match ws.next_event(&mut bytes, out, len_max) {
+            let event = ws.next_event(&mut bytes, out, len_max);
+            cost += FRAME_COST * ws.frames().wrapping_sub(frames) as usize;
+            frames = ws.frames();
+            match event {
                 Ok(None) => break,
                 Ok(Some(Event::Data { kind, bytes, last })) => {
                     if bytes.len() >= LONG_LEN {

@@ -95,13 +95,30 @@ pub enum Next {
     Stop,
 }
 
+/// The clock of a loop. The loop reads it once a turn; everything else takes that time, except the
+/// bound on the length of a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(time::Instant);
+
+impl Clock {
+    /// A clock that starts at [`Instant::EPOCH`].
+    pub fn start() -> Self {
+        Self(time::Instant::now())
+    }
+
+    /// The time now.
+    pub(crate) fn now(self) -> Instant {
+        Instant::EPOCH + self.0.elapsed()
+    }
+}
+
 /// An epoll instance and the buffer for its batches.
 pub(crate) struct EventLoop {
     poll: Poll,
     events: Events,
     batch_len: usize,
     /// The time that [`Instant::EPOCH`] stands for.
-    epoch: time::Instant,
+    clock: Clock,
 }
 
 impl EventLoop {
@@ -115,8 +132,13 @@ impl EventLoop {
             poll: Poll::new()?,
             events: Events::with_capacity(batch_len),
             batch_len,
-            epoch: time::Instant::now(),
+            clock: Clock::start(),
         })
+    }
+
+    /// The clock of the loop.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Registers sources with the loop.
@@ -138,7 +160,7 @@ impl EventLoop {
             // side.
             let polled_at = now;
             self.poll(timeout)?;
-            now = Instant::EPOCH + self.epoch.elapsed();
+            now = self.clock.now();
             handler.begin_turn(now);
             let is_full = self.dispatch(handler) == self.batch_len;
             let round_len = handler.sources_max() / self.batch_len + 1;

@@ -45,6 +45,8 @@ use self::signals::Signals;
 use self::spawn::Spawner;
 use crate::client::Client;
 use crate::config::{ClientLimits, Listen, Signal};
+use crate::event_loop::Clock;
+use crate::event_loop::instant::Instant;
 use crate::http::routes::DirEntry;
 use crate::peer::Peer;
 use crate::process::Process;
@@ -64,6 +66,7 @@ const _: () = {
 /// What the server holds of the system: the epoll registry, the listeners, the signal descriptor.
 pub struct Linux {
     registry: Registry,
+    clock: Clock,
     listeners: Vec<TcpListener>,
     signals: Signals,
     spawner: Spawner,
@@ -83,6 +86,7 @@ impl Linux {
         directory: Option<&Path>,
         descriptors: DescriptorLimit,
         registry: &Registry,
+        clock: Clock,
     ) -> io::Result<Self> {
         spawn::close_inherited_on_exec()?;
         // Before any other descriptor is opened: it keeps some low ones.
@@ -101,6 +105,7 @@ impl Linux {
         signals.register(&registry, Source::Signals.into())?;
         Ok(Self {
             registry,
+            clock,
             listeners,
             signals,
             spawner,
@@ -197,6 +202,10 @@ impl System for Linux {
 
     fn peer_uid(&mut self, socket: &TcpStream, peer: &Peer) -> io::Result<Option<u32>> {
         peer_uid::peer_uid(peer.addr(), Socket::local_addr(socket)?)
+    }
+
+    fn clock(&self) -> Instant {
+        self.clock.now()
     }
 
     fn own_uid(&self) -> u32 {

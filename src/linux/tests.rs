@@ -30,7 +30,14 @@ impl World {
         };
         let limits = ClientLimits::default();
         let descriptors = DescriptorLimit::raise().unwrap();
-        let linux = Linux::start(&listen, &limits, None, descriptors, poll.registry());
+        let linux = Linux::start(
+            &listen,
+            &limits,
+            None,
+            descriptors,
+            poll.registry(),
+            Clock::start(),
+        );
         let linux = linux.unwrap();
         Self {
             poll,

@@ -131,7 +131,8 @@ impl<R: Read> Output<R> {
     /// Reads once into `scratch`. `None`: nothing is there now. 0: EOF, and the pipe is closed.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
         let pipe = self.pipe.as_mut()?;
-        let scratch = &mut scratch[..self.splitter.read_len_max()];
+        let len_max = self.splitter.read_len_max().min(scratch.len());
+        let scratch = &mut scratch[..len_max];
         while self.readiness.readable() {
             match pipe.read(scratch) {
                 Ok(n) if n > 0 => {

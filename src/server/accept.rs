@@ -86,7 +86,8 @@ impl<S: System> Server<S> {
     /// for each listener.
     pub(super) fn defer_listener(&mut self, index: u32) {
         if self.acceptor.deferred(index) {
-            self.visits.defer(Owner::Listener(index));
+            self.visits
+                .postpone(Owner::Listener(index), self.cx.seen_until);
         }
     }
 

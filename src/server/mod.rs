@@ -31,6 +31,7 @@ mod shared;
 mod shutdown;
 mod start;
 mod trim;
+mod turn;
 mod upgrade;
 mod visits;
 
@@ -49,6 +50,7 @@ use self::shared::SharedCommand;
 use self::shutdown::Shutdown;
 pub use self::start::{Command, Commands};
 use self::trim::MemoryTrim;
+use self::turn::Turn;
 use self::visits::Visits;
 use crate::client::Client;
 use crate::config::ServerLimits;
@@ -78,6 +80,7 @@ pub struct Server<S: System> {
     processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
     timers: Timers<Owner>,
     visits: Visits,
+    turn: Turn,
     /// Entries that have ended. Slots are freed after the batch, so that a later event in it cannot
     /// reach a reused slot.
     gone: Vec<Owner>,
@@ -94,6 +97,7 @@ pub struct Server<S: System> {
 impl<S: System> Handler for Server<S> {
     fn begin_turn(&mut self, now: Instant) {
         self.cx.now = now;
+        self.turn = Turn::default();
         self.children.started_in_turn = 0;
     }
 
@@ -129,7 +133,8 @@ impl<S: System> Handler for Server<S> {
     }
 
     fn end_turn(&mut self, seen_until: Instant) -> Next {
-        self.cx.seen_until = seen_until;
+        self.run_postponed();
+        self.cx.seen_until = self.visits.seen_until(seen_until);
         self.fire_timers();
         self.run_deferred();
         self.free_gone();
@@ -142,7 +147,7 @@ impl<S: System> Handler for Server<S> {
         if self.is_stopped() {
             self.free_all();
             Next::Stop
-        } else if self.visits.has_deferred() {
+        } else if self.visits.is_waiting() {
             Next::Poll
         } else {
             Next::Wait(self.timers.next())
@@ -172,6 +177,7 @@ impl<S: System> Server<S> {
             processes: Arena::new(),
             timers: Timers::new(),
             visits: Visits::default(),
+            turn: Turn::default(),
             gone: Vec::new(),
             admission: Admission::default(),
             children: Children::default(),
@@ -208,6 +214,11 @@ impl<S: System> Server<S> {
         }
     }
 
+    /// Every event up to this time has been delivered and acted on.
+    pub fn seen_until(&self) -> Instant {
+        self.cx.seen_until
+    }
+
     /// Bytes that wait to be written to a client; `None`: it is gone.
     pub fn queued_for_client(&self, id: ClientId) -> Option<usize> {
         self.clients.get(id).map(Client::queued_bytes)
@@ -234,7 +245,8 @@ impl<S: System> Server<S> {
         };
         if let Some(client) = clients.get_mut(id) {
             client.readiness.merge(readiness);
-            self.visit_client(id);
+            let is_waiting = client.is_deferred;
+            self.visit_ready(Owner::Client(id), is_waiting);
         }
     }
 
@@ -249,7 +261,8 @@ impl<S: System> Server<S> {
         };
         if let Some(process) = processes.get_mut(id) {
             merge(process);
-            self.visit_process(id);
+            let is_waiting = process.is_deferred;
+            self.visit_ready(Owner::Process(id), is_waiting);
         }
     }
 

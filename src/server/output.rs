@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
 use crate::framing::{Fragment, OutputError};
-use crate::limits::READ_BUDGET;
+use crate::limits::{FRAGMENT_COST, LOG_READ_LEN, READ_BUDGET, VISIT_COST};
+use crate::log::Level;
 use crate::process::audience::Audience;
 use crate::process::fan_out::FanOut;
 use crate::source::{ClientTag, ProcessId};
@@ -45,21 +46,31 @@ impl<S: System> Server<S> {
             let Some((output, len)) = process.outputs.read(&mut scratch) else {
                 break Ok(Progress::All);
             };
-            budget = budget.saturating_sub(len);
             let (read, now) = (&scratch[..len], self.cx.now);
             let (clients, visits) = (&mut self.clients, &mut self.visits);
+            let mut fragments = 0;
             let cut = deliver(
                 &mut process.audience,
                 has_audience,
                 clients,
                 visits,
                 &mut self.cx,
-                |sink| output.cut(read, now, sink),
+                |sink| {
+                    output.cut(read, now, |fragment| {
+                        fragments += 1;
+                        sink(fragment);
+                    })
+                },
             );
+            // Each member of a fan-out may cost a write.
+            let members = process.audience.members().len();
+            let cost = len + fragments * FRAGMENT_COST + members.saturating_sub(1) * VISIT_COST;
+            budget = budget.saturating_sub(cost);
             if let Err(fault) = cut {
                 break Err(fault);
             }
         };
+        self.turn.worked(READ_BUDGET - budget);
         self.cx.scratch = scratch;
         forwarded.unwrap_or_else(|fault| {
             self.output_failed(id, fault);
@@ -159,22 +170,23 @@ impl<S: System> Server<S> {
         let Some(stderr) = process.outputs.for_log() else {
             return;
         };
-        let log = &self.cx.log;
-        let mut budget = READ_BUDGET;
-        while budget > 0 {
-            let Some(len) = stderr.read(&mut self.cx.scratch) else {
-                return;
-            };
-            budget = budget.saturating_sub(len);
-            let cut = stderr.cut(&self.cx.scratch[..len], self.cx.now, |fragment| {
+        let scratch = &mut self.cx.scratch[..LOG_READ_LEN];
+        let Some(len) = stderr.read(scratch) else {
+            return;
+        };
+        let now = self.cx.now;
+        self.cx.log.write_lines(Level::Info, |line| {
+            let cut = stderr.cut(&scratch[..len], now, |fragment| {
                 // The first fragment of a long line fills a line of the log, which says it was cut.
                 if fragment.first {
-                    let line = String::from_utf8_lossy(fragment.bytes);
-                    log.info(format_args!("stderr pid={pid} {line}"));
+                    let text = String::from_utf8_lossy(fragment.bytes);
+                    line(format_args!("stderr pid={pid} {text}"));
                 }
             });
             debug_assert_eq!(cut, Ok(()), "a line for the log has any length");
-        }
+        });
+        // The rest has its turn after the others. Each line may have become fifty bytes.
+        self.turn.worked(READ_BUDGET);
         self.defer_process(id);
     }
 }

@@ -1,12 +1,12 @@
 //! Visits: all work that is ready and wanted for one entry, and settling after it.
 //!
 //! ```text
-//!   event, timer            push                     defer (budget spent, more to read)
-//!        |                   |                         |
-//!        v                   v                         v
-//!   visit_client  --->  immediate: run before     deferred: run once, at the end
-//!   visit_process        the next event            of this turn or of the next
-//!        |
+//!   event, timer           push                  turn is over          budget spent
+//!        |                  |                     |                     |
+//!        v                  v                     v                     v
+//!   visit_client  ---> immediate: run      postponed: run at     deferred: run at the end,
+//!   visit_process       before the          the end of a turn     behind the postponed ones
+//!        |              next event
 //!        v
 //!   settle: inform the other side, arm the timer, queue an ended entry to be freed
 //! ```
@@ -15,9 +15,13 @@
 //! link, and only if that side has something to do. Every visit that does something uses up one of
 //! three things: readiness (it reads or writes until `WouldBlock`), its budget (the rest is
 //! deferred), or a phase (lives go forward only). Readiness and phases are renewed by events alone,
-//! and budgets by the next turn, so the immediate visits of one event are finite. Deferred visits
-//! run only as often as there are any at the end of the turn; those deferred meanwhile wait for the
-//! next one, after new events.
+//! and budgets by the next turn, so the immediate visits of one event are finite. Postponed and
+//! deferred visits run at most as often as there are any at the end of the turn, and only while the
+//! turn has time left.
+//!
+//! **Why a busy entry cannot delay the others.** An entry that has spent its budget waits behind all
+//! that have not. So an entry that asks for little is served within about one turn
+//! ([`TURN_TIME_MAX`](crate::limits::TURN_TIME_MAX)), however much work the others make.
 //!
 //! **Who may push.** Settling, and code that has just changed an entry's life: output that was
 //! queued for a member, a client that joined or left, a process that was reaped, a shutdown.
@@ -28,7 +32,8 @@ use super::Server;
 use super::owner::Owner;
 use crate::client::access_record::Loss;
 use crate::client::{Client, Pumped};
-use crate::limits::{REQUESTS_PER_TURN, SPAWNS_PER_TURN};
+use crate::event_loop::instant::Instant;
+use crate::limits::{READ_BUDGET, REQUEST_COST, SPAWNS_PER_TURN};
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
@@ -38,8 +43,10 @@ use crate::system::System;
 pub(super) struct Visits {
     /// Before the next event.
     immediate: Vec<Owner>,
-    /// At the end of the turn, in this order: entries whose budget is spent wait here while the
-    /// others have their turn.
+    /// At the end of a turn: entries that this turn had no time for, and listeners. Each with the time
+    /// up to which every event had been delivered and acted on when it came here.
+    postponed: VecDeque<(Owner, Instant)>,
+    /// At the end of a turn, after those: entries that have had their share of this turn.
     deferred: VecDeque<Owner>,
 }
 
@@ -49,17 +56,32 @@ impl Visits {
         self.immediate.push(owner);
     }
 
-    /// Visits `owner` at the end of the turn. The entry remembers that it is queued.
+    /// Visits `owner` at the end of a turn, although it has had nothing of this one yet.
+    /// `seen_until` is that of the turn before.
+    pub(super) fn postpone(&mut self, owner: Owner, seen_until: Instant) {
+        self.postponed.push_back((owner, seen_until));
+    }
+
+    /// The time up to which every event has been acted on, if it has been delivered up to `delivered`.
+    /// A client whose last bytes wait for a postponed visit must not be dropped for its silence.
+    pub(super) fn seen_until(&self, delivered: Instant) -> Instant {
+        let oldest = self.postponed.front();
+        oldest.map_or(delivered, |&(_, seen_until)| delivered.min(seen_until))
+    }
+
+    /// Visits `owner` at the end of a turn, after all that have not had their share of this one.
     pub(super) fn defer(&mut self, owner: Owner) {
         self.deferred.push_back(owner);
     }
 
-    pub(super) fn has_deferred(&self) -> bool {
-        !self.deferred.is_empty()
+    /// Whether visits wait for the end of a turn.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.postponed.is_empty() || !self.deferred.is_empty()
     }
 
     pub(super) fn shrink_to_fit(&mut self) {
         self.immediate.shrink_to_fit();
+        self.postponed.shrink_to_fit();
         self.deferred.shrink_to_fit();
     }
 }
@@ -81,28 +103,76 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Runs the deferred visits. Those deferred meanwhile wait for the next turn.
-    pub(super) fn run_deferred(&mut self) {
-        for _ in 0..self.visits.deferred.len() {
-            let Some(owner) = self.visits.deferred.pop_front() else {
+    /// Runs the postponed visits until the turn is over, at least one. Those postponed meanwhile wait
+    /// for the next turn.
+    pub(super) fn run_postponed(&mut self) {
+        for run in 0..self.visits.postponed.len() {
+            if run > 0 && self.turn_is_over() {
                 break;
-            };
-            match owner {
-                Owner::Client(id) => {
-                    if let Some(client) = self.clients.get_mut(id) {
-                        client.is_deferred = false;
-                    }
-                }
-                Owner::Process(id) => {
-                    if let Some(process) = self.processes.get_mut(id) {
-                        process.is_deferred = false;
-                    }
-                }
-                Owner::Listener(index) => self.acceptor.visited(index),
-                _ => {}
             }
-            self.visit(owner);
-            self.run_visits();
+            if let Some((owner, _)) = self.visits.postponed.pop_front() {
+                self.run_waiting_visit(owner);
+            }
+        }
+    }
+
+    /// Runs the deferred visits until the turn is over, at least one. Those deferred meanwhile wait for
+    /// the next turn.
+    pub(super) fn run_deferred(&mut self) {
+        for run in 0..self.visits.deferred.len() {
+            if run > 0 && self.turn_is_over() {
+                break;
+            }
+            if let Some(owner) = self.visits.deferred.pop_front() {
+                self.run_waiting_visit(owner);
+            }
+        }
+    }
+
+    fn run_waiting_visit(&mut self, owner: Owner) {
+        match owner {
+            Owner::Client(id) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    client.is_deferred = false;
+                }
+            }
+            Owner::Process(id) => {
+                if let Some(process) = self.processes.get_mut(id) {
+                    process.is_deferred = false;
+                }
+            }
+            Owner::Listener(index) => self.acceptor.visited(index),
+            Owner::AcceptRetry | Owner::Restart | Owner::Reap | Owner::Shutdown => {}
+        }
+        self.visit(owner);
+        self.run_visits();
+    }
+
+    /// Postpones a visit that this turn has no time for, unless one is waiting already.
+    pub(super) fn postpone(&mut self, owner: Owner) {
+        let was_waiting = match owner {
+            Owner::Client(id) => {
+                let client = self.clients.get_mut(id);
+                client.is_none_or(|it| std::mem::replace(&mut it.is_deferred, true))
+            }
+            Owner::Process(id) => {
+                let process = self.processes.get_mut(id);
+                process.is_none_or(|it| std::mem::replace(&mut it.is_deferred, true))
+            }
+            _ => false,
+        };
+        if !was_waiting {
+            self.visits.postpone(owner, self.cx.seen_until);
+        }
+    }
+
+    /// Visits an entry of which something became ready. One that waits for the end of the turn keeps
+    /// its place there, and one that this turn has no time for gets one.
+    pub(super) fn visit_ready(&mut self, owner: Owner, is_waiting: bool) {
+        match is_waiting {
+            true => {}
+            false if self.turn_is_over() => self.postpone(owner),
+            false => self.visit(owner),
         }
     }
 
@@ -140,19 +210,18 @@ impl<S: System> Server<S> {
 
     /// Reads from a client and writes to it, and answers its requests.
     pub(super) fn visit_client(&mut self, id: ClientId) {
-        let mut requests = 0;
+        let mut budget = READ_BUDGET;
         loop {
             let Some(client) = self.clients.get_mut(id) else {
                 return;
             };
             let process = client.process().and_then(|it| self.processes.get_mut(it));
-            match client.pump(process.map(|it| &mut it.stdin), &mut self.cx) {
+            match client.pump(process.map(|it| &mut it.stdin), &mut budget, &mut self.cx) {
                 Pumped::Idle => break,
                 Pumped::Request
-                    if requests < REQUESTS_PER_TURN
-                        && self.children.started_in_turn < SPAWNS_PER_TURN =>
+                    if budget > 0 && self.children.started_in_turn < SPAWNS_PER_TURN =>
                 {
-                    requests += 1;
+                    budget = budget.saturating_sub(REQUEST_COST);
                     self.answer(id);
                 }
                 Pumped::Request | Pumped::Spent => {
@@ -161,6 +230,7 @@ impl<S: System> Server<S> {
                 }
             }
         }
+        self.turn.worked(READ_BUDGET - budget);
         self.settle_client(id);
     }
 

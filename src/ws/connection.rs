@@ -61,7 +61,8 @@ pub enum CloseState {
 pub struct Connection {
     decoder: Decoder,
     /// The sum of the payload lengths in the frame headers of the incoming message so far.
-    message_len: u64,
+    /// At most `u32::MAX`, which is beyond every limit.
+    message_len: u32,
     /// The first part of a control frame's payload when the frame spans two reads, which is rare.
     control: Option<Box<ControlPayload>>,
     /// The validation of the incoming text, which may have stopped within a character.
@@ -71,6 +72,8 @@ pub struct Connection {
     /// The kind of the outgoing message, from its first frame to its end.
     sending: Option<Kind>,
     state: CloseState,
+    /// The number of frame headers so far, wrapping.
+    frames: u32,
 }
 
 /// A server may hold many thousands of them.
@@ -87,7 +90,21 @@ impl Connection {
             receiving: None,
             sending: None,
             state: CloseState::Open,
+            frames: 0,
         }
+    }
+
+    /// The number of frames that have begun so far; it wraps. Each frame costs work, however short
+    /// it is.
+    #[inline]
+    pub(crate) const fn frames(&self) -> u32 {
+        self.frames
+    }
+
+    /// Bytes of payload that the current frame still lacks. They hold no other frame.
+    #[inline]
+    pub(crate) fn payload_left(&self) -> u64 {
+        self.decoder.payload_left()
     }
 
     /// The state of the closing handshake.
@@ -237,6 +254,7 @@ impl Connection {
     /// Checks a frame header against the incoming message.
     #[inline]
     fn begin_frame(&mut self, header: &Header, message_len_max: u64) -> Result<(), Violation> {
+        self.frames = self.frames.wrapping_add(1);
         // Section 5.4: "Control frames MAY be injected in the middle of a fragmented message."
         let len_before = match (header.opcode, self.receiving) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(()),
@@ -254,9 +272,10 @@ impl Connection {
                 0
             }
         };
-        self.message_len = len_before.saturating_add(header.payload_len);
+        let len = u64::from(len_before).saturating_add(header.payload_len);
+        self.message_len = u32::try_from(len).unwrap_or(u32::MAX);
         // In the other states data is dropped, so it may have any length.
-        if self.message_len > message_len_max && self.state == CloseState::Open {
+        if len > message_len_max && self.state == CloseState::Open {
             return Err(Violation::MessageTooBig);
         }
         Ok(())

@@ -61,6 +61,15 @@ impl Decoder {
         }
     }
 
+    /// Bytes of payload that the current frame still lacks.
+    #[inline]
+    pub(super) fn payload_left(&self) -> u64 {
+        match self.state {
+            State::Header { .. } => 0,
+            State::Payload { remaining, .. } => remaining,
+        }
+    }
+
     /// Takes the next piece from the front of `input`. `None` means that `input` is used up.
     ///
     /// # Errors

@@ -127,12 +127,17 @@ impl Run {
         }
         self.seen_until_before = self.seen_until;
         // An event since the last turn may be delivered as late as in the next one.
-        self.seen_until = match self.random.one_in(2) {
+        let delivered = match self.random.one_in(2) {
             true => self.now,
             false => self.turned_at,
         };
         self.turned_at = self.now;
-        self.next = self.server.end_turn(self.seen_until);
+        self.next = self.server.end_turn(delivered);
+        // A turn that runs out of time has not acted on all events. Nothing may expire on them, and
+        // the next turn goes on without sleeping.
+        self.seen_until = self.server.seen_until();
+        assert!((self.seen_until_before..=delivered).contains(&self.seen_until));
+        assert!(self.seen_until == delivered || matches!(self.next, Next::Poll | Next::Stop));
         self.check_turn();
     }
 

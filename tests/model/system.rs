@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use wspipe::config::Signal;
 use wspipe::config::Stderr;
+use wspipe::event_loop::instant::Instant;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::http::routes::DirEntry;
 use wspipe::peer::Peer;
@@ -374,6 +375,11 @@ impl System for Sim {
         assert_eq!(peer.addr().port(), FIRST_PORT + socket.1 as u16);
         world.note_request(socket.1);
         Ok(Some(7))
+    }
+
+    /// Time stands still within a turn, except that the world may make a turn run out of time.
+    fn clock(&self) -> Instant {
+        self.0.borrow_mut().clock()
     }
 
     fn own_uid(&self) -> u32 {

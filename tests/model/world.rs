@@ -20,6 +20,8 @@ use crate::wire::{Joined, Wire};
 pub struct World {
     pub shape: Rc<Shape>,
     pub now: Instant,
+    /// How often the server has read the clock.
+    clock_reads: u64,
     pub wires: Vec<Wire>,
     pub commands: Vec<Command>,
     pub backlog: VecDeque<usize>,
@@ -56,6 +58,7 @@ impl World {
         Self {
             shape,
             now: Instant::EPOCH,
+            clock_reads: 0,
             wires: Vec::new(),
             commands: Vec::new(),
             backlog: VecDeque::new(),
@@ -92,6 +95,16 @@ impl World {
     }
 
     /// Registers a source with epoll, which may fail.
+    /// The server reads the clock to bound a turn. Time stands still within a turn here, but now and
+    /// then one runs out of it.
+    pub fn clock(&mut self) -> Instant {
+        self.clock_reads += 1;
+        match self.clock_reads % 40 {
+            0 => self.now + Duration::from_secs(1),
+            _ => self.now,
+        }
+    }
+
     pub fn register(&mut self) -> io::Result<()> {
         if self.failing_registrations > 0 {
             self.failing_registrations -= 1;

@@ -291,9 +291,10 @@ fn the_message_limit_may_be_zero_and_the_sum_of_fragments_does_not_wrap() {
     check("a limit of u64::MAX", &huge, u64::MAX, CloseState::Open);
     let mut connection = Connection::new();
     connection.receiving = Some(Kind::Binary);
-    connection.message_len = u64::MAX - 1;
+    connection.message_len = u32::MAX - 1;
     let mut bytes = end(b"four");
-    let event = connection.next_event(&mut &mut bytes[..], &mut Vec::new(), u64::MAX - 1);
+    let limit = u64::from(u32::MAX) - 1;
+    let event = connection.next_event(&mut &mut bytes[..], &mut Vec::new(), limit);
     assert_eq!(event, Err(Violation::MessageTooBig));
 }
 
