@@ -5,8 +5,8 @@
 //! long ones without a copy. For a session or shared command they are framed once, kept, and sent
 //! to each member.
 //!
-//! This is the back-pressure on a command: its pipe is not read while the client it waits for has
-//! no room.
+//! The back-pressure on a command is here: while the client that it waits for has no room, the
+//! server does not read the command's pipe.
 
 use super::Server;
 use super::owner::Owner;
@@ -108,8 +108,8 @@ impl<S: System> Server<S> {
     }
 
     /// Once a command has exited and all its output is read: delivers the end of the output and
-    /// tells the clients how it ended. A session's end waits until its client has it or does not
-    /// come back for it.
+    /// closes the clients with the exit status. A session ends once its client has received this,
+    /// or has not come back in time.
     pub(super) fn deliver_exit(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -149,8 +149,9 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Writes a command's stderr to the log, line by line (`--stderr=log`). Neither a client nor the
-    /// log is waited for: a log that does not take a line loses it, so the command never blocks.
+    /// Writes a command's stderr to the log, line by line (`--stderr=log`). Reading waits for
+    /// neither a client nor the log. If the log does not take a line, the line is dropped, so the
+    /// command never blocks.
     pub(super) fn log_stderr(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -167,7 +168,8 @@ impl<S: System> Server<S> {
             };
             budget = budget.saturating_sub(len);
             let cut = stderr.cut(&self.cx.scratch[..len], self.cx.now, |fragment| {
-                // The first fragment of a long line fills a line of the log, which says it was cut.
+                // Only the first fragment of a long line is logged. It fills a log line, which is
+                // marked as cut.
                 if fragment.first {
                     let line = String::from_utf8_lossy(fragment.bytes);
                     log.info(format_args!("stderr pid={pid} {line}"));
@@ -179,11 +181,10 @@ impl<S: System> Server<S> {
     }
 }
 
-/// Hands the fragments that `produce` yields to an audience. Nobody gets them if the output is not
-/// wanted, or its one client is not open.
+/// Hands the fragments that `produce` yields to an audience. They are dropped if there is no
+/// audience, or if its one client is not open.
 ///
-/// # Errors
-/// Those of `produce`. Pieces before the error were delivered.
+/// # Errors Those of `produce`. Fragments before the error have been delivered.
 fn deliver<S: Socket>(
     audience: &mut Audience,
     has_audience: bool,
@@ -216,8 +217,8 @@ fn deliver<S: Socket>(
     produced
 }
 
-/// Sends a framed to each member. `waits`: the command waits for its member, so that one is never
-/// too slow.
+/// Sends `framed` to each member. With `waits` the command waits for its one member, which is then
+/// never closed as too slow.
 fn send_to_members<S: Socket>(
     fan_out: &mut FanOut,
     waits: bool,
@@ -242,7 +243,7 @@ fn send_to_members<S: Socket>(
             true => client.send_framed(framed, cx),
             false => client.broadcast(framed, cx),
         }
-        // A client that took all of it needs no visit.
+        // A client whose socket took everything needs no visit.
         if !client.is_open() || client.queued_bytes() > 0 {
             visits.push(Owner::Client(member));
         }

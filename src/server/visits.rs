@@ -14,10 +14,10 @@
 //! **Why the queue terminates.** A visit pushes an immediate visit only for the other side of its
 //! link, and only if that side has something to do. Every visit that does something uses up one of
 //! three things: readiness (it reads or writes until `WouldBlock`), its budget (the rest is
-//! deferred), or a phase (lives go forward only). Readiness and phases are renewed by events alone,
+//! deferred), or a phase (phases never go back). Readiness and phases are renewed by events alone,
 //! and budgets by the next turn, so the immediate visits of one event are finite. Deferred visits
-//! run only as often as there are any at the end of the turn; those deferred meanwhile wait for the
-//! next one, after new events.
+//! run only as often as there are any at the end of the turn; those deferred during that time wait
+//! for the next turn, after new events.
 //!
 //! **Who may push.** Settling, and code that has just changed an entry's life: output that was
 //! queued for a member, a client that joined or left, a process that was reaped, a shutdown.
@@ -81,7 +81,7 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Runs the deferred visits. Those deferred meanwhile wait for the next turn.
+    /// Runs the deferred visits. Those deferred during this call wait for the next turn.
     pub(super) fn run_deferred(&mut self) {
         for _ in 0..self.visits.deferred.len() {
             let Some(owner) = self.visits.deferred.pop_front() else {
@@ -196,14 +196,15 @@ impl<S: System> Server<S> {
         process.stdin.flush(&mut self.cx.pool);
         let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
         if client.has_hung_up() && is_own {
-            // No more messages will come. Those that still wait behind a full stdin the command may
-            // read while it is terminated.
+            // No more messages will come. While the command is being terminated it may still read
+            // those that wait behind a full stdin.
             process.terminate(self.cx.now);
             let next = process.deadline(self.cx.now);
             let owner = Owner::Process(process_id);
             self.timers.arm(owner, next, &mut process.wake_at);
         } else if client.has_hung_up() && stdin_full {
-            // The command goes on without this client. Messages that were not read have not arrived.
+            // The command keeps running without this client. Messages that the server has not read
+            // count as not received.
             client.lost(Loss::HungUp, &mut self.cx);
         }
         if !client.is_open() {
