@@ -1,4 +1,4 @@
-//! What a client or process borrows from the server for the length of a call: [`Context`].
+//! The part of the server that a client or process borrows during a call: [`Context`].
 
 use crate::config::ClientLimits;
 use crate::event_loop::buffer_pool::Pool;
@@ -10,8 +10,8 @@ use crate::log::Log;
 pub struct Context {
     /// The time of this turn. Only the event loop reads the clock.
     pub(crate) now: Instant,
-    /// Every event up to this time has been delivered; at most `now`. Whether a peer has been
-    /// silent for too long is judged by this time ([`crate::event_loop`] says why).
+    /// Every event up to this time has been delivered; at most `now`. A peer's silence is measured
+    /// up to this time ([`crate::event_loop`] says why).
     pub(crate) seen_until: Instant,
     /// Sizes and time-outs of a client's connection.
     pub(crate) limits: ClientLimits,

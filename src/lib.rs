@@ -4,8 +4,8 @@
 //! message back. To use it, read the [manual]. To learn how it works, start here: this page is the
 //! map of the source.
 //!
-//! *Readiness comes in, bytes go through pure state machines, and what is read, written or awaited
-//! next is derived from their state.*
+//! *Readiness comes in, bytes go through pure state machines, and their state decides the next read,
+//! write or wait.*
 //!
 //! # The drawing
 //!
@@ -31,17 +31,17 @@
 //! 1. **An event.** [`EventLoop::run`] waits in `epoll_wait(2)`, reads the clock once and delivers
 //!    each event of the batch to the [`Server`], which unpacks the token into a [`Source`]. A
 //!    listening socket only enters the queue of deferred visits: accepting is put off to the end of
-//!    the turn, so that a flood of connections cannot delay the clients that are there.
+//!    the turn, so that a flood of connections cannot delay the connected clients.
 //! 2. **Accepted.** `Server::add_client` makes a [`Client`] in an [`Arena`] and registers its socket
-//!    once and for all. No limit on clients is checked yet: a full server can still answer and say
+//!    once. No limit on clients is checked yet: a full server can still answer and say
 //!    that it is full.
 //! 3. **Bytes.** When the socket becomes readable, that is remembered as [`Readiness`], and
 //!    [`Client::pump`] does what is both ready and wanted: it reads into the one scratch buffer of
 //!    the [`Context`].
 //! 4. **A request.** [`HeadScanner`] finds the end of the head, however it was cut, within
-//!    `--max-head`. [`Request::parse`] says what it means. [`answer()`] decides: a page, a refusal,
-//!    or a WebSocket, for which [`handshake::check`] has seen to RFC 6455 section 4.2.1 and
-//!    [`Policy`] to Host and Origin.
+//!    `--max-head`. [`Request::parse`] parses it. [`answer()`] decides: a page, a refusal, or a
+//!    WebSocket. For a WebSocket, [`handshake::check`] checks RFC 6455 section 4.2.1, and
+//!    [`Policy`] checks Host and Origin.
 //! 5. **A command.** `Server::accept_upgrade` checks the limits on clients; `Server::start` checks
 //!    those on commands, and [`System::spawn`] starts one, which becomes a [`Process`]. The 101 is
 //!    queued, and the connection is open.
@@ -67,9 +67,9 @@
 //! # The layers
 //!
 //! Imports go downward only; `tests/layers.rs` holds this, and which crates each folder may use. The
-//! four folders of the loop and the protocols know plain values of each other, nothing else. The real
-//! system is near the top because it implements a trait that the server defines, [`System`]; the
-//! server must not name it.
+//! four folders of the loop and the protocols share only plain values. The real
+//! system is near the top because it implements the trait [`System`], which the server uses without
+//! naming an implementation.
 //!
 //! | folder | story | crates |
 //! |---|---|---|
@@ -78,7 +78,7 @@
 //! | [`server`] | joins clients and processes, over any [`System`] | mio |
 //! | [`client`] | one connection's life | |
 //! | [`process`] | one command's life | |
-//! | [`system`], [`context`], [`config`], [`source`], [`peer`], [`log`] | the seam to the system, and what the lives share | mio (tokens) |
+//! | [`system`], [`context`], [`config`], [`source`], [`peer`], [`log`] | the seam to the system, and the types that clients and processes share | mio (tokens) |
 //! | [`ws`], [`http`], [`framing`] | the protocols, without I/O and without a clock | httparse, sha1_smol, base64, memchr |
 //! | [`event_loop`] | readiness, timers, arenas and buffers; knows nothing of wspipe | mio, slab |
 //! | [`limits`] | constants that several files share, or an operator may ask about | |
@@ -108,16 +108,16 @@
 //! | client, peer | a connection and its state; the other end of it |
 //! | command, process | what the operator named; the entry of one that was started |
 //! | entry | a client or a process in its arena, named by an id with a generation |
-//! | owner | what can be visited and can have a timer: an entry, a listener, a chore of the server |
-//! | ready, wanted | what epoll announced and no read or write has used up; what the state of an entry asks for. Work is done where both hold |
+//! | owner | something that can be visited and can have a timer: an entry, a listener, a task of the server |
+//! | ready, wanted | a read or write that epoll has announced and that has not blocked since; a read or write that the state of the entry asks for. Work is done where both hold |
 //! | visit | doing all work that is ready and wanted for one entry, within a budget |
 //! | settle | after a visit: inform the other side, arm the timer, queue an ended entry to be freed |
 //! | immediate, deferred | visits before the next event; visits at the end of a turn |
 //! | `seen_until` | every event up to this time has been delivered |
 //! | budget | how much one visit may read, or a turn may accept or start, before the others have theirs |
 //! | high-water mark | the number of queued bytes at which reading from the other side pauses |
-//! | audience | whom a command's output is for: one client, a resumable session, all clients |
-//! | member, fan-out | a client of a session or shared command; what serves all of its members |
+//! | audience | the receivers of a command's output: one client, a resumable session, all clients |
+//! | member, fan-out | a client of a session or shared command; the part of the command that serves all members |
 //! | session | a resumable session (`--resume`). Only the option `--session-timeout`, which limits how long any client stays, uses the word otherwise |
 //! | chunk, fragment | a part of a message as it arrives in one read; a part of a message as it is sent (RFC 6455 section 5.4) |
 //! | escalation | the signals that terminate a command, at fixed times |

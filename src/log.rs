@@ -22,7 +22,7 @@ pub enum Level {
     Error,
     /// Something is wrong, and the operator should fix it.
     Warn,
-    /// One line for each connection, at its end.
+    /// One line for each connection when it ends.
     Info,
     /// Each step of a connection, and each mistake of a peer.
     Debug,
@@ -40,7 +40,7 @@ impl Level {
     }
 }
 
-/// Where the lines of a [`Log`] go.
+/// The destination of the lines of a [`Log`].
 pub trait Sink {
     /// Whether a write would be taken now, at least in part.
     fn is_ready(&self) -> bool;

@@ -35,8 +35,8 @@ fn serve(config: Config) -> ExitCode {
     }
 }
 
-/// Prints to stdout. If its reader has left (`wspipe --help | head -1`), that is an error status and
-/// no panic.
+/// Prints to stdout. If the reader has left (`wspipe --help | head -1`), returns an error status
+/// instead of panicking.
 fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,7 +44,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-/// Writes one line to stderr. An error of that cannot be reported anywhere.
+/// Writes one line to stderr. A failure of this write cannot be reported.
 fn print_to_stderr(message: &str) {
     let _ = writeln!(io::stderr(), "wspipe: {message}");
 }

@@ -166,7 +166,7 @@ fn check_directory(config: &Config) -> Result<(), StartError> {
     })
 }
 
-/// What is served at which path, and the commands that it refers to by index.
+/// The routing table, and the commands that it names by index.
 fn router_of(config: &Config) -> (Router, Vec<Vec<OsString>>) {
     let mut commands = Vec::new();
     let mut routes = Vec::new();
@@ -248,7 +248,7 @@ fn name_of(program: &OsStr) -> Rc<str> {
     name.to_string_lossy().into()
 }
 
-/// What the operator should know: that others can reach the server, or that a command is missing.
+/// Warnings for the operator: other machines can reach the server, or a command is missing.
 fn exposure_warnings(
     config: &Config,
     router: &Router,

@@ -15,7 +15,7 @@ use crate::http::routes::DirEntry;
 use crate::peer::Peer;
 use crate::source::{ClientId, ProcessId};
 
-/// The number of a process (PID), which is also the number of the process group that it leads.
+/// The PID of a process, and the id of the process group that it leads.
 pub type Pid = i32;
 
 /// A client's connection.
@@ -37,7 +37,7 @@ pub trait Socket: Read + Write {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// What the server needs of an operating system. Nothing here blocks but [`spawn`](System::spawn),
+/// The operating system as the server needs it. Nothing here blocks but [`spawn`](System::spawn),
 /// until exec.
 pub trait System {
     /// A client's connection, non-blocking.
@@ -75,7 +75,7 @@ pub trait System {
         id: ProcessId,
     ) -> io::Result<()>;
 
-    /// What a name stands for in the directory of `--dir`. A name is a relative path without `.` and
+    /// The kind of an entry in the directory of `--dir`. A name is a relative path without `.` and
     /// `..`. One that leads out of the directory stands for nothing.
     fn look_up(&mut self, name: &str) -> DirEntry;
 
@@ -131,9 +131,9 @@ pub enum AcceptError {
     ConnectionGone(io::Error),
     /// No connection can be accepted, perhaps for a long time. Those that wait stay in the backlog.
     Failed {
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
-        /// What the operator can do about it, where that is known.
+        /// The remedy for the operator, where it is known.
         remedy: Option<&'static str>,
     },
 }
@@ -141,7 +141,7 @@ pub enum AcceptError {
 /// The variables of a command, each name once, sorted.
 pub(crate) type Environment = BTreeMap<OsString, OsString>;
 
-/// What to start.
+/// The command to start.
 pub struct Spawn<'a> {
     /// The program's name or path, and its arguments.
     pub command: &'a [OsString],
@@ -153,7 +153,7 @@ pub struct Spawn<'a> {
 
 /// A command that was started, and our ends of its pipes.
 pub struct Child<I, O> {
-    /// Its PID, which is also the number of its process group.
+    /// Its PID, which is also the id of its process group.
     pub pid: Pid,
     /// The pipe to its stdin.
     pub stdin: I,

@@ -298,7 +298,7 @@ fn another_version_is_426_with_version_13_in_the_response() {
 never_accepted! {
     mod any_request_is_refused_with;
 
-    /// 6.3 (3) and 6.1: both headers together may be an attempt of request smuggling.
+    /// 6.3 (3) and 6.1: both headers together may be an attempt at request smuggling.
     chunked_before_a_length: [b"Transfer-Encoding: chunked", b"Content-Length: 5"] => 400;
     a_length_before_chunked: [b"Content-Length: 5", b"Transfer-Encoding: chunked"] => 400;
     chunked_before_a_length_of_zero: [b"Transfer-Encoding: chunked", b"Content-Length: 0"] => 400;

@@ -11,8 +11,8 @@ const ZSH: &str = "packaging/completions/_wspipe";
 const FISH: &str = "packaging/completions/wspipe.fish";
 const MAN: &str = "packaging/wspipe.1";
 
-/// What a program prints, stdout and stderr, with the repository as its directory. `None`: this
-/// machine has no such program, which the test then says.
+/// The stdout and stderr of a program that runs in the repository. `None`: this machine has no such
+/// program, which the test then says.
 fn output_of(words: &[&str]) -> Option<String> {
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).stdin(Stdio::null());
@@ -29,7 +29,8 @@ fn output_of(words: &[&str]) -> Option<String> {
     }
 }
 
-/// What bash offers at the end of a command line. `words` is the line as bash divides it.
+/// The completions that bash offers at the end of a command line. `words` is the line as bash
+/// divides it.
 fn bash_offers(line: &str, words: &[&str]) -> Option<Vec<String>> {
     let script = r#"
         source "$1"

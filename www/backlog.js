@@ -1,4 +1,4 @@
-// What has arrived and is not drawn yet. It is bounded, however much a program prints.
+// The messages that have arrived and are not drawn yet. The backlog is bounded, even if a program prints without end.
 //
 // The log keeps a limited number of lines. What the backlog drops would already have scrolled out of the log.
 

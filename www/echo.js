@@ -1,4 +1,4 @@
-// The echo part: what is sent comes back, and the log shows when and how fast.
+// The echo part: each message comes back, and the log shows when and how fast.
 
 import { element } from "./log.js";
 import { Panel } from "./panel.js";

@@ -88,8 +88,8 @@ class Messages {
 }
 
 /**
- * Messages as lines, as the shell part shows them. With `asBytes` a message is whatever the command printed at a time: a
- * line and even a character may be split over messages, and what is sent needs its own line end.
+ * Messages as lines, as the shell part shows them. With `asBytes` a message holds the bytes of one read: a line, and
+ * even a character, may be split over messages, and a message to the command needs its own line end.
  */
 class Lines {
   #decoder = new TextDecoder();

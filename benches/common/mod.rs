@@ -1,4 +1,4 @@
-//! What the benches share: servers on a core of their own, their figures from `/proc`, and the
+//! Code that the benches share: servers on a core of their own, their figures from `/proc`, and the
 //! client's end of a WebSocket.
 //!
 //! Nothing here uses code of the server, so that an error in its framing cannot hide behind the

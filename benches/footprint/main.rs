@@ -156,7 +156,7 @@ fn start(program: &Path, cores: Cores, words: &[&str]) -> Result<Server, String>
     })
 }
 
-/// Connects clients, each of which sends a message and receives its echo.
+/// Connects clients. Each sends a message and receives its echo.
 fn connect(server: &Server, count: usize) -> Result<Vec<TcpStream>, String> {
     let mut frame = Vec::new();
     ws::write_masked(ws::TEXT, b"hello", &mut frame);

@@ -219,8 +219,7 @@ impl Audience {
         }
     }
 
-    /// Checks that these bytes are what must come next, and whether they complete a burst for all
-    /// clients.
+    /// Checks that these are the expected bytes, and whether they complete a burst for all clients.
     fn receive(&mut self, index: usize, mut bytes: &[u8]) -> Result<(), String> {
         if self.received == 0 && bytes.get(1) == Some(&(LINE_LEN as u8 + 1)) {
             // One of the peers leaves the newline in its messages.

@@ -25,7 +25,7 @@ fn text_of(error: io::Error) -> String {
     error.to_string()
 }
 
-/// What a command prints, as messages: the numbers from 1 on, one per message, or zeros in any
+/// The output of a command, as messages: the numbers from 1 on, one per message, or zeros in any
 /// pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Printed {

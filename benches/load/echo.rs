@@ -16,7 +16,7 @@ use crate::common::ws::{self, BINARY, CONTINUATION, Deframer, STEP_MAX, TEXT};
 use crate::histogram::Histogram;
 use crate::sample::{Sample, Span};
 
-/// What is sent.
+/// The payload of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Payload {
     Binary,
@@ -62,7 +62,7 @@ pub(crate) fn run(
     generator.run(server, span)
 }
 
-/// What each connection sends and receives.
+/// The bytes that each connection sends and receives.
 struct Series {
     /// Masked frames, all of the same length.
     sent: Vec<u8>,

@@ -245,7 +245,7 @@ fn handshake(head: &[u8]) -> Option<Vec<u8>> {
 
 // -- Commands ------------------------------------------------------------------------------------
 
-/// What passes between a client and its command.
+/// The data between a client and its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pipe {
     /// Each line is a message to the client.
@@ -428,7 +428,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Clients send messages of one length only, each of which is a line to the command.
+    /// Clients send messages of one length only. Each is a line to the command.
     fn ask(&mut self, index: usize) -> io::Result<()> {
         let n = self.members[index].read(&mut self.buffer[self.held..])?;
         if n == 0 {

@@ -4,7 +4,7 @@
 //! starts every server again, one after the other, and the figure is the median of the rounds, as a
 //! ratio to another server in the same run.
 //!
-//! [`workloads`] lists what is measured, [`servers`] who is measured. [`echo`], [`commands`] and
+//! [`workloads`] lists the workloads, [`servers`] the servers. [`echo`], [`commands`] and
 //! [`broadcast`] are the loads, [`limit`] the limit servers; [`sample`] computes the figures,
 //! [`report`] prints them.
 

@@ -8,7 +8,7 @@ use crate::histogram::Histogram;
 /// How long a measurement takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
-    /// What happens in this time at the start is not counted.
+    /// The time at the start that is not counted.
     pub(crate) warm_up: Duration,
     pub(crate) window: Duration,
 }
@@ -48,7 +48,7 @@ struct Start {
     amount: u64,
 }
 
-/// What was counted in a window.
+/// The counts of a window.
 pub(crate) struct Measured {
     pub(crate) elapsed: Duration,
     /// Processor time of the server.

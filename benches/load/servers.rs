@@ -1,4 +1,4 @@
-//! Who is measured: wspipe, the limit servers, and the peers that are installed.
+//! The servers to measure: wspipe, the limit servers, and the peers that are installed.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::commands::IDLE_PATH;
 use crate::limit::{self, Pipe};
 
-/// What a server does in a workload.
+/// The role of a server in a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Echo each message, text or binary.

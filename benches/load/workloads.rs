@@ -1,4 +1,4 @@
-//! What is measured: the workloads, how the cost grows with clients and sizes, and the aims of the
+//! The workloads to measure, how the cost grows with clients and sizes, and the aims of the
 //! project.
 
 use crate::commands::Printed;
@@ -9,7 +9,7 @@ use crate::servers::{HI_OR_IDLE, LIMIT, Role};
 pub(crate) struct Workload {
     pub(crate) name: String,
     pub(crate) load: Kind,
-    /// What wspipe should reach.
+    /// The aim for wspipe.
     pub(crate) aims: Vec<Aim>,
     /// Whether only wspipe and the limit server are measured, to see how their own cost grows.
     pub(crate) scaling: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Workload {
     pub(crate) quick: bool,
 }
 
-/// What the load does.
+/// The actions of the load.
 pub(crate) enum Kind {
     Echo(Load),
     Download(Role, Printed),

@@ -7,7 +7,7 @@ use super::UsageError;
 use crate::config::{Config, Mode, Stderr};
 use crate::framing::Framing;
 
-/// Where an option has an effect. Elsewhere it is refused.
+/// The situations in which an option has an effect. In others it is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
     Always,
@@ -113,7 +113,7 @@ pub(super) fn check_values(config: &Config) -> Result<(), UsageError> {
     Err(UsageError(message))
 }
 
-/// Why `--stderr` does not fit the framing.
+/// The reason why `--stderr` does not fit the framing.
 fn stderr_conflict(config: &Config) -> Option<String> {
     match (config.command.stderr, config.command.framing) {
         (Stderr::Merge, Framing::Length) => Some(

@@ -1,4 +1,4 @@
-//! What the options read so far ask for.
+//! The settings that the options read so far have made.
 //!
 //! Most options write into the [`Config`] at once. Those whose meaning depends on other options
 //! wait here until the last one has been read.

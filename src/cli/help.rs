@@ -1,8 +1,8 @@
-//! What `--help` and `--help=all` print: one line for each option, made from the table.
+//! The texts of `--help` and `--help=all`: one line for each option, made from the table.
 
 use super::options::{OPTIONS, TITLES};
 
-/// What wspipe is, how it is called, and three examples.
+/// The purpose of wspipe, its usage, and three examples.
 const INTRODUCTION: &str = "\
 wspipe puts any program on a WebSocket: each client gets its own COMMAND, each
 message becomes a line on its stdin, each line that it prints a message.

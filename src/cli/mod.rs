@@ -32,10 +32,10 @@ use self::draft::{Draft, Print};
 use self::suggestions::{find, unknown};
 use crate::config::Config;
 
-/// What `wspipe --version` prints.
+/// The text of `wspipe --version`.
 const VERSION: &str = concat!("wspipe ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// What the command line asks for.
+/// The request of the command line.
 #[expect(clippy::large_enum_variant, reason = "there is one, at the start")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {
@@ -45,7 +45,7 @@ pub enum Invocation {
     Print(String),
 }
 
-/// What is wrong with the command line and how to correct it, in one line.
+/// One line that names the error in the command line and how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageError(String);
 

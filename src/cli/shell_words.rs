@@ -1,6 +1,6 @@
 //! Splits a command that is written as one text, as in `--route=/log=tail -f "my file"`.
 
-/// Splits a text into words as a shell does, with a shell's quotes and nothing else of a shell:
+/// Splits a text into words by a shell's rules for quotes, and no other rules of a shell:
 ///
 /// - blanks, tabs and line ends separate words;
 /// - between single quotes, every character stands for itself;

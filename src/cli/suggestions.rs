@@ -27,7 +27,7 @@ pub(super) fn unknown(option: &str, nearest: Option<&str>) -> UsageError {
     })
 }
 
-/// The option whose name begins with `name`, or else the one that differs by the fewest typing
+/// The option whose name begins with `name`, otherwise the one that differs by the fewest typing
 /// errors, at most one in three letters.
 fn nearest(name: &str) -> Option<&'static str> {
     let names = || OPTIONS.iter().map(Opt::name);

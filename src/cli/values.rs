@@ -19,7 +19,7 @@ pub(super) fn number(text: &str, min: u32, max: u32) -> Result<u32, String> {
         .ok_or_else(|| format!("write a number from {min} to {max}"))
 }
 
-/// As [`number`], for what is counted in memory.
+/// As [`number`], for counts of things in memory.
 pub(super) fn count(text: &str, min: u32, max: u32) -> Result<usize, String> {
     number(text, min, max).map(|number| number as usize)
 }

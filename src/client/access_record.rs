@@ -1,4 +1,4 @@
-//! What the log says about a WebSocket connection when it ends: [`AccessRecord`].
+//! The log line of a WebSocket connection, written when it ends: [`AccessRecord`].
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ use crate::ws::close::CloseCode;
 pub(crate) struct AccessRecord {
     /// The other end.
     pub(crate) peer: Peer,
-    /// What it is connected to; `None` until the opening handshake is done.
+    /// The target of the connection; `None` until the opening handshake is done.
     target: Option<Rc<Target>>,
     /// The PID of its command; 0 without one.
     pid: Pid,
@@ -35,7 +35,7 @@ pub(crate) struct AccessRecord {
     pub(crate) exit: Option<Exit>,
 }
 
-/// What a connection is connected to. Connections to the same target share one.
+/// The path and back end of a connection. Connections with the same target share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// The requested path, as it was sent, without the query: that may hold a secret.

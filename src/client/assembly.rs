@@ -2,9 +2,8 @@
 
 use crate::event_loop::buffer_pool::{Buffer, Pool};
 
-/// The beginning of a message whose end has not arrived. Most messages are whole in the bytes of
-/// one read and never pass through here: they are used where they lie. An empty assembly owns no
-/// buffer.
+/// The beginning of a message whose end has not arrived. Most messages arrive whole in one read.
+/// They are used in place and never pass through here. An empty assembly owns no buffer.
 #[derive(Default)]
 pub(crate) struct Assembly {
     partial: Option<Box<Buffer>>,

@@ -7,8 +7,8 @@
 //!    ([`WriteProgress`]).
 //! 2. From then on the peer has `--close-timeout` for its part of the closing, whatever it sends.
 //!
-//! What the peer has acknowledged is polled only when the timer fires, so a connection that closes
-//! in time costs nothing.
+//! The acknowledged bytes are polled only when the timer fires, so a connection that closes in time
+//! costs nothing.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::event_loop::instant::Instant;
 /// The close clock of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CloseTimeout {
-    /// When the clock has to be looked at.
+    /// When the timer has to fire.
     deadline: Instant,
     /// The number of our last byte, counted from the beginning of the connection.
     last_byte: u64,
@@ -41,8 +41,8 @@ impl CloseTimeout {
         self.deadline
     }
 
-    /// Whether the connection has to be dropped. `acked` is the number of bytes the peer has
-    /// acknowledged, which `progress` knows already. Otherwise there is a new deadline.
+    /// Returns whether the connection has to be dropped; if not, sets a new deadline. `acked` is
+    /// the number of bytes the peer has acknowledged, which was already reported to `progress`.
     pub(super) fn on_timer(
         &mut self,
         now: Instant,

@@ -12,13 +12,13 @@ use crate::ws::close::CloseCode;
 use crate::ws::connection::Event;
 
 impl<S: Socket> Client<S> {
-    /// Whether the client was told how its command ended, if it was still open then.
+    /// Whether the client has received the exit status of its command, if it was still open then.
     pub(crate) fn was_told_exit(&self) -> bool {
         self.record.exit.is_some()
     }
 
-    /// Whether the client ended the connection for good: by the closing handshake, and not with
-    /// 1001, which a page sends when it is left or reloaded.
+    /// Whether the client ended the connection for good: by the closing handshake with a code other
+    /// than 1001. A browser sends 1001 when the user leaves or reloads the page.
     pub(crate) fn has_ended(&self) -> bool {
         let code = self.record.code;
         code.is_some_and(|code| code != CloseCode::GOING_AWAY)
@@ -29,8 +29,8 @@ impl<S: Socket> Client<S> {
         self.record.exit = exit;
     }
 
-    /// The command printed something that cannot be made into messages: says so in the close frame.
-    /// A message under way stays unfinished.
+    /// The command's output breaks its format: the close frame gives the reason. A message under
+    /// way stays unfinished.
     pub(crate) fn output_failed(&mut self, fault: OutputError, cx: &mut Context) {
         if self.is_open() {
             let peer = &self.record.peer;
@@ -67,7 +67,7 @@ impl<S: Socket> Client<S> {
                 };
                 self.flush(cx);
             }
-            // Stays gone: nothing was asked, so nothing has to be answered.
+            // No request has arrived, so there is no response to wait for.
             Phase::Http(http) if http.kept_bytes() == 0 && self.outbox.is_empty() => {}
             Phase::Http(_) => self.linger(cx),
             closing => self.phase = closing,
@@ -89,7 +89,8 @@ impl<S: Socket> Client<S> {
             match ws.next_event(&mut bytes, out, len_max) {
                 Ok(None) => return cost(ws.frames()),
                 Ok(Some(Event::Close(code))) => {
-                    // 1001 is no answer to our Close: the page was left, and the two have crossed.
+                    // 1001 is not an answer to our Close: the user left the page, and the two
+                    // frames crossed.
                     self.peer_closed = code != Some(CloseCode::GOING_AWAY);
                     break;
                 }
@@ -129,12 +130,12 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// The clock for what is queued now, as our last bytes.
+    /// The clock for closing, with the bytes that are queued now as our last ones.
     fn close_timeout(&self, cx: &Context) -> CloseTimeout {
         CloseTimeout::new(self.last_byte(), cx.now, cx.limits.close_timeout)
     }
 
-    /// The number of the last byte that is written or queued, counted from the beginning.
+    /// The number of bytes written and queued since the connection began.
     pub(super) fn last_byte(&self) -> u64 {
         self.written + self.outbox.len() as u64
     }
@@ -155,7 +156,7 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// The connection is of no more use: drops it, with everything that is queued.
+    /// Drops the connection with everything that is queued.
     pub(crate) fn lost(&mut self, loss: Loss, cx: &mut Context) {
         let peer = &self.record.peer;
         cx.log

@@ -33,7 +33,7 @@ pub(super) enum Awaits {
 }
 
 impl Http {
-    /// Awaits a request of which `bytes` have arrived already.
+    /// Awaits a request. `bytes` are the part that has arrived already.
     pub(super) fn new(bytes: Vec<u8>, now: Instant) -> Self {
         Self {
             bytes,
@@ -119,7 +119,8 @@ impl<S: Socket> Client<S> {
         self.outbox.writer(pool)
     }
 
-    /// The request was answered and the next may follow; `rest` came behind it.
+    /// The request was answered and the next may follow; `rest` are the bytes that arrived behind
+    /// it.
     pub(crate) fn await_request(&mut self, rest: Vec<u8>, cx: &mut Context) {
         let Phase::Http(http) = &mut self.phase else {
             return;

@@ -8,24 +8,24 @@
 //!   \__________________ --pong-timeout ___________/
 //! ```
 //!
-//! Any byte from the peer counts as an answer. Two kinds of silence are not the peer's:
+//! Any byte from the peer counts as an answer. Two kinds of silence are not the peer's fault:
 //!
 //! - A pong cannot overtake the megabytes of output its ping waits behind. So from the first ping
 //!   on, bytes the peer's TCP acknowledges count as received (except those of the pings themselves,
 //!   see [`WriteProgress`](super::write_progress::WriteProgress)).
 //! - While we do not read, we cannot receive. So the clock stands still during a pause.
 //!
-//! The time is an argument of every call. To receive something is to store an instant; no timer is
-//! moved for it, see [`Keepalive::deadline`].
+//! The time is an argument of every call. Receiving only stores an instant and moves no timer; see
+//! [`Keepalive::deadline`].
 
 use std::time::Duration;
 
 use crate::event_loop::instant::Instant;
 
-/// The lengths of silence that are tolerated.
+/// How long a peer may be silent.
 ///
 /// The pong time-out should be longer than the ping interval; otherwise a silent peer is dropped
-/// before it was pinged.
+/// before it is pinged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Intervals {
     /// From the last byte received to the first ping, and from each ping to the next.
@@ -66,7 +66,7 @@ enum Clock {
 const _: () = assert!(size_of::<Keepalive>() <= 16);
 
 impl Keepalive {
-    /// The clock of a peer from which something was received `now`.
+    /// Starts the clock at `now`, as if a byte had just been received.
     pub(super) const fn new(now: Instant) -> Self {
         Keepalive(Clock::Running {
             received: now,
@@ -74,7 +74,7 @@ impl Keepalive {
         })
     }
 
-    /// Bytes were read from the peer, whatever they say. During a pause nothing changes.
+    /// Bytes were read from the peer. During a pause nothing changes.
     #[inline]
     pub(super) fn received(&mut self, now: Instant) {
         if let Clock::Running { .. } = self.0 {

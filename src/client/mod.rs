@@ -11,8 +11,8 @@
 //!      connection lost: the peer hung up, an error of the socket, a time-out
 //! ```
 //!
-//! [`Client::pump`] does whatever the socket is ready for and the phase wants. Each phase has a
-//! file: `http`, `open`, `closing`. `timers` holds what expires in which phase. Everything the
+//! [`Client::pump`] does all work that the socket is ready for and the phase wants. Each phase has
+//! a file: `http`, `open`, `closing`. `timers` has the deadlines of each phase. Everything the
 //! server wants to send while messages flow goes through [`Client::send`] or
 //! [`Client::send_framed`]. A connection with bytes left to send ends through `linger`, one that
 //! cannot send any more through [`Client::lost`].
@@ -89,7 +89,7 @@ enum Phase {
     /// EOF. Closing the socket with unread bytes would send a reset, which can destroy our last
     /// bytes on their way (RFC 6455 section 7.1.1). Ends with the peer's FIN or a time-out.
     Lingering { timeout: CloseTimeout, shut: bool },
-    /// Nothing is left but to free the entry.
+    /// Only the entry is left to be freed.
     Gone,
 }
 
@@ -192,7 +192,7 @@ impl<S: Socket> Client<S> {
         !self.outbox.is_full(limits.high_water)
     }
 
-    /// The entry is freed: returns the access-log record if the connection ever was a WebSocket.
+    /// Frees the entry. Returns the access-log record if the connection was ever a WebSocket.
     pub(crate) fn into_record(self) -> Option<AccessRecord> {
         Some(self.record).filter(AccessRecord::is_opened)
     }
@@ -208,7 +208,7 @@ impl<S: Socket> Client<S> {
         budget: &mut usize,
         cx: &mut Context,
     ) -> Pumped {
-        // The scratch buffer is taken out, because the rest of the context is used meanwhile.
+        // The scratch buffer is taken out, because the calls below borrow the rest of the context.
         let mut scratch = std::mem::take(&mut cx.scratch);
         let pumped = self.pump_through(&mut scratch, stdin, budget, cx);
         cx.scratch = scratch;

@@ -25,8 +25,8 @@ pub(super) struct Open {
     pub(super) assembly: Assembly,
     /// Where the client's messages go.
     sink: Sink,
-    /// Whether the command gets messages only as a whole, even in a plain stream: other clients
-    /// write to it too, or this one may be lost inside a message and come back.
+    /// Whether the command gets only whole messages, even in a plain stream: other clients write to
+    /// the same stdin, or this one may be lost inside a message and come back.
     whole: bool,
     /// Extra queue allowance for the backlog replayed on joining. Zero once the outbox has drained
     /// for the first time.
@@ -135,7 +135,7 @@ impl<S: Socket> Client<S> {
         cost
     }
 
-    /// A chunk of a message. Passes on what has arrived of the message as soon as it is enough.
+    /// A chunk of a message. Passes on the part that has arrived as soon as the sink can take it.
     fn on_chunk<W: Write>(
         &mut self,
         kind: Kind,
@@ -160,7 +160,7 @@ impl<S: Socket> Client<S> {
         if !enough {
             return open.assembly.add(chunk, &mut cx.pool);
         }
-        // Sending may end the phase; the buffer must go back to the pool all the same.
+        // Sending may end the phase, but the buffer must return to the pool in any case.
         let mut assembly = std::mem::take(&mut open.assembly);
         let bytes = assembly.with_last(chunk);
         match (open.sink, stdin) {
@@ -209,8 +209,8 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Sends the messages that a client missed before it joined: whole frames. However many they
-    /// are, they do not make it too slow.
+    /// Sends the messages that a client missed before it joined: whole frames. They do not count
+    /// when the server decides whether the client is too slow.
     pub(crate) fn catch_up(&mut self, framed: &Framed, cx: &mut Context) {
         if let Phase::Open(open) = &mut self.phase {
             let queued = self.outbox.len() + framed.frames.len();
@@ -220,7 +220,7 @@ impl<S: Socket> Client<S> {
     }
 
     /// Sends messages of a shared command: whole frames. A client that has more than the high-water
-    /// mark queued is too slow, and is closed: the command waits for nobody.
+    /// mark queued is too slow and is closed, because a shared command waits for no client.
     pub(crate) fn broadcast(&mut self, framed: &Framed, cx: &mut Context) {
         let Phase::Open(open) = &self.phase else {
             return;

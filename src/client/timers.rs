@@ -10,7 +10,7 @@
 //! | closing, lingering | `--close-timeout` ([`CloseTimeout`]) | dropped |
 //!
 //! A client has one timer. It may fire early: most events move a deadline away and leave the timer
-//! where it is. So a timer that fires only asks what is due.
+//! where it is. So when it fires, the client checks which deadlines have passed.
 //!
 //! [`WriteProgress`]: super::write_progress::WriteProgress
 //! [`Keepalive`]: super::keepalive::Keepalive
@@ -44,7 +44,7 @@ impl<S: Socket> Client<S> {
         self.deadline(&cx.limits).into_iter().chain(poll_at).min()
     }
 
-    /// When something expires, as far as is known.
+    /// The next deadline, as far as is known.
     fn deadline(&self, limits: &ClientLimits) -> Option<Instant> {
         let unsent = !self.outbox.is_empty();
         let write = unsent.then(|| self.progress.deadline(limits.write_timeout));
@@ -67,7 +67,7 @@ impl<S: Socket> Client<S> {
         write.into_iter().chain(other).min()
     }
 
-    /// The timer has fired. The deadline may be another by now.
+    /// The timer has fired. The deadline may have moved since it was armed.
     pub(crate) fn on_timer(&mut self, cx: &mut Context) {
         let acked = self.poll_acknowledged(cx.now);
         if self
@@ -121,15 +121,15 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Asks the kernel how many bytes the peer's TCP has acknowledged (SIOCOUTQ, tcp(7)), and tells
-    /// the clocks about progress. Returns the number.
+    /// Asks the kernel how many bytes the peer's TCP has acknowledged (SIOCOUTQ, tcp(7)), and
+    /// reports progress to the clocks. Returns the number.
     fn poll_acknowledged(&mut self, now: Instant) -> u64 {
         let unacknowledged = self.socket.unacknowledged() as u64;
         let acked = self.written.saturating_sub(unacknowledged);
         let last_byte = self.last_byte();
         if self.progress.polled(acked, now) {
             match &mut self.phase {
-                // A peer that has all of the response has been idle since that was written.
+                // A peer that has received the whole response has been idle since it was written.
                 Phase::Http(http) if acked < last_byte => http.response_moved(now),
                 Phase::Open(open) => open.keepalive.acknowledged(now),
                 Phase::Http(_) | Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => {}
@@ -138,7 +138,8 @@ impl<S: Socket> Client<S> {
         acked
     }
 
-    /// Tells the keep-alive whether we read: silence we caused is not the peer's.
+    /// Reports to the keep-alive whether we read: a pause in reading must not count as silence of
+    /// the peer.
     pub(super) fn note_pause(&mut self, paused: bool, now: Instant) {
         if let Phase::Open(open) = &mut self.phase
             && open.paused != paused
@@ -153,8 +154,9 @@ impl<S: Socket> Client<S> {
 }
 
 impl Open {
-    /// When a rule of this server ends the connection, and the reason for the close frame. The code
-    /// is 1008: neither the peer nor the command failed, a policy was applied.
+    /// The time at which `--session-timeout` or `--idle-timeout` ends the connection, and the
+    /// reason for the close frame. The code is 1008, policy violation, because neither the peer nor
+    /// the command failed.
     fn terms(
         &self,
         opened_at: Instant,

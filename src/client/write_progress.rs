@@ -33,14 +33,14 @@ impl WriteProgress {
         self.at = now;
     }
 
-    /// `len` bytes of a ping are queued. Their acknowledgement will be no progress: the kernel of a
-    /// machine whose program hangs acknowledges pings forever.
+    /// `len` bytes of a ping are queued. Their acknowledgement does not count as progress: the
+    /// kernel of a machine whose program hangs acknowledges pings forever.
     pub(super) fn pinged(&mut self, len: u64) {
         self.acked = self.acked.saturating_add(len);
     }
 
-    /// The peer has acknowledged `acked` bytes since the connection began, a number that does not
-    /// fall. Returns whether that is progress.
+    /// The peer has acknowledged `acked` bytes since the connection began; the number never
+    /// decreases. Returns whether that is progress.
     pub(super) fn polled(&mut self, acked: u64, now: Instant) -> bool {
         let progress = acked > self.acked;
         if progress {

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::framing::{Crlf, Format, Framing};
 
-/// How the commands of a route run: what their pipes carry, what they start with, how they are
-/// terminated, and whom they serve.
+/// How the commands of a route run: their messages, environment, termination and audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandSettings {
     /// How bytes of the command's pipes correspond to messages. Default: lines.
@@ -43,7 +42,7 @@ pub struct CommandSettings {
     /// Resource limits of a command, soft and hard, each resource at most once. Default: those the
     /// server was started with.
     pub rlimits: Vec<(Resource, ResourceLimit)>,
-    /// Whether a command, and whatever it starts, can gain no privileges by exec (prctl(2),
+    /// Whether a command and its children are kept from gaining privileges by exec (prctl(2),
     /// PR_SET_NO_NEW_PRIVS); set-user-ID programs such as sudo then have no effect. Default: no.
     pub no_new_privs: bool,
 
@@ -96,7 +95,7 @@ impl Default for CommandSettings {
 }
 
 impl CommandSettings {
-    /// What the framing layer needs to know.
+    /// The settings for the framing layer.
     pub fn format(&self) -> Format {
         Format {
             framing: self.framing,
@@ -134,7 +133,7 @@ pub enum Stderr {
 pub enum Signal {
     /// SIGHUP: the terminal is gone. Some programs reload their configuration instead.
     Hangup,
-    /// SIGINT: as if somebody had typed Ctrl-C.
+    /// SIGINT: the signal of Ctrl-C.
     Interrupt,
     /// SIGQUIT: a graceful stop for some servers, a core dump for other programs.
     Quit,

@@ -29,11 +29,11 @@ use crate::log::Level;
 pub struct Config {
     /// What is served at every path that no route takes.
     pub mode: Mode,
-    /// What is served at certain paths, each path once. Default: nothing.
+    /// The routes, at most one for each path. Default: none.
     pub routes: Vec<Route>,
     /// The directory whose programs are served, each at its path. Default: none.
     pub directory: Option<PathBuf>,
-    /// Where connections come in.
+    /// The addresses to listen on.
     pub listen: Listen,
     /// Who may connect.
     pub access: Access,
@@ -97,11 +97,11 @@ pub enum Mode {
 pub struct Route {
     /// The path, not percent-encoded and without a final `/`; empty: every path.
     pub(crate) path: String,
-    /// What is served there.
+    /// The service there.
     pub(crate) target: Target,
 }
 
-/// What a route serves.
+/// The service of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// An echo.

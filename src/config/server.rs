@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// Where connections come in.
+/// The addresses to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The addresses to listen on, at least one and each only once. Default: 127.0.0.1 alone.

@@ -1,4 +1,4 @@
-//! Buffers that are lent to whatever has bytes to keep: [`Pool`] and [`Buffer`].
+//! Buffers that are lent while bytes have to be kept: [`Pool`] and [`Buffer`].
 //!
 //! Almost all connections are idle almost all the time. So none of them owns a buffer: an
 //! [`Outbox`](super::outbox::Outbox), for example, borrows one with its first unsent byte and
@@ -25,9 +25,9 @@ impl Buffer {
         self.sent += n;
     }
 
-    /// The bytes, to append to. This removes those that were sent, but only when they are at least
-    /// as many as the unsent ones: then moving the unsent ones to the front costs no more than
-    /// sending did, and sent bytes never take more memory than unsent ones.
+    /// The bytes, to append to. Sent bytes are removed when they are at least as many as the unsent
+    /// ones. So moving the unsent bytes to the front costs no more than sending did, and sent bytes
+    /// never take more memory than unsent ones.
     pub(super) fn writer(&mut self) -> &mut Vec<u8> {
         if self.sent > 0 && self.sent >= self.unsent().len() {
             self.bytes.drain(..self.sent);

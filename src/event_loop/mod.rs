@@ -29,9 +29,9 @@
 //!
 //! A level-triggered epoll reports a socket in every batch as long as it has something to read. An
 //! edge-triggered one, which mio uses, reports it once, when more has arrived (epoll(7)). So a
-//! socket is registered once and for all: a paused one does not have to be taken out of epoll to
-//! keep the loop from spinning. The price is bookkeeping: if we stop reading before the socket is
-//! empty, no further event announces the rest. [`readiness`] remembers what was announced.
+//! socket is registered only once: a paused socket can stay in epoll without making the loop spin.
+//! The price is bookkeeping: if we stop reading before the socket is empty, no further event
+//! announces the rest. [`readiness`] remembers what was announced.
 //!
 //! # Why a timer fires only after one more poll
 //!
@@ -68,7 +68,7 @@ use mio::{Events, Poll, Registry, Token};
 use self::instant::Instant;
 use self::readiness::Readiness;
 
-/// What the loop drives.
+/// The receiver of the loop's events.
 pub trait Handler {
     /// A turn begins at `now`, which is its time until it ends.
     fn begin_turn(&mut self, now: Instant);
@@ -194,7 +194,7 @@ impl EventLoop {
     }
 }
 
-/// The time up to which every event has been delivered. The head of this module says what for.
+/// The time up to which every event has been delivered. The head of this module gives the reason.
 #[derive(Debug)]
 struct SeenUntil {
     at: Instant,
@@ -291,7 +291,7 @@ mod tests {
         let at = |second| Instant::EPOCH + Duration::from_secs(second);
         let mut seen = SeenUntil::new();
         assert_eq!(seen.dispatched(at(1), false, 3), at(1));
-        // Three batches contain every source; what happens meanwhile is in the next three.
+        // Three batches contain every source; later events are in the next three.
         for round in [2, 5, 8] {
             assert!(seen.dispatched(at(round), true, 3) < at(round));
             assert!(seen.dispatched(at(round + 1), true, 3) < at(round));

@@ -1,4 +1,4 @@
-//! What a stream is ready for, remembered: [`Readiness`].
+//! Remembers what a stream is ready for: [`Readiness`].
 //!
 //! Registration is edge-triggered: epoll reports a change once and then is silent until the stream
 //! has been read or written down to `WouldBlock` (EAGAIN). Code that stops earlier, because its

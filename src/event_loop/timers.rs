@@ -2,9 +2,9 @@
 //! first.
 //!
 //! An owner, such as a client, knows from its own state when it next needs the clock. Its timer may
-//! fire *early*: the owner then does what is due, if anything, and arms the timer again. So moving
-//! a time into the future costs nothing now, and at most one early firing later. Each message that a client sends postpones its next ping,
-//! and the timer is not touched; only an earlier time moves it.
+//! fire *early*: the owner then does what is due, if anything, and arms the timer again. So
+//! postponing a timer costs at most one early firing. Each message that a client sends postpones
+//! its next ping, and the timer is not touched; only an earlier time moves it.
 //!
 //! The timers are a binary heap. No timer is earlier than its parent, so the first is the earliest:
 //!
@@ -13,9 +13,9 @@
 //!   timer     5 s     9 s     7 s     12 s    9 s         the parent of i is (i - 1) / 2
 //! ```
 //!
-//! A table has the index of each owner's timer, so that it can be moved and removed. All in all
-//! that is 20 bytes for each owner. A `BTreeSet` takes 35: most timers are added at its end, which
-//! leaves its nodes half empty.
+//! A table has the index of each owner's timer, so that it can be moved and removed. This takes 20
+//! bytes for each owner. A `BTreeSet` takes 35: most timers are added at its end, which leaves its
+//! nodes half empty.
 
 use std::cmp::Ordering;
 use std::marker::PhantomData;

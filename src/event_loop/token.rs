@@ -13,12 +13,12 @@
 //! - The *generation* is the low bits of the entry's generation. They distinguish the entry from
 //!   later ones in the same slot.
 //!
-//! Nine bits of generation are enough because a token does not live long. A slot is freed after
-//! the batch, so two entries never share a slot within one batch; and closing a descriptor ends its
+//! Nine bits of generation are enough because a token does not live long. A slot is freed after the
+//! batch, so two entries never share a slot within one batch; and closing a descriptor ends its
 //! registration, so later batches have no events for the old entry unless a copy of the descriptor
-//! is open elsewhere (epoll(7)). Even then the event is recognized, unless the slot has a new entry
-//! whose generation differs by a multiple of 512. Anything that outlives a turn, such as a link
-//! between two entries or a timer, keeps the full [`Id`].
+//! is open elsewhere (epoll(7)). Even then the generation shows that the event is stale, unless the
+//! slot has a new entry whose generation differs by a multiple of 512. Anything that outlives a
+//! turn, such as a link between two entries or a timer, keeps the full [`Id`].
 //!
 //! [`Arena`]: super::arena::Arena
 //! [`Id`]: super::arena::Id
@@ -38,7 +38,7 @@ pub(crate) const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
 
 const _: () = assert!(GENERATION_BITS >= 9 && GENERATION_BITS < 32);
 
-/// A token with these fields. Of `generation` it keeps the bits in [`GENERATION_MASK`].
+/// A token with these fields. It keeps only the bits of `generation` in [`GENERATION_MASK`].
 pub(crate) fn pack(kind: usize, generation: u32, key: u32) -> Token {
     debug_assert!(kind < 1 << KIND_BITS, "kinds are numbered from 0 to 7");
     debug_assert!(

@@ -1,4 +1,4 @@
-//! What a splitter emits: fragments of messages, or an error.
+//! The output of a splitter: fragments of messages, or an error.
 
 use std::fmt;
 

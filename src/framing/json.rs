@@ -30,7 +30,7 @@ impl Json {
         Self::with(stream, Records::new(framing, format))
     }
 
-    /// Makes a splitter for `stream` from one for its records.
+    /// Makes a splitter for `stream` that uses `records`.
     pub fn with(stream: Stream, records: Records) -> Self {
         Self { stream, records }
     }

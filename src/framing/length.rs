@@ -30,8 +30,8 @@ pub(super) fn write_header(kind: Kind, message_len: usize, out: &mut Vec<u8>) {
 /// Splits a stream of messages with headers.
 ///
 /// A message of up to [`FRAGMENT_LEN`] bytes is emitted whole, a longer one in fragments as it
-/// arrives. A command that uses this framing means exact messages, so text that is not UTF-8 is an
-/// error and not repaired.
+/// arrives. This framing is for exact messages, so text that is not UTF-8 is an error and is not
+/// repaired.
 ///
 /// Invariant: `tail.len() < unit_len()` between calls.
 pub struct Length {
@@ -41,7 +41,7 @@ pub struct Length {
     fragment_len_max: usize,
 }
 
-/// What comes next in the stream.
+/// The unit that is expected next.
 #[derive(Clone, Copy)]
 enum Expected {
     /// The kind of a message. It is checked alone: output without headers fails at its first byte.
@@ -58,7 +58,7 @@ impl Length {
         Self::with(FRAGMENT_LEN)
     }
 
-    /// The same with fragments of up to `fragment_len_max` bytes, at least 4.
+    /// A splitter with fragments of up to `fragment_len_max` bytes, at least 4.
     pub fn with(fragment_len_max: usize) -> Self {
         // Fewer bytes could be one unfinished character, and nothing could be emitted.
         debug_assert!(fragment_len_max >= 4);

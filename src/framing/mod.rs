@@ -34,7 +34,7 @@ use crate::ws::frame::Kind;
 pub enum Splitter {
     /// Lines, or records that end with NUL.
     Records(Records),
-    /// Whatever a read returns.
+    /// The bytes that one read returns.
     Raw,
     /// Messages with a header that gives their kind and length.
     Length(Length),

@@ -28,7 +28,7 @@ use crate::ws::frame::Kind;
 pub struct Records {
     /// The byte that ends a record.
     delimiter: u8,
-    /// What happens to a `\r` before it.
+    /// Whether a `\r` before it is kept.
     crlf: Crlf,
     /// The longest fragment, in bytes of the record. U+FFFD may triple its length.
     fragment_len_max: u32,

@@ -10,12 +10,12 @@ use super::reserved::{CONFIG_PATH, HEALTH_PATH};
 use super::response::{Response, Status};
 use super::routes::{Endpoint, LookUp, Router};
 
-/// The settings of everything that is served over HTTP: what is where, and who may have it.
+/// The settings of HTTP: the services at each path, and who may connect.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// Which service is at which path.
     pub router: Router,
-    /// What the console page shows of the commands.
+    /// The facts about the commands that the console page shows.
     pub console: ConsoleConfig,
     /// The sub-protocols that the commands speak (`--subprotocol`).
     pub subprotocols: Vec<String>,
@@ -106,7 +106,7 @@ fn respond(
     };
     check_method(request)?;
     let json;
-    // Load balancers call servers by all kinds of names, so the health check accepts any Host.
+    // Load balancers send many different names in Host, so the health check accepts any Host.
     let response = if request.path == HEALTH_PATH {
         HEALTHY
     } else {

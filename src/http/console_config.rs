@@ -1,11 +1,11 @@
-//! `config.json`: what the console page must know about the server that it came from.
+//! `config.json`: the facts about the server that the console page needs.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::routes::{Route, Router, Routes, Service};
 
-/// What the console page shows of the commands.
+/// The facts about the commands that the console page shows.
 #[derive(Clone, Debug)]
 pub struct ConsoleConfig {
     /// The names of the commands, by their index ([`Service::Command`]).
@@ -45,7 +45,7 @@ impl ConsoleConfig {
                 format!(r#"{{"path":{},"command":{command}}}"#, relative_path(route))
             })
             .collect();
-        // Printed by hand: formatting a float would add kilobytes to the program.
+        // Printed from integers, because formatting a float would add kilobytes to the program.
         let seconds = |time: Duration| format!("{}.{:03}", time.as_secs(), time.subsec_millis());
         let resume = self.resume.map_or("null".to_owned(), seconds);
         format!(
@@ -84,8 +84,8 @@ fn demo_routes(shell: bool) -> Routes {
     Routes::new([echo].into_iter().chain(shell).collect(), false)
 }
 
-/// The path of a route relative to the page, as a JSON string. Characters that would end the path
-/// or be taken for an encoding or a scheme are percent-encoded (RFC 3986 section 4.2).
+/// The path of a route relative to the page, as a JSON string. Characters that would end the path,
+/// or look like an encoding or a scheme, are percent-encoded (RFC 3986 section 4.2).
 fn relative_path(route: &Route) -> String {
     let mut path = String::new();
     for character in route.path.trim_start_matches('/').chars() {

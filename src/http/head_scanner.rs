@@ -20,8 +20,8 @@ use super::token::is_token_byte;
 
 /// Finds the end of one request head. Each request needs a new scanner.
 ///
-/// The scanner remembers how far it got, so each byte is examined once, however the head is cut.
-/// The first byte that no head can contain is refused at once.
+/// The scanner remembers its position, so each byte is examined once, wherever the head is cut. The
+/// first byte that no head can contain is refused at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScanner {
     scanned: u32,
@@ -31,7 +31,7 @@ pub struct HeadScanner {
 // Every connection has one.
 const _: () = assert!(size_of::<HeadScanner>() <= 8);
 
-/// What the byte before was, as far as it matters for the next.
+/// The position in the head after the last byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
     /// There is no byte yet.

@@ -79,7 +79,8 @@ impl PartialEq for Name<'_> {
     }
 }
 
-/// Parses what follows the name: nothing, a colon, or a colon and a port. `None` for anything else.
+/// Parses the text after the name: nothing, a colon, or a colon and a port. `None` for anything
+/// else.
 fn parse_port(text: &str) -> Option<Option<u16>> {
     let Some(digits) = text.strip_prefix(':') else {
         return text.is_empty().then_some(None);

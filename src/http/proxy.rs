@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Most proxies write one kind of header and forward the other as the client sent it. So if both
-//! kinds are present, only what both say counts.
+//! kinds are present, a value counts only if both agree.
 
 use core::fmt;
 // core::net has the address types without the sockets: http/ does no I/O.
@@ -97,7 +97,7 @@ impl fmt::Display for Remote {
     }
 }
 
-/// What trusted proxies say of a client. Empty without a trusted proxy.
+/// The facts that trusted proxies report about a client. Empty without a trusted proxy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forwarded {
     /// The client's address.
@@ -122,7 +122,7 @@ impl Forwarded {
         }
     }
 
-    /// What both say. The port may come from either.
+    /// Keeps the facts on which both agree. The port may come from either.
     fn agreement_with(self, other: Forwarded) -> Forwarded {
         let ip = |it: Forwarded| it.client.map(|client| client.ip);
         let port = |it: Forwarded| it.client.and_then(|client| client.port);
@@ -142,9 +142,8 @@ pub(crate) fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(address))
 }
 
-/// Finds the client among the hops, of which the last is the nearest: the last hop that is not a
-/// trusted proxy, or the first hop if all are trusted. `None` if a hop in between has no valid
-/// address.
+/// Finds the client among the hops; the last is the nearest: the last hop that is not a trusted
+/// proxy, or the first hop if all are trusted. `None` if a hop in between has no valid address.
 fn find_client(hops: &[Option<Remote>], trusted: &[Network]) -> Option<usize> {
     let mut found = None;
     for (index, hop) in hops.iter().enumerate().rev() {
@@ -200,7 +199,7 @@ fn read_forwarded_header(request: &Request<'_>, trusted: &[Network]) -> Option<F
     })
 }
 
-/// What one proxy says of its peer: a forwarded-element (RFC 7239 section 4).
+/// The report of one proxy about its peer: a forwarded-element (RFC 7239 section 4).
 #[derive(Clone, Copy, Default)]
 struct Element {
     node: Option<Remote>,
@@ -233,7 +232,7 @@ fn parse_elements(line: &[u8]) -> Option<Vec<Element>> {
     }
 }
 
-/// The pairs of one element, of which `for` and `proto` matter.
+/// The pairs of one element; only `for` and `proto` matter.
 #[derive(Default)]
 struct Pairs {
     any: bool,
@@ -360,7 +359,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// What these header lines say, from a peer at 10.0.0.1 with 10.0.0.0/8 and fd00::/8 trusted.
+    /// The result of these header lines, from a peer at 10.0.0.1 with 10.0.0.0/8 and fd00::/8
+    /// trusted.
     fn forwarded(lines: &[&str]) -> (String, Option<bool>) {
         let head = format!(
             "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n",

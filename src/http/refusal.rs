@@ -1,8 +1,8 @@
 //! Refusals: every error response of the server, with its text.
 //!
-//! A refusal says in one line what was wrong or what was compared, and which option of the server
-//! would allow it. The line is the body of the response and goes to the log, so an operator finds
-//! the remedy without reading the source.
+//! A refusal is one line that names the defect or the value that was refused, and the option of the
+//! server that would allow it. The line is the body of the response and goes to the log, so an
+//! operator finds the remedy without reading the source.
 
 use super::response::{Fields, Response, Status};
 
@@ -176,7 +176,7 @@ impl Refusal {
             .with(&[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")])
     }
 
-    // -- The server cannot provide what was asked for.
+    // -- The server cannot provide the service.
 
     /// 404: the command's file does not exist.
     pub(crate) fn command_not_found(command: &str) -> Refusal {

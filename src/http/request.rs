@@ -301,7 +301,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What follows `scheme://` in an absolute target, if the scheme is HTTP's or WebSocket's.
+/// The text after `scheme://` in an absolute target, if the scheme is HTTP's or WebSocket's.
 fn strip_http_scheme(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     ["http", "https", "ws", "wss"]

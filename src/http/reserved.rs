@@ -6,7 +6,7 @@ pub(super) const HEALTH_PATH: &str = "/healthz";
 /// The files of the console page, except for the page itself, are below this path.
 pub(super) const FILES_PATH: &str = "/.wspipe/";
 
-/// What the console page must know about the server, as JSON.
+/// The facts about the server that the console page needs, as JSON.
 pub(super) const CONFIG_PATH: &str = "/.wspipe/config.json";
 
 /// Whether `path` (decoded) belongs to the server.

@@ -1,4 +1,4 @@
-//! Routing: which service a path leads to.
+//! Routing: finds the service for a path.
 //!
 //! A path leads to the longest route that is a prefix of it, in whole segments; the rest of the
 //! path is PATH_INFO. CGI divides a path in the same way (RFC 3875 section 3.3), so a program finds
@@ -6,18 +6,18 @@
 //! compared decoded, one by one: `%2F` is part of a segment and never separates two.
 //!
 //! Below `--dir`, a path names a file. This module does no I/O, so it asks its caller ([`LookUp`])
-//! what each name stands for, from the top of the directory down.
+//! for the kind of each name, from the top of the directory down.
 
 use super::percent;
 use super::refusal::Refusal;
 use super::reserved;
 
-/// What is served, and at which paths.
+/// The services and their paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Router {
     /// The demo: echo at `/echo` and a shell, command 0, at `/ws`. Nothing is below these paths.
     Demo {
-        /// Whether the shell is served. It is not while the server listens beyond loopback.
+        /// Whether the shell is served: only while the server listens on loopback alone.
         shell: bool,
     },
     /// The services of COMMAND, `--echo`, `--route` and `--dir`.
@@ -45,7 +45,7 @@ pub struct Endpoint {
     pub(crate) script_name: String,
 }
 
-/// What a name below `--dir` stands for.
+/// The kind of a name below `--dir`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirEntry {
     /// An executable file.

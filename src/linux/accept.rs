@@ -39,7 +39,7 @@ fn meaning(error: io::Error) -> AcceptError {
             | Errno::EHOSTDOWN
             | Errno::EHOSTUNREACH,
         ) => AcceptError::ConnectionGone(error),
-        // What the machine lacks, or a security module forbids, may last.
+        // A shortage, or the refusal of a security module, may last.
         Some(Errno::EMFILE) => AcceptError::Failed {
             error,
             remedy: Some(

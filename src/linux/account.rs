@@ -27,7 +27,7 @@ pub(crate) struct Account {
 
 impl Account {
     /// The account of this user and this group, each a name or a number. `None`: neither is given.
-    /// The default of the user is the present one; that of the group is the user's own.
+    /// The default user is the present one; the default group is the user's own.
     ///
     /// # Errors
     /// The user or group does not exist, or the server may not become it: one line that names the
@@ -52,10 +52,10 @@ impl Account {
         Ok(Some(account))
     }
 
-    /// Changes the user and groups of the process. There is no way back.
+    /// Changes the user and groups of the process for good.
     ///
-    /// # Errors
-    /// The system refuses, or there is a way back. The server must not continue then.
+    /// # Errors The system refuses the change, or the change could be undone. The server must not
+    /// continue then.
     pub(crate) fn assume(&self) -> io::Result<()> {
         if geteuid().is_root() {
             // The groups first: after the change of user they cannot be changed any more.

@@ -3,8 +3,8 @@
 //! A name is looked up for each client, so programs can be added and removed, and the directory can
 //! be replaced, while the server runs. A name is inside the directory if its real path, with all
 //! symbolic links followed, is below the real path of the directory. The file could be replaced by
-//! a link before the program starts; but only by a user who can write to the directory, and who
-//! could just as well put a program there.
+//! a link before the program starts; but only by a user who can write to the directory, and such a
+//! user could as well add a program.
 //!
 //! No file is opened: opening a pipe or a device could block.
 
@@ -41,8 +41,8 @@ impl Directory {
         &self.root
     }
 
-    /// What `name`, a relative path, stands for. A file whose kind or rights cannot be read is
-    /// nothing.
+    /// The kind of the entry `name`, a relative path. A file whose kind or rights cannot be read
+    /// counts as [`DirEntry::Nothing`].
     pub(super) fn entry(&self, name: &str) -> DirEntry {
         self.look_at(name).unwrap_or(DirEntry::Nothing)
     }

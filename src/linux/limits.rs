@@ -45,8 +45,8 @@ pub(crate) fn process_limit() -> rlim_t {
     }
 }
 
-/// One line for each limit under which fewer than [`CLIENTS_EXPECTED`] clients can be served at
-/// once: what it allows and how to raise it. `commands`: their settings, if any are served.
+/// One line for each limit that allows fewer than [`CLIENTS_EXPECTED`] clients at once: the number
+/// that it allows, and how to raise it. `commands`: their settings, if any are served.
 pub(crate) fn warnings(
     listeners: usize,
     commands: Option<&CommandSettings>,

@@ -1,4 +1,4 @@
-//! Where log lines go without ever making the server wait: [`stderr`].
+//! The sink for log lines, which never makes the server wait: [`stderr`].
 //!
 //! A write to a blocking descriptor can wait: on a terminal stopped by Ctrl-S, on a pipe whose
 //! reader is busy. Two measures keep the server from waiting:

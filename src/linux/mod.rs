@@ -63,7 +63,7 @@ const _: () = {
     assert!(size_of::<Process<Sender, Receiver>>() <= 200);
 };
 
-/// What the server holds of the system: the epoll registry, the listeners, the signal descriptor.
+/// The server's part of the system: the epoll registry, the listeners, the signal descriptor.
 pub struct Linux {
     registry: Registry,
     clock: Clock,
@@ -217,7 +217,7 @@ impl System for Linux {
     }
 }
 
-/// The name of this machine; empty if the system does not tell.
+/// The name of this machine; empty if the system does not report it.
 pub(crate) fn host_name() -> String {
     let name = gethostname().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_default()

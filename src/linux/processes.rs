@@ -7,7 +7,7 @@ use nix::unistd::{Pid as NixPid, getpgid};
 use crate::config::Signal;
 use crate::system::{Exit, Group, Pid};
 
-/// What `waitpid(2)` calls "any child".
+/// The PID that means "any child" to `waitpid(2)`.
 pub(super) const ANY_CHILD: Pid = -1;
 
 /// Signals every member of a process group.
@@ -51,10 +51,10 @@ pub(super) fn group_of(pid: Pid) -> Option<Pid> {
     group.ok().map(NixPid::as_raw)
 }
 
-/// Reaps a child that has ended, one of those that `which` means in `waitpid(2)`.
+/// Reaps an exited child. `which` selects the children as in `waitpid(2)`.
 ///
-/// The function of `nix` is of no use here: it returns an error for a child that a real-time signal
-/// terminated, and the child is reaped all the same.
+/// The function of `nix` cannot be used: for a child that a real-time signal terminated, it reaps
+/// the child and returns an error.
 #[allow(unsafe_code)]
 pub(super) fn wait(which: Pid) -> Option<(Pid, Exit)> {
     let mut status = 0;

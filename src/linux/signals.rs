@@ -20,9 +20,9 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Blocks the signals in this thread, which must be the only one, and opens the descriptor.
-    /// SIGHUP and SIGINT stay ignored if the server was started so: `nohup` ignores the one, and a
-    /// shell ignores the other for background commands of a script. The Rust runtime has ignored
-    /// SIGPIPE already.
+    /// SIGHUP and SIGINT stay ignored if they were ignored when the server started: `nohup` ignores
+    /// the one, and a shell ignores the other for background commands of a script. The Rust runtime
+    /// has ignored SIGPIPE already.
     ///
     /// # Errors
     /// As `pthread_sigmask(3)` and `signalfd(2)`.
@@ -93,7 +93,7 @@ fn dispose(which: Signal, handler: Disposition) -> nix::Result<()> {
     unsafe { signal(which, handler) }.map(drop)
 }
 
-/// What a signal without a handler does.
+/// The effect of a signal without a handler.
 enum Disposition {
     Default,
     Ignored,

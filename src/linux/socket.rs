@@ -1,4 +1,4 @@
-//! What the server asks of a client's TCP connection: [`Socket`] for [`TcpStream`].
+//! A client's TCP connection as the server uses it: [`Socket`] for [`TcpStream`].
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};

@@ -1,4 +1,4 @@
-//! What several unit tests of this folder need.
+//! Helpers for the unit tests of this folder.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// Waits until the condition holds for what was reported of a source.
+    /// Waits until the readiness that was reported for a source meets the condition.
     fn wait(&mut self, source: Source, is_ready: fn(Readiness) -> bool) {
         let mut events = Events::with_capacity(16);
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! Whom a command's output is for: [`Audience`].
+//! The receivers of a command's output: [`Audience`].
 //!
 //! ```text
 //!                                  one client          resumable session        shared command
@@ -17,7 +17,7 @@ use crate::http::resume::Token;
 use crate::process::fan_out::FanOut;
 use crate::source::ClientId;
 
-/// Whom a command's output is for.
+/// The receivers of a command's output.
 pub(crate) enum Audience {
     /// One client; the command terminates when it leaves.
     Client(ClientId),
@@ -71,7 +71,7 @@ impl Audience {
         }
     }
 
-    /// The client that the command waits for when it is slow. A shared command waits for nobody.
+    /// The client that the command waits for when it is slow. A shared command waits for no client.
     pub(crate) fn waits_for(&self) -> Option<ClientId> {
         match self {
             Audience::Client(client) => Some(*client),
@@ -99,7 +99,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// When the session has to be looked at: its client is awaited no longer, or it has expired.
+    /// When the session ends unless its client comes back, or when it expires.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let until = self.awaited.map(|awaited| awaited.until);
         until.into_iter().chain(self.expires_at).min()
@@ -115,8 +115,8 @@ impl Session {
 /// A client that was lost and may come back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Awaited {
-    /// When the session gives up waiting.
+    /// When the session stops waiting.
     pub(crate) until: Instant,
-    /// The client's address. It keeps its place under the limits on clients meanwhile.
+    /// The client's address, which still counts under the limits on clients.
     pub(crate) address: IpAddr,
 }

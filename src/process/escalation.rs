@@ -46,8 +46,9 @@ impl Escalation {
         Some(self.began + kill_after? * *thousandths / 1000)
     }
 
-    /// The signal of a step that is due by `now`, if any, and takes that step. When several are due
-    /// (the machine was suspended), each call returns the next. `first` is the first step's signal.
+    /// Takes a step that is due by `now`, if there is one, and returns its signal. When several are
+    /// due (the machine was suspended), each call returns the next. `first` is the first step's
+    /// signal.
     pub(super) fn step(
         &mut self,
         now: Instant,
@@ -62,7 +63,7 @@ impl Escalation {
         Some(signal)
     }
 
-    /// Whether a step is left to wait for. With `--kill-after=never` there never is.
+    /// Whether another step is due later. Always false with `--kill-after=never`.
     pub(super) fn has_next(&self, kill_after: Option<Duration>) -> bool {
         self.deadline(kill_after).is_some()
     }

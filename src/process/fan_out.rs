@@ -1,4 +1,4 @@
-//! One command, several or changing clients: [`FanOut`].
+//! Several or changing clients of one command: [`FanOut`].
 //!
 //! A shared command (`--shared`) serves all clients, and the command of a resumable session
 //! (`--resume`) outlives its connection. In both, the set of clients changes while the command
@@ -59,7 +59,7 @@ impl FanOut {
     /// it for later members.
     pub(crate) fn add(&mut self, fragment: Fragment<'_>, framed: &mut Framed) {
         if self.splits && fragment.bytes.is_empty() && !fragment.first {
-            // The fragments of this message have gone out as messages; its empty end says nothing.
+            // The fragments of this message were sent as messages, so its empty end adds nothing.
             return;
         }
         let (first, last) = match self.splits {
@@ -88,8 +88,8 @@ impl FanOut {
             .push(frames, last, self.messages_max, self.bytes_max);
     }
 
-    /// Adds a client. If a message is under way and `replayed`, which the client was sent, does not
-    /// hold its beginning, the client gets nothing of that message.
+    /// Adds a client. `replayed` was sent to the client. If a message is under way and `replayed`
+    /// does not include its beginning, the client gets nothing of that message.
     pub(crate) fn join(&mut self, member: ClientId, replayed: &Framed) {
         self.members.push(member);
         if self.replay.is_unfinished() && replayed.frames.is_empty() {
@@ -102,8 +102,8 @@ impl FanOut {
         let start = framed.first_start.unwrap_or(framed.frames.len());
         let frames = framed.frames[start..].to_vec();
         Framed {
-            // The log's byte count of this one framed includes the frame headers; splitting them
-            // off again is not worth the code.
+            // For this part the log's byte count includes the frame headers; splitting them off is
+            // not worth the code.
             payload_len: frames.len(),
             messages: framed.messages.saturating_sub(1),
             frames,
@@ -111,8 +111,8 @@ impl FanOut {
         }
     }
 
-    /// A member was settled while the command's stdin was or was not `full`. Returns whether members
-    /// wait that can be read now.
+    /// Records, when a member is settled, whether the command's stdin is `full`. Returns true if
+    /// stdin was full and has room again, so that the other members can be read.
     pub(crate) fn note_stdin(&mut self, full: bool) -> bool {
         self.stdin_was_full |= full;
         self.stdin_was_full && !full
@@ -123,7 +123,8 @@ impl FanOut {
         self.late.contains(&member)
     }
 
-    /// `framed` has gone to all members. If the message under way has ended, nobody is late.
+    /// `framed` was sent to all members. If it ends the current message, no member is late any
+    /// more.
     pub(crate) fn sent(&mut self, framed: &Framed) {
         if framed.first_start.is_some() {
             self.late.clear();

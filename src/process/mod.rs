@@ -15,7 +15,7 @@
 //!
 //! - [`stdin`]: messages on their way to the command.
 //! - [`output`]: its stdout and stderr, on their way out.
-//! - [`audience`]: whom the output is for; [`fan_out`] and [`replay_buffer`] serve several clients
+//! - [`audience`]: who receives the output; [`fan_out`] and [`replay_buffer`] serve several clients
 //!   and clients that come back.
 //! - [`escalation`]: the signals that terminate it.
 //! - [`environment`]: the variables it starts with.
@@ -42,14 +42,14 @@ use crate::limits::GROUP_PROBE;
 use crate::source::ClientId;
 use crate::system::{Child, Exit, Group, Pid};
 
-/// A command that was started, until nothing of it is left.
+/// A started command, from its start until its process group is gone.
 pub(crate) struct Process<W, R> {
     pid: Pid,
     life: Life,
     /// Whether a client takes the output, or may come back for it.
     has_audience: bool,
     settings: Rc<CommandSettings>,
-    /// Whom the output is for.
+    /// The receivers of the output.
     pub(crate) audience: Audience,
     /// Messages on their way in.
     pub(crate) stdin: Stdin<W>,
@@ -128,9 +128,9 @@ impl<W: Write, R: Read> Process<W, R> {
         }
     }
 
-    /// No client takes the output any more, or may come back for it: closes stdin once the messages
-    /// that came are written, and begins the escalation. From here on output is read and dropped, so
-    /// that a command that still prints cannot block.
+    /// No client takes the output now or later: closes stdin once the received messages are
+    /// written, and begins the escalation. From now on output is read and dropped, so that a
+    /// command that still prints cannot block.
     pub(crate) fn abandon(&mut self, now: Instant, pool: &mut Pool) {
         self.has_audience = false;
         self.stdin.close_when_drained(pool);
@@ -169,8 +169,8 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Whether everything the command printed has been read: at EOF of each pipe, or when the pipe
-    /// is empty after the escalation. A process that left the group on purpose may hold the pipe
-    /// open and print forever; it is waited for only as long as its output could be the command's
+    /// is empty after the escalation. A process that left the group may hold the pipe open and
+    /// print forever; the server waits for it only as long as its output could be the command's
     /// own.
     pub(crate) fn output_is_finished(&self) -> bool {
         match &self.life {
@@ -187,7 +187,7 @@ impl<W: Write, R: Read> Process<W, R> {
         !self.has_audience && self.escalation_is_finished()
     }
 
-    /// When the process has to be woken: for the next signal, a prompt, or its session's deadline.
+    /// When the timer must fire: for the next signal, a prompt, or its session's deadline.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let signal = match &self.life {
             Life::Running => None,

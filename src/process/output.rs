@@ -49,8 +49,8 @@ impl<R: Read> Outputs<R> {
         self.stdout.has_work() || stderr.is_some_and(|it| it.for_client && it.has_work())
     }
 
-    /// Reads once, as [`Output::read`], from an output that is for the client, and says which it
-    /// was. The two take turns, so that one that never falls silent does not lock the other out.
+    /// Reads once, as [`Output::read`], from an output that is for the client, and returns that
+    /// output too. The two take turns, so that a busy one cannot starve the other.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Option<(&mut Output<R>, usize)> {
         let stderr = self.stderr.as_deref_mut().filter(|it| it.for_client);
         let (first, second) = match (self.next, stderr) {
@@ -88,8 +88,8 @@ impl<R: Read> Outputs<R> {
         }
     }
 
-    /// Whether all output of an exited command has been read. `no_writer`: no process is left that
-    /// is known to write.
+    /// Whether all output of an exited command has been read. `no_writer`: no known process is left
+    /// that could write.
     pub(super) fn are_finished(&self, no_writer: bool) -> bool {
         let stderr = self.stderr.as_deref();
         self.stdout.is_finished(no_writer) && stderr.is_none_or(|it| it.is_finished(no_writer))
@@ -128,7 +128,7 @@ impl<R: Read> Output<R> {
         self.pipe.is_some() && self.readiness.readable()
     }
 
-    /// Reads once into `scratch`. `None`: nothing is there now. 0: EOF, and the pipe is closed.
+    /// Reads once into `scratch`. `None`: nothing to read now. 0: EOF, and the pipe is closed.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> Option<usize> {
         let pipe = self.pipe.as_mut()?;
         let len_max = self.splitter.read_len_max().min(scratch.len());
@@ -145,7 +145,7 @@ impl<R: Read> Output<R> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.readiness.read_blocked();
                 }
-                // read(2) lists no other error for a pipe. It would be the end of it.
+                // read(2) lists no other error for a pipe; any is treated as EOF.
                 Ok(_) | Err(_) => {
                     self.pipe = None;
                     return Some(0);
@@ -157,8 +157,7 @@ impl<R: Read> Output<R> {
 
     /// Cuts what one read returned into fragments of messages. Empty `bytes` are EOF.
     ///
-    /// # Errors
-    /// The output cannot be made into messages: the command's fault.
+    /// # Errors The output breaks the command's format.
     pub(crate) fn cut(
         &mut self,
         bytes: &[u8],
@@ -174,7 +173,7 @@ impl<R: Read> Output<R> {
             true => self.splitter.finish(&mut sink),
             false => self.splitter.push(bytes, &mut sink),
         };
-        // An unfinished line behind the end of a message has waited only since now.
+        // An unfinished line behind the end of a message begins to wait now.
         let since = self.prompt_since.filter(|_| !ended).unwrap_or(now);
         self.prompt_since = self.splitter.has_prompt().then_some(since);
         outcome

@@ -22,7 +22,7 @@ pub(super) struct ReplayBuffer {
     is_unfinished: bool,
 }
 
-/// What a message costs besides its frames.
+/// Bytes that a message takes besides its frames.
 const LEN_SIZE: usize = size_of::<u32>();
 
 impl ReplayBuffer {

@@ -14,7 +14,7 @@ use crate::ws::frame::Kind;
 /// client is lost. (With `--framing=raw` there are no messages, only bytes.)
 pub(crate) struct Stdin<W> {
     /// `None`: closed, by the server after the last message or by the command. Later messages are
-    /// dropped: a command that closes its stdin goes on running.
+    /// dropped; a command that closes its stdin keeps running.
     pipe: Option<W>,
     /// What epoll last reported for the pipe.
     pub(crate) readiness: Readiness,
@@ -74,8 +74,8 @@ impl<W: Write> Stdin<W> {
         self.flush(pool);
     }
 
-    /// Writes what the pipe takes. If the command has closed its end (EPIPE), the pipe is closed and
-    /// the queue dropped; the command lives on, and its output still counts.
+    /// Writes what the pipe takes. If the command has closed its end (EPIPE), the pipe is closed
+    /// and the queue dropped; the command keeps running, and its output is still delivered.
     pub(crate) fn flush(&mut self, pool: &mut Pool) {
         let Some(pipe) = &mut self.pipe else { return };
         if self.outbox.is_empty() || self.readiness.writable() {

@@ -1,8 +1,9 @@
-//! Accepting connections, also when the system lacks the resources for another: [`Acceptor`].
+//! Accepting connections, and retrying when the system lacks resources: [`Acceptor`].
 //!
-//! epoll is edge-triggered: it announces a connection that waits once. So every path below ends in
-//! one of three ways: the listener is empty (the next connection is a new edge), the listener is
-//! deferred again (there may be more), or a timer is armed (accepting failed, and the edge is spent).
+//! epoll is edge-triggered: it announces a waiting connection only once. So every path below ends
+//! in one of three ways: the listener is empty (the next connection is a new edge), the listener is
+//! deferred again (there may be more), or a timer is armed (accepting failed, and the edge is
+//! spent).
 
 use std::io;
 
@@ -14,7 +15,7 @@ use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
 use crate::peer::Peer;
 use crate::system::{AcceptError, System};
 
-/// What is known of each listener between two turns.
+/// The state of each listener between two turns.
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
     /// When accepting is tried again on the waiting listeners.
@@ -30,7 +31,7 @@ struct Listener {
 }
 
 impl Acceptor {
-    /// For listeners with the indexes 0 to `count - 1`, none of which has a connection yet.
+    /// For listeners with the indexes 0 to `count - 1`, which have no connections yet.
     pub(super) fn new(count: usize) -> Self {
         Self {
             listeners: vec![Listener::default(); count],
@@ -59,8 +60,8 @@ impl Acceptor {
         self.set(index, |listener| listener.is_waiting = false);
     }
 
-    /// Accepting failed although a connection waits. Returns whether this is news: no other
-    /// listener waits, and this one did not.
+    /// Accepting failed although a connection waits. Returns whether this is the first listener
+    /// that waits.
     fn starts_waiting(&mut self, index: u32) -> bool {
         let is_news = !self.listeners.iter().any(|listener| listener.is_waiting);
         self.set(index, |listener| listener.is_waiting = true);
@@ -134,8 +135,8 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Descriptors ran out, or something else is wrong for longer than a moment. The connection
-    /// waits in the backlog until the timer; connected clients are served meanwhile.
+    /// Descriptors ran out, or another error persists. The connection waits in the backlog until
+    /// the timer fires; clients that are connected are still served.
     fn accept_failed(&mut self, index: u32, error: &io::Error, remedy: Option<&str>) {
         // Logged once, not at every attempt.
         if self.acceptor.starts_waiting(index) {

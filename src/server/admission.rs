@@ -65,7 +65,7 @@ impl Admission {
         }
     }
 
-    /// A client of this address is served from now on.
+    /// A client of this address is now being served.
     pub(super) fn served(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.has_served = true;
         self.entered(address, limits);
@@ -79,7 +79,7 @@ impl Admission {
         }
     }
 
-    /// A client of this address does not count any more.
+    /// A client of this address no longer counts.
     pub(super) fn left(&mut self, address: IpAddr) {
         self.clients -= 1;
         if let Some(own) = self.by_address.get_mut(&address) {

@@ -8,10 +8,10 @@ use crate::client::access_record::{AccessRecord, BackEnd, Target};
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
-/// What the access log needs besides the records of the clients.
+/// The state of the access log besides the records of the clients.
 pub(super) struct AccessLog {
-    /// Records of clients that left before their command exited, by the command's slot. How it ended
-    /// is part of the line, so the line is written when the process is freed.
+    /// Records of clients that left before their command exited, by the command's slot. The line
+    /// includes the exit status, so it is written when the process is freed.
     await_exit: Vec<Option<Box<AccessRecord>>>,
     /// The target of the latest client. Most clients ask for the same one and share it.
     last_target: Rc<Target>,
@@ -48,7 +48,7 @@ impl AccessLog {
         self.await_exit.shrink_to_fit();
     }
 
-    /// The target of a client, shared with the client before it if that has the same.
+    /// The target of a client. It is shared with the previous client if the two are equal.
     pub(super) fn target(&mut self, path: &str, back_end: BackEnd) -> Rc<Target> {
         if *self.last_target.path != *path || self.last_target.back_end != back_end {
             let path = path.into();

@@ -26,8 +26,8 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// A client is no longer open, so it leaves its command. A command of its own is terminated, a
-    /// shared one goes on.
+    /// A client is no longer open, so it leaves its command. If the command was its own, it is
+    /// terminated; a shared one keeps running.
     pub(super) fn client_left(&mut self, id: ClientId, process_id: ProcessId) {
         let Some(process) = self.processes.get_mut(process_id) else {
             return;
@@ -54,7 +54,7 @@ impl<S: System> Server<S> {
         };
         let was_told = client.was_told_exit();
         if was_told && client.is_closing() {
-            // The last output and how the command ended may not have arrived yet.
+            // The client may not have received the last output and the exit status yet.
             return;
         }
         let has_ended = client.has_ended() && (client.has_closed() || !was_told);
@@ -81,7 +81,8 @@ impl<S: System> Server<S> {
     }
 
     /// Reads members again that were not read because the command's stdin was full, once it has
-    /// room. They are deferred in turn: the first may fill stdin again, so next time it is the last.
+    /// room. They are deferred in rotation: the first one may fill stdin again, so next time it
+    /// comes last.
     pub(super) fn resume_members(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;

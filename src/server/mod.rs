@@ -1,9 +1,9 @@
 //! The server: owns every entry, dispatches each event, and carries bytes between the entries.
 //!
-//! An entry (a client or a process) is *visited* when something of it became ready, when its timer
-//! fired, or when the other side of its link may have made room. A visit does all the work that is
-//! both ready and wanted, within a budget. Then the entry is *settled*: the other side is informed,
-//! the timer is armed, and an entry that has ended is queued to be freed after the batch.
+//! An entry (a client or a process) is *visited* when one of its streams became ready, when its
+//! timer fired, or when the other side of its link may have made room. A visit does all the work
+//! that is both ready and wanted, within a budget. Then the entry is *settled*: the other side is
+//! informed, the timer is armed, and an entry that has ended is queued to be freed after the batch.
 //!
 //! This file is the loop's side: what happens in a turn. The rest, in the order of a connection's
 //! life:
@@ -313,7 +313,7 @@ impl<S: System> Server<S> {
     }
 }
 
-/// What there is in a server.
+/// The number of entries in a server, and the memory they keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
     /// Connections that are not yet gone.

@@ -5,8 +5,8 @@
 //! long ones without a copy. For a session or shared command they are framed once, kept, and sent
 //! to each member.
 //!
-//! This is the back-pressure on a command: its pipe is not read while the client it waits for has
-//! no room.
+//! The back-pressure on a command is here: while the client that it waits for has no room, the
+//! server does not read the command's pipe.
 
 use super::Server;
 use super::owner::Owner;
@@ -119,8 +119,8 @@ impl<S: System> Server<S> {
     }
 
     /// Once a command has exited and all its output is read: delivers the end of the output and
-    /// tells the clients how it ended. A session's end waits until its client has it or does not
-    /// come back for it.
+    /// closes the clients with the exit status. A session ends once its client has received this,
+    /// or has not come back in time.
     pub(super) fn deliver_exit(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -160,8 +160,9 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Writes a command's stderr to the log, line by line (`--stderr=log`). Neither a client nor the
-    /// log is waited for: a log that does not take a line loses it, so the command never blocks.
+    /// Writes a command's stderr to the log, line by line (`--stderr=log`). Reading waits for
+    /// neither a client nor the log. If the log does not take a line, the line is dropped, so the
+    /// command never blocks.
     pub(super) fn log_stderr(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -191,11 +192,10 @@ impl<S: System> Server<S> {
     }
 }
 
-/// Hands the fragments that `produce` yields to an audience. Nobody gets them if the output is not
-/// wanted, or its one client is not open.
+/// Hands the fragments that `produce` yields to an audience. They are dropped if there is no
+/// audience, or if its one client is not open.
 ///
-/// # Errors
-/// Those of `produce`. Pieces before the error were delivered.
+/// # Errors Those of `produce`. Fragments before the error have been delivered.
 fn deliver<S: Socket>(
     audience: &mut Audience,
     has_audience: bool,
@@ -228,8 +228,8 @@ fn deliver<S: Socket>(
     produced
 }
 
-/// Sends a framed to each member. `waits`: the command waits for its member, so that one is never
-/// too slow.
+/// Sends `framed` to each member. With `waits` the command waits for its one member, which is then
+/// never closed as too slow.
 fn send_to_members<S: Socket>(
     fan_out: &mut FanOut,
     waits: bool,
@@ -254,7 +254,7 @@ fn send_to_members<S: Socket>(
             true => client.send_framed(framed, cx),
             false => client.broadcast(framed, cx),
         }
-        // A client that took all of it needs no visit.
+        // A client whose socket took everything needs no visit.
         if !client.is_open() || client.queued_bytes() > 0 {
             visits.push(Owner::Client(member));
         }

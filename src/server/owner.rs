@@ -1,9 +1,9 @@
-//! What can be visited and can have a timer: [`Owner`].
+//! Something that can be visited and can have a timer: [`Owner`].
 
 use crate::event_loop::timers::TimerOwner;
 use crate::source::{ClientId, ProcessId};
 
-/// What can be visited and can have a timer.
+/// Something that can be visited and can have a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
     Client(ClientId),
@@ -12,7 +12,7 @@ pub(super) enum Owner {
     Listener(u32),
     /// The listeners whose connections wait for descriptors.
     AcceptRetry,
-    /// The shared command, which is to be started again.
+    /// The restart of the shared command.
     Restart,
     /// The sweep for exited children whose SIGCHLD was coalesced.
     Reap,

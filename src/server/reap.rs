@@ -19,7 +19,7 @@ pub(super) struct Children {
     pub(super) sweep_at: Option<Instant>,
     /// Commands started in this turn.
     pub(super) started_in_turn: usize,
-    /// How the latest command ended that was freed.
+    /// How the most recently freed command ended.
     pub(super) last_exit: Option<Exit>,
 }
 
@@ -34,7 +34,7 @@ impl Children {
         self.by_pid.insert(pid, id);
     }
 
-    /// The entry of a command was freed. Its PID may be another's by now.
+    /// The entry of a command was freed. Another process may have its PID by now.
     pub(super) fn freed(&mut self, pid: Pid, id: ProcessId, exit: Option<Exit>) {
         self.last_exit = exit;
         if self.find(pid) == Some(id) {
@@ -59,9 +59,9 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// SIGCHLD names one exited child, which is reaped by its PID: to ask for any child, the kernel
-    /// has to look at each. But one SIGCHLD may stand for several, so a sweep for the others is due
-    /// soon.
+    /// SIGCHLD names one exited child, which is reaped by its PID. Waiting for any child instead
+    /// would make the kernel search all of them. But one SIGCHLD may stand for several, so a sweep
+    /// for the others is due soon.
     pub(super) fn on_child_exited(&mut self, pid: Pid) {
         self.reap(pid);
         let latest = self.cx.now + REAP_DELAY_MAX;
@@ -87,7 +87,7 @@ impl<S: System> Server<S> {
         while let Some((pid, exit)) = self.system.reap(None) {
             has_orphans |= !self.command_exited(pid, exit);
         }
-        // Once for all orphans: it probes every group.
+        // Once for all orphans, because it probes every group.
         if has_orphans {
             self.probe_groups();
         }

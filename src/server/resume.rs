@@ -47,7 +47,7 @@ impl<S: System> Server<S> {
         let mut missed = Framed::default();
         let fan_out = &mut session.fan_out;
         let resumed = received.map(|received| fan_out.resume(received, &mut missed.frames));
-        // The loss of the previous connection may not have been noticed yet.
+        // The server may not have seen the loss of the previous connection yet.
         let replaced = fan_out.members.pop();
         fan_out.join(id, &missed);
         let older = replaced.and_then(|replaced| session.replaced.replace(replaced));
@@ -58,11 +58,12 @@ impl<S: System> Server<S> {
             Some(Ok(())) => self.welcome_back(id, arrived, &missed),
             Some(Err(_)) => self.refuse_resumption(id),
         }
-        // The command may have exited meanwhile, and only waited to say so.
+        // The command may have exited in the meantime; its exit status still has to be delivered.
         self.visits.push(Owner::Process(process_id));
     }
 
-    /// Tells a returning client how many of its messages `arrived`, and sends those it missed.
+    /// Reports to a returning client how many of its messages `arrived`, and sends those that it
+    /// missed.
     fn welcome_back(&mut self, id: ClientId, arrived: u64, missed: &Framed) {
         let Some(client) = self.clients.get_mut(id) else {
             return;
@@ -96,8 +97,8 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// The session that a client comes back to is gone, or some missed messages are no longer kept.
-    /// The close frame says so, because a page cannot see why a handshake is refused.
+    /// The session is gone, or some missed messages are no longer kept. The handshake succeeds and
+    /// the close frame gives the reason, because a page cannot see why a handshake is refused.
     pub(super) fn refuse_resumption(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id) {
             client.close(CloseCode::OUTPUT_LOST, "output lost", &mut self.cx);
@@ -123,8 +124,8 @@ impl<S: System> Server<S> {
         self.release_awaited(id);
     }
 
-    /// The client of a session, if it was awaited, no longer is: its place under the limits on
-    /// clients is free. The command may take longer to terminate.
+    /// Stops waiting for the client of a session, and frees its place under the limits on clients.
+    /// The command may take longer to terminate.
     pub(super) fn release_awaited(&mut self, id: ProcessId) {
         let process = self.processes.get_mut(id);
         let session = process.and_then(|process| process.audience.session_mut());

@@ -20,13 +20,13 @@ use crate::system::System;
 pub(super) struct SharedCommand {
     /// Its process, until that has ended.
     process: Option<ProcessId>,
-    /// Why it could not be started, while its next start is awaited.
+    /// Why the last start failed; kept until the next start.
     failure: Option<Refusal>,
     /// When it was started.
     started_at: Option<Instant>,
     /// How long its next start has to wait.
     delay: Duration,
-    /// When it is started again; no earlier, even if clients come.
+    /// When it restarts. Clients that connect earlier do not start it.
     restart_at: Option<Instant>,
 }
 
@@ -43,7 +43,7 @@ impl<S: System> Server<S> {
         settings.is_some_and(|settings| settings.shared == Some(Shared::Eager))
     }
 
-    /// The process of the shared command, started if need be.
+    /// The process of the shared command, which is started if necessary.
     pub(super) fn shared_command(&mut self) -> Result<ProcessId, Refusal> {
         if let Some(id) = self.shared.process
             && let Some(process) = self.processes.get(id)
@@ -62,7 +62,7 @@ impl<S: System> Server<S> {
         self.start_shared()
     }
 
-    /// Starts the shared command. Nothing of a client's request is in its environment.
+    /// Starts the shared command. Its environment has no variables of a request.
     fn start_shared(&mut self) -> Result<ProcessId, Refusal> {
         let Some(command) = self.commands.list.first().cloned() else {
             return Err(Refusal::not_now("there is no shared command"));
@@ -77,7 +77,7 @@ impl<S: System> Server<S> {
         Ok(id)
     }
 
-    /// Once the shared command has exited and its clients were told, the next one may start.
+    /// Lets the next shared command start once this one has exited and its exit has been delivered.
     pub(super) fn follow_shared(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get(id) else {
             return;
@@ -89,13 +89,13 @@ impl<S: System> Server<S> {
     }
 
     /// The shared command has ended or could not be started. With `--restart` it is started again,
-    /// after a delay that grows while it does not stay up.
+    /// after a delay that grows as long as the runs are short.
     fn schedule_restart(&mut self) {
         let restarts = self.shared_settings().is_some_and(|it| it.restart);
         if !restarts || self.is_shutting_down() {
             return;
         }
-        // A command that could not be started stayed up for no time.
+        // A failed start counts as an uptime of zero.
         let started_at = self.shared.started_at.take().unwrap_or(self.cx.now);
         let uptime = self.cx.now.saturating_duration_since(started_at);
         let delay = restart_delay(self.shared.delay, uptime);
@@ -124,8 +124,7 @@ impl<S: System> Server<S> {
     }
 }
 
-/// The delay of the next start, when the `previous` one is known and the command stayed up for
-/// `uptime`.
+/// The delay before the next start, from the `previous` delay and the `uptime` of the last run.
 fn restart_delay(previous: Duration, uptime: Duration) -> Duration {
     match uptime > RESTART_DELAY_MAX {
         true => RESTART_DELAY_MIN,

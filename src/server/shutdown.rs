@@ -14,7 +14,7 @@ use crate::ws::close::CloseCode;
 /// Whether the server is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutdown {
-    /// It is not.
+    /// It runs.
     No,
     /// It stops with this exit status when everything is gone, or at the deadline.
     Draining { until: Instant, status: u8 },
@@ -52,8 +52,8 @@ impl<S: System> Server<S> {
         self.drain(0);
     }
 
-    /// Whether the last client has left that `--once` or `--exit-when-idle` wait for, and nothing of
-    /// its command is left. (With `--kill-after=never` that may take long.)
+    /// Whether `--once` or `--exit-when-idle` is set, the last client has left, and its command is
+    /// gone. (With `--kill-after=never` that may take long.)
     pub(super) fn has_served_all(&self) -> bool {
         (self.limits.once || self.limits.exit_when_idle)
             && !self.is_shutting_down()
@@ -90,7 +90,7 @@ impl<S: System> Server<S> {
         }
         for (id, process) in self.processes.iter_mut() {
             match process.audience {
-                // Its client's leaving does the rest.
+                // When the client leaves, the command's stdin is closed.
                 Audience::Client(_) => process.terminate(self.cx.now),
                 Audience::Session(_) | Audience::Shared(_) => {
                     process.abandon(self.cx.now, &mut self.cx.pool);
@@ -106,7 +106,9 @@ impl<S: System> Server<S> {
             && until <= self.cx.now
         {
             let log = &self.cx.log;
-            log.warn(format_args!("the drain is over: killing what is left"));
+            log.warn(format_args!(
+                "--drain-timeout has expired: killing the remaining processes"
+            ));
             self.kill_all();
             self.shutdown = Shutdown::Expired { status };
         }

@@ -67,8 +67,8 @@ impl<S: System> Server<S> {
         self.commands.find(service)
     }
 
-    /// What a client's WebSocket is connected to: the shared command, the command of the `session`
-    /// it comes back to, if that was found, or a new one.
+    /// The command for a client's WebSocket: the shared one, that of the `session` that it resumes,
+    /// if that was found, or a new one.
     pub(super) fn command_for(
         &mut self,
         id: ClientId,

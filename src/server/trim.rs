@@ -37,9 +37,9 @@ impl MemoryTrim {
         self.outlier_left = true;
     }
 
-    /// Whether three of four entries have left since the last trim. So trimming, whose cost grows
-    /// with the memory, is rare however entries come and go. Once more when the last one leaves,
-    /// because a few may have held much.
+    /// Whether three of four entries have left since the last trim. The cost of trimming grows with
+    /// the memory, so this keeps trims rare. Also true when the last one leaves, because a few
+    /// entries may have held much memory.
     fn has_shrunk(&mut self, entries: usize) -> bool {
         self.peak = self.peak.max(entries);
         self.was_busy |= entries >= TRIM_MIN;
@@ -53,7 +53,7 @@ impl MemoryTrim {
         shrunk
     }
 
-    /// Whether there are [`GROWTH`] entries more than when holes were last released.
+    /// Whether [`GROWTH`] entries have been added since holes were last released.
     fn has_grown(&mut self, entries: usize) -> bool {
         let grown = entries >= self.released_at + GROWTH;
         if grown {

@@ -16,7 +16,7 @@ use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
-/// What follows a request that was not refused.
+/// How to go on after a request that was not refused.
 enum Outcome {
     /// A response was queued; the next request may follow.
     Answered,
@@ -35,11 +35,11 @@ struct Upgrade {
     remote: Option<Remote>,
 }
 
-/// What an accepted WebSocket is connected to.
+/// The back end of an accepted WebSocket.
 pub(super) enum Accepted {
     /// An echo.
     Echo,
-    /// A command. A client that comes back to it says how many messages it has `received`.
+    /// A command. A returning client reports how many messages it has `received`.
     Command {
         name: Rc<str>,
         id: ProcessId,
@@ -80,7 +80,7 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Decides what a request gets. A page is queued here; a WebSocket's command is started.
+    /// Decides how to answer a request: queues a page, or starts the command of a WebSocket.
     fn decide(&mut self, id: ClientId, request: &Request<'_>) -> Result<Outcome, Refusal> {
         let Some(client) = self.clients.get_mut(id) else {
             return Ok(Outcome::Close);
@@ -119,7 +119,7 @@ impl<S: System> Server<S> {
         let forwarded = Forwarded::read(request, peer.ip(), &self.trusted_proxies);
         let ip = forwarded.client.map_or(peer.ip(), |client| client.ip);
         let command = self.command_of(endpoint.service);
-        // An echo has nothing to come back to.
+        // An echo has no session to resume.
         let resumes = (command.as_ref()).is_some_and(|it| it.settings.resume.is_some());
         let session = resume::resume_request(request).filter(|_| resumes);
         let found = session.as_ref().zip(command.as_ref());

@@ -14,7 +14,7 @@
 //! **Why the queue terminates.** A visit pushes an immediate visit only for the other side of its
 //! link, and only if that side has something to do. Every visit that does something uses up one of
 //! three things: readiness (it reads or writes until `WouldBlock`), its budget (the rest is
-//! deferred), or a phase (lives go forward only). Readiness and phases are renewed by events alone,
+//! deferred), or a phase (phases never go back). Readiness and phases are renewed by events alone,
 //! and budgets by the next turn, so the immediate visits of one event are finite. Postponed and
 //! deferred visits run at most as often as there are any at the end of the turn, and only while the
 //! turn has time left.
@@ -266,14 +266,15 @@ impl<S: System> Server<S> {
         process.stdin.flush(&mut self.cx.pool);
         let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
         if client.has_hung_up() && is_own {
-            // No more messages will come. Those that still wait behind a full stdin the command may
-            // read while it is terminated.
+            // No more messages will come. While the command is being terminated it may still read
+            // those that wait behind a full stdin.
             process.terminate(self.cx.now);
             let next = process.deadline(self.cx.now);
             let owner = Owner::Process(process_id);
             self.timers.arm(owner, next, &mut process.wake_at);
         } else if client.has_hung_up() && stdin_full {
-            // The command goes on without this client. Messages that were not read have not arrived.
+            // The command keeps running without this client. Messages that the server has not read
+            // count as not received.
             client.lost(Loss::HungUp, &mut self.cx);
         }
         if !client.is_open() {

@@ -24,7 +24,7 @@
 //! - [`utf8`]: whether text that arrives in pieces is UTF-8 so far (section 8.1).
 //! - [`close`]: close codes, and every rule that a peer can break, with its close code (7.4).
 //! - [`connection`]: messages, control frames and the closing handshake.
-//! - [`batch`]: messages that are framed once and sent to several clients.
+//! - [`framed`]: messages that are framed once and sent to several clients.
 //!
 //! The opening handshake is HTTP: `crate::http` has it.
 

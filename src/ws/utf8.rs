@@ -120,7 +120,7 @@ fn valid_prefix_len(bytes: &[u8]) -> usize {
     at - partial_len(&bytes[..at])
 }
 
-/// The number of bytes at the end of `bytes` that are an incomplete character. All else in `bytes`
+/// The number of bytes at the end of `bytes` that are an incomplete character. The rest of `bytes`
 /// is valid.
 fn partial_len(bytes: &[u8]) -> usize {
     let is_partial = |len: usize| {

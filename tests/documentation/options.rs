@@ -10,7 +10,7 @@ const FOREIGN: [&str; 3] = ["line-buffered", "linemode-strip-newlines", "name"];
 
 pub(crate) type Options = BTreeMap<String, Opt>;
 
-/// What a page or the help says of an option.
+/// The entry of a page or of the help for an option.
 #[derive(Debug)]
 pub(crate) struct Opt {
     /// The word for its value, empty if it takes none.

@@ -92,7 +92,7 @@ impl Page {
     }
 }
 
-/// What a link to a heading of the page is called.
+/// The anchor of a heading.
 pub(crate) fn anchors(text: &str) -> BTreeSet<String> {
     let kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | ' ' | '_');
     (text.lines().filter(|line| line.starts_with('#')))

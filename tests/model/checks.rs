@@ -18,7 +18,7 @@ use crate::timeouts::{Snapshot, Stage, TimeoutModel};
 use crate::wire::Wire;
 use crate::world::World;
 
-/// What exists, and what the checks remember from turn to turn.
+/// The entries that exist, and the facts that the checks remember from turn to turn.
 #[derive(Default)]
 pub struct Tracker {
     /// Connections and commands that the server has not released.
@@ -164,7 +164,7 @@ impl Run {
         for &index in &self.tracker.commands {
             let id = world.commands[index].id;
             let queued = id.and_then(|id| self.server.queued_for_command(id));
-            // What follows the requests of new clients directly is accepted even if there is no
+            // Bytes directly behind the requests of new clients are accepted even if there is no
             // room.
             let early = match config.command.shared {
                 Some(_) => self.tracker.wires.len() * (config.clients.head_len_max + 1),
@@ -346,8 +346,8 @@ impl Run {
             assert!(took <= drain_timeout, "the server took {took:?} to stop");
             return;
         }
-        // A client that vanished takes longest. What it took before may be noticed only when its
-        // silence is examined; then follow the close of TCP, the wait for a resume, and the
+        // A client that vanished takes longest. The server may see the bytes that it took only when
+        // it checks its silence. After that come the close of TCP, the wait for a resume, and the
         // escalation.
         let silence = http_idle_timeout.max(pong_timeout).max(write_timeout);
         let command = resume.unwrap_or_default() + Duration::from_secs(2);

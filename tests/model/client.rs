@@ -367,7 +367,7 @@ impl Client {
         let joined = world.wires[self.connection.wire].joined.expect("decided");
         let index = joined.found.expect("the client has a command");
         let command = &world.commands[index];
-        // What arrived after the command exited may be left uncounted.
+        // Messages that arrived after the command exited may be left uncounted.
         let least = if command.alive { joined.arrived_min } else { 0 };
         let right = (least..=joined.arrived).contains(&arrived);
         assert!(

@@ -1,4 +1,4 @@
-//! What clients do: connect, send, read, leave in every possible way, and reconnect.
+//! The actions of clients: connect, send, read, leave in every possible way, and reconnect.
 
 use wspipe::limits::READ_BUDGET;
 

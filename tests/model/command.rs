@@ -49,10 +49,10 @@ pub struct Command {
     /// The server reads its stderr through a pipe of its own.
     pub stderr_open: bool,
 
-    /// What it read from stdin, and whether it reached EOF.
+    /// The input that it has read, and whether it reached EOF.
     pub intake: Intake,
     pub has_read_all: bool,
-    /// What the server has read of its stdout and of its stderr.
+    /// The output that the server has read from its stdout and its stderr.
     pub output: Output,
     pub stderr_output: Output,
     /// The number of texts it printed on its own, and the rest of the last one.
@@ -70,7 +70,7 @@ pub struct Command {
     pub termination: Termination,
 }
 
-/// What a command does when nothing else was chosen.
+/// The behaviour of a command by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Copies,

@@ -1,4 +1,4 @@
-//! What a seed decides: the configuration of a run, and what happens in each step.
+//! The decisions of a seed: the configuration of a run, and the action of each step.
 
 use std::time::Duration;
 

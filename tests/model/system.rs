@@ -1,4 +1,4 @@
-//! What the server sees of the world: its sockets, its pipes, and the [`System`] that it calls.
+//! The world as the server sees it: its sockets, its pipes, and the [`System`] that it calls.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! What clients and commands send: texts that carry their speaker and their number, so that a
+//! The messages of clients and commands: texts that carry their speaker and their number, so that a
 //! receiver knows what must come next. [`Intake`] checks a command's stdin, [`Output`] cuts its
 //! output into the messages that clients must receive.
 
@@ -8,7 +8,7 @@ use wspipe::limits::FRAGMENT_LEN;
 /// `--replay-buffer` in every run, in bytes.
 pub const REPLAY_LEN_MAX: usize = 1024 * 1024;
 
-/// What a message takes in the replay buffer in addition to its frames.
+/// Bytes that a message takes in the replay buffer in addition to its frames.
 const KEPT_OVERHEAD: usize = 4;
 
 /// The longest padding of a text at scale 1.
@@ -63,7 +63,7 @@ pub fn write_framed(framing: Framing, text: &[u8], out: &mut Vec<u8>) {
 
 // -- A command's stdin ----------------------------------------------------------------------------
 
-/// What a command has read from stdin: whole texts, those of each speaker in order.
+/// The input that a command has read: whole texts, those of each speaker in order.
 pub struct Intake {
     framing: Framing,
     scale: usize,
@@ -164,7 +164,7 @@ pub struct Rules {
     pub line_len_max: usize,
 }
 
-/// What a command printed and the server has read, cut into the messages that it must become.
+/// The output that the server has read from a command, cut into the messages that it must become.
 pub struct Output {
     rules: Rules,
     /// All payloads in sequence.
@@ -184,12 +184,12 @@ pub struct Output {
 pub enum Place {
     /// Before the message with this number.
     Message(usize),
-    /// Before one of these bytes of the payload: where prompts may have been sent, only the
-    /// contents of a message show its place.
+    /// Before one of these bytes of the payload. If prompts may have been sent, only the contents
+    /// of a message show its place.
     Bytes(Vec<usize>),
 }
 
-/// The longest part of a record that is held back: a piece, and what may be its delimiter.
+/// The longest part of a record that is held back: a fragment, and bytes that may be its delimiter.
 const HELD_MAX: usize = FRAGMENT_LEN + 2;
 
 impl Output {

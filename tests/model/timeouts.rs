@@ -1,8 +1,8 @@
 //! The time-outs of a connection, computed from its bytes alone: [`TimeoutModel`].
 //!
 //! It follows the server's rules independently: which time-out applies, when its clock began, and
-//! what restarts it. The server looks at progress only when a timer fires, so it may notice late
-//! what moved since the last look. The model allows exactly that delay and no more.
+//! what restarts it. The server polls progress only when a timer fires, so it may see it late what
+//! moved since the last look. The model allows exactly that delay and no more.
 //!
 //! ```text
 //!  Opening    waiting for a request, or for room for the response
@@ -59,8 +59,8 @@ pub struct TimeoutModel {
     ack_due: Option<Instant>,
     /// Whether it took a part of a page since the server last looked.
     takes_page: bool,
-    /// When the server looks whether queued bytes have moved, and whether it has looked before, so
-    /// that it knows what moved until then.
+    /// When the server next polls the progress of queued bytes, and whether an earlier poll gives
+    /// it a number to compare with.
     progress_due: Instant,
     has_looked: bool,
     acked_before: u64,

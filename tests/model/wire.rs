@@ -16,7 +16,7 @@ pub struct Wire {
     /// Client to server: bytes in flight, and bytes that have arrived but were not read.
     pub in_flight: VecDeque<u8>,
     pub upstream: VecDeque<u8>,
-    /// What is sent arrives in pieces, and bytes from `stalls_at` on never arrive.
+    /// Bytes arrive in pieces, and those from `stalls_at` on never arrive.
     pub dribbles: bool,
     pub stalls_at: Option<u64>,
     /// Whether the client has shut down its sending side, and whether the server has read that.
@@ -26,7 +26,7 @@ pub struct Wire {
     pub sent: u64,
     delivered: u64,
     pub read: u64,
-    /// Where in them each request head ended, each message, and the Close.
+    /// The offsets at which each request head, each message, and the Close ended.
     pub head_ends: Vec<u64>,
     pub message_ends: Vec<u64>,
     pub close_end: Option<u64>,
@@ -62,19 +62,19 @@ pub struct Wire {
     /// The client it belongs to, and whether that has a resumable session.
     pub client: usize,
     pub has_session: bool,
-    /// What its request for the command found.
+    /// The state that its request for the command found.
     pub joined: Option<Joined>,
     /// The number of its messages that had arrived when its client reconnected.
     pub arrived: Option<u64>,
 }
 
-/// What a request for the command found.
+/// The state of the command when a request for it arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct Joined {
     pub at: Instant,
     /// The command that existed, as far as can be seen from outside.
     pub found: Option<usize>,
-    /// What the server had read of its output: messages, and bytes of payload.
+    /// The output that the server had read: messages, and bytes of payload.
     pub messages: usize,
     pub output_len: usize,
     /// The number of messages that the same client had sent it before, at most and at least.

@@ -5,7 +5,7 @@ use wspipe::ws::close::CloseCode;
 use wspipe::ws::connection::{CloseState, Connection, Event};
 use wspipe::ws::frame::Kind;
 
-/// What the peer's bytes have led to.
+/// The outcome of the peer's bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Outcome {
     /// The complete messages, and whether each is text.
@@ -13,7 +13,7 @@ struct Outcome {
     /// The part of an unfinished message that was delivered.
     unfinished: Vec<u8>,
     pongs: usize,
-    /// What was sent back, except for the final Close.
+    /// The bytes that were sent back, except for the final Close.
     replies: Vec<u8>,
     end: Option<End>,
 }
@@ -126,7 +126,7 @@ fn without_close(mut replies: Vec<u8>, code: Option<u16>, was_open: bool) -> Vec
     replies
 }
 
-/// What the whole `stream` must have led to.
+/// The outcome that the whole `stream` must have.
 fn reference(stream: &[u8], max: u64, closing: bool) -> Outcome {
     let mut outcome = Outcome::default();
     let mut message: Option<(bool, Vec<u8>)> = None;

@@ -1,6 +1,5 @@
-//! What the server does with an accepted request: who may connect, which client address it
-//! believes, the session and the program that the request names, and the environment of the
-//! command.
+//! How the server handles an accepted request: who may connect, which client address it believes,
+//! the session and the program that the request names, and the environment of the command.
 
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -113,12 +112,12 @@ fn address(name: &str) -> Option<IpAddr> {
     }
 }
 
-// -- The client's address
-// -----------------------------------------------------------------------------
+// -- The client's address --------------------------------------------------------------------------
 
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// Whatever a client writes, only what the trusted proxy adds is believed.
+/// The client's address must come from the trusted proxy's own entry, for any header that the
+/// client sends.
 fn check_forwarded(head: &[u8], request: &Request<'_>) {
     let trusted = [Network::parse("10.0.0.0/8").expect("a network")];
     let stranger = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

@@ -1,5 +1,5 @@
-//! What the clients of the soak test do. The well-behaved ones check every message that they
-//! receive; the others make trouble at the same time.
+//! The behaviours of the clients in the soak test. The well-behaved ones check every message that
+//! they receive; the others make trouble at the same time.
 
 use std::collections::HashMap;
 use std::thread;
@@ -307,7 +307,7 @@ pub(crate) fn sends_orders(actor: &mut Actor<'_>) {
     client.leave(&mut actor.random);
 }
 
-/// Makes the shared command exit, in whatever state its clients left it.
+/// Makes the shared command exit, in any state in which its clients left it.
 pub(crate) fn exits_the_shared_command(actor: &mut Actor<'_>) {
     let mut client = actor.open("/");
     client.socket.send_text("order exit");
@@ -431,7 +431,7 @@ pub(crate) fn stays_silent(actor: &mut Actor<'_>) {
     actor.tally.await_close(client);
 }
 
-/// Opens clients at every path, each in the middle of something.
+/// Opens clients at every path, each in the middle of a different action.
 pub(crate) fn clients_everywhere(actor: &mut Actor<'_>) -> Vec<Client> {
     let alone = actor.shared || actor.format == Format::Echo;
     let paths: Vec<&str> = match alone {

@@ -65,7 +65,7 @@ pub(crate) struct Scenario {
     behaviours: Vec<Behaviour>,
 }
 
-/// What has happened so far.
+/// Counts of the events so far.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) clients: AtomicU64,
@@ -95,7 +95,7 @@ pub(crate) struct Actor<'a> {
     pub(crate) tally: &'a Tally,
 }
 
-/// What a server holds.
+/// The memory, descriptors and children of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Usage {
     memory: u64,

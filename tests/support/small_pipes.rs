@@ -1,5 +1,5 @@
-//! Runs tests with small pipes: 8 KiB in place of 64 KiB, as an unprivileged user gets them who
-//! already has many (pipe(7), `pipe-user-pages-soft`).
+//! Runs tests with small pipes: 8 KiB in place of 64 KiB, as for an unprivileged user who already
+//! has many (pipe(7), `pipe-user-pages-soft`).
 
 use std::fs::{self, OpenOptions};
 use std::io::{PipeReader, PipeWriter};

@@ -1,4 +1,4 @@
-//! What the echo servers share.
+//! Code that the echo servers share.
 
 use std::io;
 

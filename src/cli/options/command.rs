@@ -1,5 +1,4 @@
-//! Options of the commands: their messages, what they start with, how they are terminated, and
-//! whom they serve.
+//! Options of the commands: their messages, environment, termination and audience.
 
 use std::ffi::OsString;
 

@@ -1,8 +1,8 @@
 //! The table of options. Everything that names an option is made from it.
 //!
-//! `--help`, errors and suggestions use the table at run time. The man page, the completions and
-//! the manual's page of options are files in the repository that the tests of `cli/reference/`
-//! write, together with the long texts, which the program does not contain.
+//! `--help`, errors and suggestions use the table at run time. The tests of `cli/reference/` write
+//! the man page, the completions and the manual's page of options, which are files in the
+//! repository. Only these contain the long texts; the program does not.
 //!
 //! # To add an option
 //!

@@ -4,7 +4,7 @@ use super::{NOTICE, default, summary, value};
 use crate::cli::options::{OPTIONS, Opt, Takes};
 use crate::config::{Resource, Signal};
 
-/// What the value of an option can be completed to.
+/// The completions of an option's value.
 enum Values {
     /// These words; empty if a value can be anything.
     Words(Vec<String>),

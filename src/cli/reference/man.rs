@@ -107,7 +107,7 @@ const VARIABLES: &[(&str, &str)] = &[
 
 const EXAMPLES: &[(&str, &str)] = &[
     (
-        "A program for each client. Python buffers its output unless it is told not to.",
+        "A program for each client. `python3 -u` does not buffer its output.",
         "wspipe python3 -u game.py",
     ),
     (

@@ -42,7 +42,7 @@ pub(super) fn default(option: &Opt) -> Option<&'static str> {
     Some(rest.split_once(']').expect("a closed bracket").0)
 }
 
-/// What an option does, as its line says it.
+/// The effect of an option, from its line.
 fn summary(option: &Opt) -> &'static str {
     option.line.split_once("  ").expect("a summary").1.trim()
 }

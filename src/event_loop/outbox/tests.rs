@@ -110,7 +110,7 @@ fn flush_with_writes_without_a_copy_and_keeps_the_rest() {
 
 #[test]
 fn nothing_is_written_when_there_is_nothing_to_write() {
-    // Writing to a full sink would make the caller wait for readiness without a need.
+    // Writing to a full sink would needlessly make the caller wait for readiness.
     let mut full = Sink {
         room: 0,
         step: 100,

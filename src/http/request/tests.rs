@@ -7,7 +7,7 @@ use super::*;
 
 const HEADERS_MAX: usize = 8;
 
-/// Scans and parses bytes of which more arrive each time: `arrived` are the lengths.
+/// Scans and parses bytes that arrive in portions: `arrived` are the lengths after each.
 fn read<'a>(
     bytes: &'a [u8],
     arrived: impl Iterator<Item = usize>,

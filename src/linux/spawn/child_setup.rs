@@ -1,4 +1,4 @@
-//! What the child sets in its process between clone and exec: [`ChildSetup`].
+//! The settings that the child applies to its process between clone and exec: [`ChildSetup`].
 //!
 //! A command must not notice that a server started it. It leads a process session and a process
 //! group of its own, without a controlling terminal. No signal is blocked or ignored, and it has
@@ -20,7 +20,7 @@ use nix::unistd::{Pid, chdir, getpid, getppid, setsid, write};
 use crate::config::{self, CommandSettings};
 use crate::linux::limits::DescriptorLimit;
 
-/// What the setup needs to know of the server: the same for every command.
+/// The facts about the server that the setup needs: the same for every command.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parent {
     pid: Pid,
@@ -40,7 +40,7 @@ impl Parent {
     }
 }
 
-/// What one child does before exec, prepared by the server: the child itself must not allocate.
+/// The setup of one child before exec. The server prepares it, because the child must not allocate.
 #[derive(Debug)]
 pub(super) struct ChildSetup<'a> {
     parent: Parent,
@@ -53,8 +53,7 @@ pub(super) struct ChildSetup<'a> {
 impl<'a> ChildSetup<'a> {
     /// For a command with these settings.
     ///
-    /// # Errors
-    /// The path of its directory has a NUL in it.
+    /// # Errors The path of its directory contains a NUL.
     pub(super) fn new(parent: Parent, settings: &'a CommandSettings) -> io::Result<Self> {
         let cwd = settings.cwd.as_ref();
         Ok(Self {
@@ -71,8 +70,7 @@ impl<'a> ChildSetup<'a> {
     /// allocate, lock or panic, and no signal may be unblocked before its disposition is the
     /// default.
     ///
-    /// # Errors
-    /// What the system refuses. The command is not started then.
+    /// # Errors The error of the call that the system refused. The command is not started then.
     pub(super) fn run(&self) -> nix::Result<()> {
         // exec resolves a relative path, of the program or in PATH, from this directory.
         if let Some(cwd) = &self.cwd {
@@ -118,8 +116,8 @@ impl<'a> ChildSetup<'a> {
     }
 }
 
-/// Tries in the server itself what needs a privilege: a lower nice value, a higher hard limit. Each
-/// is undone, which needs no privilege.
+/// Tries in the server itself the settings that need a privilege: a lower nice value, a higher hard
+/// limit. Each is undone, which needs no privilege.
 ///
 /// # Errors
 /// One line that names the option and the remedy.
@@ -177,7 +175,7 @@ pub(super) fn system_resource(resource: config::Resource) -> Resource {
     }
 }
 
-/// A limit beyond the range of the system's type is no limit.
+/// A limit beyond the range of the system's type becomes unlimited.
 pub(super) fn system_limit(limit: config::ResourceLimit) -> rlim_t {
     match limit {
         Some(limit) => rlim_t::try_from(limit).unwrap_or(RLIM_INFINITY),

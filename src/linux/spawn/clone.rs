@@ -70,12 +70,12 @@ const STACK_LEN: usize = 64 * 1024;
 /// The exit status of a child that did not become a command. It is reaped at once and not reported.
 const NOT_A_COMMAND: c_int = 127;
 
-/// Makes the children, with what all of them need.
+/// Makes the children, and holds what they all use.
 pub(super) struct Cloner {
     /// The descriptors at which a child finds its streams. Opened early, so they are lower than
     /// those of clients.
     places: [OwnedFd; 3],
-    /// What the places refer to between two starts: a pipe without a writer.
+    /// A pipe without a writer, to which the places refer between two starts.
     placeholder: OwnedFd,
     /// Each child uses it in turn.
     stack: Box<[MaybeUninit<u8>]>,
@@ -110,8 +110,8 @@ impl Cloner {
     /// Starts a command with these as its stdin, stdout and stderr. When this returns, exec has
     /// succeeded.
     ///
-    /// # Errors
-    /// Why the command does not run. Nothing is left of the attempt then.
+    /// # Errors The reason why the command does not run. Everything that the attempt opened is
+    /// closed again.
     pub(super) fn start(
         &mut self,
         spawn: &Spawn<'_>,
@@ -230,8 +230,8 @@ impl<'a> Pointers<'a> {
 /// What the server prepares for the child, and the child's answer.
 #[repr(C)]
 struct Plan<'a> {
-    /// Why the child did not become the command; 0: it did. The first field, because under
-    /// valgrind the child has memory of its own and only this field is brought back
+    /// The error that kept the child from becoming the command; 0 on success. It is the first
+    /// field: under valgrind the child has memory of its own, and only this field is copied back
     /// (`tests/valgrind/clone.c`).
     errno: Cell<c_int>,
     /// The files to try, in their order.
@@ -256,7 +256,7 @@ impl Plan<'_> {
 
     #[allow(unsafe_code)]
     fn prepare(&self) -> nix::Result<()> {
-        // First of all: until then a change to a descriptor is a change to the server's.
+        // This comes first: until then the descriptor table is the server's own.
         if let Some(highest) = self.highest {
             // SAFETY: the child uses no descriptors but the streams, and those are not above.
             unsafe { unshare_up_to(highest) }?;
@@ -303,11 +303,11 @@ fn clone(plan: &Plan<'_>, stack: &mut [MaybeUninit<u8>]) -> nix::Result<Pid> {
     // 16 bytes is the strictest alignment of a stack among the architectures of Linux.
     let top = stack.as_mut_ptr_range().end.map_addr(|at| at & !15);
     let plan: *const Plan<'_> = plan;
-    // SAFETY: CLONE_VFORK suspends this thread until the child has left our memory by exec or
-    // exit. So to this thread the child is a function that is called with `plan` and returns:
-    // nothing that the two borrow moves or is freed meanwhile, and no other thread writes to it.
-    // The child has a stack of its own, because the C library goes on using this thread's for the
-    // call itself. It does not allocate or panic. It may take one lock, inside sigaction of some C
+    // SAFETY: CLONE_VFORK suspends this thread until the child has left our memory by exec or exit.
+    // So to this thread the child is a function that is called with `plan` and returns: nothing
+    // that the two borrow moves or is freed until then, and no other thread writes to it. The child
+    // has a stack of its own, because the C library goes on using this thread's for the call
+    // itself. It does not allocate or panic. It may take one lock, inside sigaction of some C
     // libraries; the lock is shared rather than copied as by a fork, so a thread that holds it can
     // release it. All signals are blocked, so no handler runs in the child. It shares errno with
     // us, which is read only right after a call that has failed.

@@ -1,4 +1,4 @@
-//! Which descriptors a command does not get: close-on-exec marks, and `close_range(2)`.
+//! Keeps descriptors from a command: close-on-exec marks, and `close_range(2)`.
 
 use std::ffi::c_uint;
 use std::fs;
@@ -11,7 +11,7 @@ use nix::errno::Errno;
 pub(super) const FIRST_OTHER_DESCRIPTOR: RawFd = 3;
 
 /// Marks every descriptor that the server was started with, except the standard three, as
-/// close-on-exec. Those that the server opens itself always are.
+/// close-on-exec. Those that the server opens itself are close-on-exec already.
 ///
 /// # Errors
 /// The kernel is older than 5.11, and there is no `/proc` to list the descriptors either.
@@ -41,7 +41,7 @@ pub(super) fn mark_listed() -> io::Result<()> {
     Ok(())
 }
 
-/// Marks one descriptor. If it has been closed meanwhile, there is nothing to mark.
+/// Marks one descriptor. If it has been closed since, there is nothing to mark.
 #[allow(unsafe_code)]
 fn close_on_exec(descriptor: RawFd) {
     // SAFETY: a flag of the descriptor is set; the call fails if it is not open.

@@ -1,4 +1,4 @@
-//! Which file a command's name stands for: [`candidates`] for exec, [`look_up`] for messages.
+//! The file that a command's name stands for: [`candidates`] for exec, [`look_up`] for messages.
 
 use std::env;
 use std::ffi::OsStr;
@@ -39,8 +39,7 @@ pub(super) fn candidates(command: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> 
 /// The file that exec would find for a command's name, with this PATH and from the directory `cwd`
 /// (`None`: the server's own).
 ///
-/// # Errors
-/// There is no such file, or none that may be executed.
+/// # Errors No such file exists, or none may be executed.
 pub(crate) fn look_up(
     command: &OsStr,
     path: Option<&OsStr>,
@@ -65,7 +64,8 @@ pub(crate) fn look_up(
     Err(refused)
 }
 
-/// Checks that the server's user can enter a directory. It stays where it is.
+/// Checks that the server's user can enter a directory. The server's working directory does not
+/// change.
 ///
 /// # Errors
 /// The directory does not exist, is no directory, or is closed to this user.

@@ -1,4 +1,4 @@
-//! Starting a command: its pipes, and what an error of the start means: [`Spawner`].
+//! Starts a command, makes its pipes, and explains an error: [`Spawner`].
 //!
 //! ```text
 //! Spawner::start   pipes           mod.rs
@@ -32,7 +32,8 @@ use crate::config::Stderr;
 use crate::linux::limits::DescriptorLimit;
 use crate::system::{Child, Spawn, SpawnError};
 
-/// Starts commands: what every start needs of the server. All else is a setting of the command.
+/// Starts commands. Holds what every start needs from the server; the rest are settings of the
+/// command.
 pub(super) struct Spawner {
     parent: Parent,
     cloner: Cloner,
@@ -54,8 +55,7 @@ impl Spawner {
     /// Starts a command. When this returns, exec has succeeded. Our ends of its pipes are
     /// non-blocking.
     ///
-    /// # Errors
-    /// Why it does not run. Nothing is left of the attempt then.
+    /// # Errors The reason why it does not run. Everything that the attempt opened is closed again.
     pub(super) fn start(
         &mut self,
         spawn: &Spawn<'_>,
@@ -117,7 +117,7 @@ fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
         .raw_os_error()
         .map_or(Errno::UnknownErrno, Errno::from_raw);
     match errno {
-        // exec also says this when the file exists, but the interpreter that it names does not.
+        // exec also fails in this way when the file exists but its interpreter does not.
         Errno::ENOENT | Errno::ENOTDIR => {
             match look_up(&spawn.command[0], path_variable(spawn), cwd) {
                 Ok(_) => SpawnError::NotExecutable(io::Error::new(

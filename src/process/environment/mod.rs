@@ -23,7 +23,7 @@ use crate::http::proxy::Remote;
 use crate::http::request::Request;
 use crate::system::Environment;
 
-/// What the variables of a request hold besides the request itself.
+/// The facts besides the request that its variables hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Gateway<'a> {
     /// The path the command is mounted at, decoded and without a final `/`. Empty if the command

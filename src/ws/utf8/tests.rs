@@ -1,7 +1,7 @@
 use super::*;
 use crate::testing::for_each_seed;
 
-/// What the bytes so far are.
+/// The verdict on the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Complete,

@@ -1,9 +1,9 @@
-//! The rules of RFC 6455 for a stream that is there as a whole.
+//! The rules of RFC 6455, applied to a whole stream.
 
 use super::*;
 
-/// What the RFC requires for `stream`. It has the whole stream at hand, so it keeps no state
-/// between reads.
+/// The outcome that the RFC requires for `stream`. It sees the whole stream at once, so it keeps no
+/// state between reads.
 pub(super) fn reference(stream: &[u8], max: u64, state: CloseState) -> Outcome {
     let mut outcome = Outcome::default();
     let mut message: Option<(Kind, Vec<u8>)> = None;
