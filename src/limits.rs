@@ -37,7 +37,7 @@ pub const READ_BUDGET: usize = 320 * 1024;
 pub(crate) const FRAME_COST: usize = 512;
 
 /// What a fragment of a command's output costs a visit, besides its bytes.
-pub(crate) const FRAGMENT_COST: usize = 128;
+pub(crate) const FRAGMENT_COST: usize = 32;
 
 /// What a request costs a visit: its head is parsed, and a page of some kilobytes may be the answer.
 pub(crate) const REQUEST_COST: usize = 64 * 1024;

@@ -113,6 +113,11 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
+        if latencies.is_empty() {
+            println!("{:<20} no echo came in time  OVER BUDGET", attack.name);
+            is_over = true;
+            continue;
+        }
         let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
         let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
         let ratio = p50 / *calm.get_or_insert(p50);
@@ -154,57 +159,61 @@ fn measure(cores: Cores, program: &str, attack: &Attack) -> Result<Vec<f64>, Str
         _ if attack.path != "/echo" => 10,
         _ => ATTACKERS,
     };
-    let mut threads = Vec::new();
-    for _ in 0..attackers {
-        let (stop, address) = (Arc::clone(&stop), server.address());
-        let (opens, path, unit) = (attack.opens, attack.path, (attack.unit)());
-        threads.push(thread::spawn(move || {
-            let _ = attacker(address, opens, path, &unit, &stop);
-        }));
-    }
+    let (address, unit) = (server.address(), (attack.unit)());
+    let (opens, path, is_stopped) = (attack.opens, attack.path, Arc::clone(&stop));
+    // One thread for all of them, so that the polite client need not wait for the processor.
+    let thread =
+        thread::spawn(move || attackers_run(address, attackers, opens, path, &unit, &is_stopped));
     let result = polite_client(server.address(), WINDOW);
     stop.store(true, Ordering::Relaxed);
-    for thread in threads {
-        thread.join().map_err(|_| "an attacker panicked")?;
-    }
+    let attacked = thread.join().map_err(|_| "the attackers panicked")?;
+    attacked.map_err(|error| format!("the attackers: {error}"))?;
     result.map_err(|error| format!("the polite client: {error}"))
 }
 
-/// Sends `unit` over and over, and reads whatever comes back.
-fn attacker(
+/// Sends `unit` over and over on each connection, and reads whatever comes back.
+fn attackers_run(
     address: SocketAddr,
+    count: usize,
     opens: bool,
     path: &str,
     unit: &[u8],
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    let mut stream = match opens {
-        true => ws::connect(address, path)?.0,
-        false => TcpStream::connect(address)?,
-    };
-    stream.set_nonblocking(true)?;
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let stream = match opens {
+            true => ws::connect(address, path)?.0,
+            false => TcpStream::connect(address)?,
+        };
+        stream.set_nonblocking(true)?;
+        streams.push((stream, 0));
+    }
     let burst = unit.repeat(64 * 1024 / unit.len().max(1));
-    let (mut sent, mut scratch) = (0, vec![0; 256 * 1024]);
+    let mut scratch = vec![0; 256 * 1024];
+    let is_blocked = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
     while !stop.load(Ordering::Relaxed) {
         let mut is_idle = true;
-        while !burst.is_empty() {
-            match stream.write(&burst[sent..]) {
-                Ok(n) => {
-                    sent = (sent + n) % burst.len();
-                    is_idle = false;
+        for (stream, sent) in &mut streams {
+            if !burst.is_empty() {
+                match stream.write(&burst[*sent..]) {
+                    Ok(n) => {
+                        *sent = (*sent + n) % burst.len();
+                        is_idle = false;
+                    }
+                    Err(error) if is_blocked(&error) => {}
+                    Err(error) => return Err(error),
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            }
+            match stream.read(&mut scratch) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => is_idle = false,
+                Err(error) if is_blocked(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        match stream.read(&mut scratch) {
-            Ok(0) => return Ok(()),
-            Ok(_) => is_idle = false,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
         if is_idle {
-            thread::sleep(Duration::from_micros(500));
+            thread::sleep(Duration::from_micros(200));
         }
     }
     Ok(())

@@ -96,6 +96,20 @@ impl<R: Read> Outputs<R> {
     }
 }
 
+/// A part of a command's output.
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    /// What one read returned.
+    Bytes(&'a [u8]),
+    /// The end of the output.
+    Eof,
+    /// An unfinished line, if it has waited for `flush` (`--flush`).
+    Prompt {
+        /// How long it waits; `None`: until it is finished.
+        flush: Option<Duration>,
+    },
+}
+
 /// One pipe that a command writes.
 pub(crate) struct Output<R> {
     /// `None` at EOF.
@@ -155,28 +169,39 @@ impl<R: Read> Output<R> {
         None
     }
 
-    /// Cuts what one read returned into fragments of messages. Empty `bytes` are EOF.
+    /// Makes messages of a part of the output: hands their fragments to `sink` and returns the number
+    /// of fragments.
     ///
-    /// # Errors The output breaks the command's format.
-    pub(crate) fn cut(
+    /// # Errors
+    /// The output cannot be made into messages: the command's fault.
+    pub(crate) fn emit(
         &mut self,
-        bytes: &[u8],
+        part: Part<'_>,
         now: Instant,
         mut sink: impl FnMut(Fragment<'_>),
-    ) -> Result<(), OutputError> {
-        let mut ended = false;
+    ) -> Result<usize, OutputError> {
+        let (mut fragments, mut ended) = (0, false);
         let mut sink = |fragment: Fragment<'_>| {
+            fragments += 1;
             ended |= fragment.last;
             sink(fragment);
         };
-        let outcome = match bytes.is_empty() {
-            true => self.splitter.finish(&mut sink),
-            false => self.splitter.push(bytes, &mut sink),
+        let outcome = match part {
+            Part::Bytes(bytes) => self.splitter.push(bytes, &mut sink),
+            Part::Eof => self.splitter.finish(&mut sink),
+            Part::Prompt { flush } => {
+                if self.prompt_deadline(flush).is_none_or(|due| due > now) {
+                    return Ok(0);
+                }
+                self.splitter.flush(&mut sink);
+                self.prompt_since = None;
+                return Ok(fragments);
+            }
         };
-        // An unfinished line behind the end of a message begins to wait now.
+        // An unfinished line behind the end of a message has waited only since now.
         let since = self.prompt_since.filter(|_| !ended).unwrap_or(now);
         self.prompt_since = self.splitter.has_prompt().then_some(since);
-        outcome
+        outcome.map(|()| fragments)
     }
 
     /// When an unfinished line is sent as it is. Not while the pipe holds more: its end may be
@@ -184,19 +209,6 @@ impl<R: Read> Output<R> {
     fn prompt_deadline(&self, flush: Option<Duration>) -> Option<Instant> {
         let since = self.prompt_since.filter(|_| !self.has_work())?;
         Some(since + flush?)
-    }
-
-    /// Hands out an unfinished line that has waited for `flush` (`--flush`).
-    pub(crate) fn flush_prompt(
-        &mut self,
-        now: Instant,
-        flush: Option<Duration>,
-        mut sink: impl FnMut(Fragment<'_>),
-    ) {
-        if self.prompt_deadline(flush).is_some_and(|due| due <= now) {
-            self.splitter.flush(&mut sink);
-            self.prompt_since = None;
-        }
     }
 
     /// Whether the command's own output has been read: at EOF, or when nothing more can come. A

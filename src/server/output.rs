@@ -1,12 +1,14 @@
 //! The output of a command, on its way to its audience and to the log.
 //!
 //! There is one path for every kind of [`Audience`]: read a pipe, cut what was read into fragments of
-//! messages, hand the fragments to the audience ([`deliver`]). A single client gets them directly,
+//! messages, hand the fragments to the audience ([`Delivery`]). A single client gets them directly,
 //! long ones without a copy. For a session or shared command they are framed once, kept, and sent
 //! to each member.
 //!
 //! The back-pressure on a command is here: while the client that it waits for has no room, the
 //! server does not read the command's pipe.
+
+use std::io::Read;
 
 use super::Server;
 use super::owner::Owner;
@@ -14,11 +16,12 @@ use super::visits::{Progress, Visits};
 use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
-use crate::framing::{Fragment, OutputError};
+use crate::framing::OutputError;
 use crate::limits::{FRAGMENT_COST, LOG_READ_LEN, READ_BUDGET, VISIT_COST};
 use crate::log::Level;
 use crate::process::audience::Audience;
 use crate::process::fan_out::FanOut;
+use crate::process::output::{Output, Part};
 use crate::source::{ClientTag, ProcessId};
 use crate::system::{Socket, System};
 use crate::ws::framed::Framed;
@@ -46,28 +49,24 @@ impl<S: System> Server<S> {
             let Some((output, len)) = process.outputs.read(&mut scratch) else {
                 break Ok(Progress::All);
             };
-            let (read, now) = (&scratch[..len], self.cx.now);
-            let (clients, visits) = (&mut self.clients, &mut self.visits);
-            let mut fragments = 0;
-            let cut = deliver(
-                &mut process.audience,
-                has_audience,
-                clients,
-                visits,
-                &mut self.cx,
-                |sink| {
-                    output.cut(read, now, |fragment| {
-                        fragments += 1;
-                        sink(fragment);
-                    })
-                },
-            );
+            let part = match len {
+                0 => Part::Eof,
+                len => Part::Bytes(&scratch[..len]),
+            };
+            let mut delivery = Delivery {
+                clients: &mut self.clients,
+                visits: &mut self.visits,
+                cx: &mut self.cx,
+            };
+            let delivered = delivery.deliver(&mut process.audience, has_audience, output, part);
             // Each member of a fan-out may cost a write.
             let members = process.audience.members().len();
-            let cost = len + fragments * FRAGMENT_COST + members.saturating_sub(1) * VISIT_COST;
-            budget = budget.saturating_sub(cost);
-            if let Err(fault) = cut {
-                break Err(fault);
+            match delivered {
+                Ok(fragments) => {
+                    let writes = members.saturating_sub(1) * VISIT_COST;
+                    budget = budget.saturating_sub(len + fragments * FRAGMENT_COST + writes);
+                }
+                Err(fault) => break Err(fault),
             }
         };
         self.turn.worked(READ_BUDGET - budget);
@@ -99,22 +98,18 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        let (flush, now) = (process.settings().flush, self.cx.now);
+        let part = Part::Prompt {
+            flush: process.settings().flush,
+        };
         let has_audience = process.has_audience();
+        let mut delivery = Delivery {
+            clients: &mut self.clients,
+            visits: &mut self.visits,
+            cx: &mut self.cx,
+        };
         for output in process.outputs.for_client() {
-            let (clients, visits) = (&mut self.clients, &mut self.visits);
-            let flushed = deliver(
-                &mut process.audience,
-                has_audience,
-                clients,
-                visits,
-                &mut self.cx,
-                |sink| {
-                    output.flush_prompt(now, flush, sink);
-                    Ok(())
-                },
-            );
-            debug_assert_eq!(flushed, Ok(()));
+            let flushed = delivery.deliver(&mut process.audience, has_audience, output, part);
+            debug_assert!(flushed.is_ok(), "an unfinished line is a message");
         }
     }
 
@@ -131,18 +126,14 @@ impl<S: System> Server<S> {
         if !process.output_is_finished() {
             return;
         }
-        let now = self.cx.now;
+        let mut delivery = Delivery {
+            clients: &mut self.clients,
+            visits: &mut self.visits,
+            cx: &mut self.cx,
+        };
         let mut fault = None;
         for output in process.outputs.for_client() {
-            let (clients, visits) = (&mut self.clients, &mut self.visits);
-            let end = deliver(
-                &mut process.audience,
-                true,
-                clients,
-                visits,
-                &mut self.cx,
-                |sink| output.cut(&[], now, sink),
-            );
+            let end = delivery.deliver(&mut process.audience, true, output, Part::Eof);
             fault = fault.or(end.err());
         }
         for &member in process.audience.members() {
@@ -156,7 +147,7 @@ impl<S: System> Server<S> {
         }
         let session = process.audience.session();
         if !session.is_some_and(|session| session.keeps_output()) {
-            process.abandon(now, &mut self.cx.pool);
+            process.abandon(self.cx.now, &mut self.cx.pool);
         }
     }
 
@@ -176,15 +167,19 @@ impl<S: System> Server<S> {
             return;
         };
         let now = self.cx.now;
+        let part = match len {
+            0 => Part::Eof,
+            len => Part::Bytes(&scratch[..len]),
+        };
         self.cx.log.write_lines(Level::Info, |line| {
-            let cut = stderr.cut(&scratch[..len], now, |fragment| {
+            let emitted = stderr.emit(part, now, |fragment| {
                 // The first fragment of a long line fills a line of the log, which says it was cut.
                 if fragment.first {
                     let text = String::from_utf8_lossy(fragment.bytes);
                     line(format_args!("stderr pid={pid} {text}"));
                 }
             });
-            debug_assert_eq!(cut, Ok(()), "a line for the log has any length");
+            debug_assert!(emitted.is_ok(), "a line for the log has any length");
         });
         // The rest has its turn after the others. Each line may have become fifty bytes.
         self.turn.worked(READ_BUDGET);
@@ -192,72 +187,75 @@ impl<S: System> Server<S> {
     }
 }
 
-/// Hands the fragments that `produce` yields to an audience. They are dropped if there is no
-/// audience, or if its one client is not open.
-///
-/// # Errors Those of `produce`. Fragments before the error have been delivered.
-fn deliver<S: Socket>(
-    audience: &mut Audience,
-    has_audience: bool,
-    clients: &mut Arena<ClientTag, Client<S>>,
-    visits: &mut Visits,
-    cx: &mut Context,
-    produce: impl FnOnce(&mut dyn FnMut(Fragment<'_>)) -> Result<(), OutputError>,
-) -> Result<(), OutputError> {
-    if let Audience::Client(id) = audience {
-        let client = clients.get_mut(*id);
-        let Some(client) = client.filter(|it| has_audience && it.is_open()) else {
-            return Ok(());
-        };
-        let produced = produce(&mut |fragment| client.send(fragment, cx));
-        client.flush(cx);
-        return produced;
-    }
-    let waits = audience.waits_for().is_some();
-    let Some(fan_out) = audience.fan_out_mut() else {
-        return Ok(());
-    };
-    let mut buffer = cx.pool.take();
-    let mut framed = Framed::new(std::mem::take(&mut buffer.bytes));
-    let produced = produce(&mut |fragment| fan_out.add(fragment, &mut framed));
-    if !framed.frames.is_empty() {
-        send_to_members(fan_out, waits, &framed, clients, visits, cx);
-    }
-    buffer.bytes = framed.frames;
-    cx.pool.give_back(buffer);
-    produced
+/// What it takes to deliver output.
+struct Delivery<'a, S: Socket> {
+    clients: &'a mut Arena<ClientTag, Client<S>>,
+    visits: &'a mut Visits,
+    cx: &'a mut Context,
 }
 
-/// Sends `framed` to each member. With `waits` the command waits for its one member, which is then
-/// never closed as too slow.
-fn send_to_members<S: Socket>(
-    fan_out: &mut FanOut,
-    waits: bool,
-    framed: &Framed,
-    clients: &mut Arena<ClientTag, Client<S>>,
-    visits: &mut Visits,
-    cx: &mut Context,
-) {
-    for &member in &fan_out.members {
-        let Some(client) = clients.get_mut(member) else {
-            continue;
-        };
-        let late;
-        let framed = match fan_out.is_late(member) {
-            false => framed,
-            true => {
-                late = fan_out.for_late(framed);
-                &late
-            }
-        };
-        match waits {
-            true => client.send_framed(framed, cx),
-            false => client.broadcast(framed, cx),
+impl<S: Socket> Delivery<'_, S> {
+    /// Makes messages of a part of the output and sends them to the audience. They are dropped if
+    /// there is no audience, or if its one client is not open. Returns the number of fragments.
+    ///
+    /// # Errors
+    /// As [`Output::emit`]. Fragments before the error have been delivered.
+    fn deliver<R: Read>(
+        &mut self,
+        audience: &mut Audience,
+        has_audience: bool,
+        output: &mut Output<R>,
+        part: Part<'_>,
+    ) -> Result<usize, OutputError> {
+        let now = self.cx.now;
+        if let Audience::Client(id) = audience {
+            let client = self.clients.get_mut(*id);
+            let Some(client) = client.filter(|it| has_audience && it.is_open()) else {
+                return Ok(0);
+            };
+            let emitted = output.emit(part, now, |fragment| client.send(fragment, self.cx));
+            client.flush(self.cx);
+            return emitted;
         }
-        // A client whose socket took everything needs no visit.
-        if !client.is_open() || client.queued_bytes() > 0 {
-            visits.push(Owner::Client(member));
+        let waits = audience.waits_for().is_some();
+        let Some(fan_out) = audience.fan_out_mut() else {
+            return Ok(0);
+        };
+        let mut buffer = self.cx.pool.take();
+        let mut framed = Framed::new(std::mem::take(&mut buffer.bytes));
+        let emitted = output.emit(part, now, |fragment| fan_out.add(fragment, &mut framed));
+        if !framed.frames.is_empty() {
+            self.send_to_members(fan_out, waits, &framed);
         }
+        buffer.bytes = framed.frames;
+        self.cx.pool.give_back(buffer);
+        emitted
     }
-    fan_out.sent(framed);
+
+    /// Sends `framed` to each member. With `waits` the command waits for its one member, which is then
+    /// never closed as too slow.
+    fn send_to_members(&mut self, fan_out: &mut FanOut, waits: bool, framed: &Framed) {
+        for &member in &fan_out.members {
+            let Some(client) = self.clients.get_mut(member) else {
+                continue;
+            };
+            let late;
+            let framed = match fan_out.is_late(member) {
+                false => framed,
+                true => {
+                    late = fan_out.for_late(framed);
+                    &late
+                }
+            };
+            match waits {
+                true => client.send_framed(framed, self.cx),
+                false => client.broadcast(framed, self.cx),
+            }
+            // A client whose socket took everything needs no visit.
+            if !client.is_open() || client.queued_bytes() > 0 {
+                self.visits.push(Owner::Client(member));
+            }
+        }
+        fan_out.sent(framed);
+    }
 }
