@@ -11,8 +11,8 @@ macro_rules! links {
 [buffering]: crate::manual::buffering
 [endings]: crate::manual::endings
 [environment]: crate::manual::environment
+[exercises]: crate::manual::exercises
 [getting_started]: crate::manual::getting_started
-[how_it_works]: crate::manual::how_it_works
 [limits]: crate::manual::limits
 [messages]: crate::manual::messages
 [not_included]: crate::manual::not_included
@@ -24,6 +24,7 @@ macro_rules! links {
 [several_commands]: crate::manual::several_commands
 [shared]: crate::manual::shared
 [testing]: crate::manual::testing
+[why]: crate::manual::why
 [wspipe]: crate
 
 "
@@ -59,6 +60,7 @@ pages! {
     limits
     options
     not_included
-    how_it_works
+    why
+    exercises
     testing
 }

@@ -5,8 +5,15 @@ use std::process::Command;
 
 use super::pages::{Page, page};
 
-/// Options of other programs that the pages mention, and the `--name` that stands for any option.
-const FOREIGN: [&str; 3] = ["line-buffered", "linemode-strip-newlines", "name"];
+/// Options that the pages mention and the program does not have: those of other programs, those that
+/// a reader adds in the exercises, and the `--name` that stands for any option.
+const FOREIGN: [&str; 5] = [
+    "line-buffered",
+    "linemode-strip-newlines",
+    "greeting",
+    "unix-socket",
+    "name",
+];
 
 pub(crate) type Options = BTreeMap<String, Opt>;
 
