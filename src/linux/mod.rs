@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `listener`, `accept`, `socket` | listening, accepting, what is asked of a connection |
-//! | `peer_uid` | the user at the other end of a connection |
+//! | `peer_user/` | the user at the other end of a connection |
 //! | `spawn/` | starting a command: pipes, clone, child setup |
 //! | `processes` | reaping, and signals to process groups |
 //! | `signals` | the signals that the server itself receives |
@@ -21,7 +21,7 @@ pub mod limits;
 mod listener;
 pub mod log_sink;
 mod memory;
-mod peer_uid;
+mod peer_user;
 mod processes;
 mod signals;
 mod socket;
@@ -41,6 +41,7 @@ use nix::unistd::{geteuid, gethostname};
 
 use self::directory::Directory;
 use self::limits::DescriptorLimit;
+use self::peer_user::PeerUsers;
 use self::signals::Signals;
 use self::spawn::Spawner;
 use crate::client::Client;
@@ -52,7 +53,7 @@ use crate::peer::Peer;
 use crate::process::Process;
 use crate::source::{ClientId, ProcessId, Source};
 use crate::system::{
-    AcceptError, Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System,
+    AcceptError, Child, Exit, Group, PeerUser, Pid, SignalEvent, Spawn, SpawnError, System,
 };
 
 // Memory of each client and each command. A release build has 264 and 168 bytes, where mio keeps
@@ -71,6 +72,7 @@ pub struct Linux {
     signals: Signals,
     spawner: Spawner,
     directory: Option<Directory>,
+    peer_users: PeerUsers,
 }
 
 impl Linux {
@@ -110,6 +112,7 @@ impl Linux {
             signals,
             spawner,
             directory,
+            peer_users: PeerUsers::new(),
         })
     }
 
@@ -200,8 +203,8 @@ impl System for Linux {
         self.signals.next_event()
     }
 
-    fn peer_uid(&mut self, socket: &TcpStream, peer: &Peer) -> io::Result<Option<u32>> {
-        peer_uid::peer_uid(peer.addr(), Socket::local_addr(socket)?)
+    fn peer_user(&mut self, socket: &TcpStream, peer: &Peer) -> io::Result<PeerUser> {
+        self.peer_users.find(socket, peer.addr())
     }
 
     fn clock(&self) -> Instant {
