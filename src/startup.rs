@@ -3,7 +3,8 @@
 //! The order matters:
 //!
 //! 1. Check what the operator has named: directories, user, group.
-//! 2. Raise the descriptor limit, listen, and change the user. A port below 1024 may need root.
+//! 2. Raise the descriptor limit, listen, and change the user. A port below 1024 may need root. Then
+//!    close the process to other processes of its user.
 //! 3. Check what depends on the user: directories again, `--nice`, `--rlimit`.
 //! 4. Print the warnings, then the addresses. A program that waits for "listening on" may connect at
 //!    once, so those lines come last.
@@ -31,7 +32,7 @@ use crate::linux::account::{Account, own_user_name};
 use crate::linux::directory::Directory;
 use crate::linux::limits::{DescriptorLimit, process_limit, warnings as limit_warnings};
 use crate::linux::spawn::{can_enter, check_privileges, look_up};
-use crate::linux::{Linux, host_name, log_sink};
+use crate::linux::{Linux, close_to_own_user, host_name, log_sink};
 use crate::log::Log;
 use crate::server::{Command, Commands, Server};
 
@@ -86,6 +87,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     if let Some(account) = account {
         become_user(&account, &mut config)?;
     }
+    close_to_own_user().map_err(StartError::system("PR_SET_DUMPABLE"))?;
     check_privileges(&config.command).map_err(StartError::Usage)?;
 
     let listeners = config.listen.addresses.len();

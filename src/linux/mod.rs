@@ -36,7 +36,7 @@ use std::path::Path;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry};
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_dumpable};
 use nix::unistd::{geteuid, gethostname};
 
 use self::directory::Directory;
@@ -218,6 +218,18 @@ impl System for Linux {
     fn release_memory(&mut self) {
         memory::release();
     }
+}
+
+/// Closes the files of this process in `/proc` to its own user, and so to commands: its environment,
+/// its memory, and its descriptors, which are the sockets and pipes of all clients
+/// (PR_SET_DUMPABLE of prctl(2)). Only root can read or trace it then, and it leaves no core dump. A
+/// change of user may undo this (`fs.suid_dumpable`), so call it afterwards; exec undoes it for
+/// commands.
+///
+/// # Errors
+/// As `prctl(2)`.
+pub(crate) fn close_to_own_user() -> io::Result<()> {
+    Ok(set_dumpable(false)?)
 }
 
 /// The name of this machine; empty if the system does not report it.
