@@ -102,11 +102,14 @@ pub trait System {
     /// has none, so ask before reaping.
     fn group_of(&mut self, pid: Pid) -> Option<Pid>;
 
+    /// The server will not signal or probe this group any more: what is kept for it can go.
+    fn release_group(&mut self, _leader: Pid) {}
+
     /// The next signal that the server itself received, if any is pending.
     fn next_signal(&mut self) -> Option<SignalEvent>;
 
-    /// The user at the other end of a connection on this machine. The answer holds for the peer that sent what was read from the socket, not for a
-    /// process that has the peer's address by now.
+    /// The user at the other end of a connection on this machine. The answer holds for the peer that
+    /// sent what was read from the socket, not for a process that has the peer's address by now.
     ///
     /// # Errors
     /// The system does not answer, or was asked too much lately.

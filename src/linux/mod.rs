@@ -42,6 +42,7 @@ use nix::unistd::{geteuid, gethostname};
 use self::directory::Directory;
 use self::limits::DescriptorLimit;
 use self::peer_user::PeerUsers;
+use self::processes::Groups;
 use self::signals::Signals;
 use self::spawn::Spawner;
 use crate::client::Client;
@@ -71,6 +72,7 @@ pub struct Linux {
     listeners: Vec<TcpListener>,
     signals: Signals,
     spawner: Spawner,
+    groups: Groups,
     directory: Option<Directory>,
     peer_users: PeerUsers,
 }
@@ -111,6 +113,7 @@ impl Linux {
             listeners,
             signals,
             spawner,
+            groups: Groups::new(),
             directory,
             peer_users: PeerUsers::new(),
         })
@@ -179,20 +182,25 @@ impl System for Linux {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {
-        self.spawner.start(spawn)
+        let child = self.spawner.start(spawn)?;
+        self.groups.started(child.pid);
+        Ok(child)
     }
 
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
-        processes::signal_group(leader, signal)
+        self.groups.signal(leader, Some(signal))
     }
 
     fn probe_group(&mut self, leader: Pid) -> Group {
-        processes::probe_group(leader)
+        self.groups.signal(leader, None)
+    }
+
+    fn release_group(&mut self, leader: Pid) {
+        self.groups.release(leader);
     }
 
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
-        // "Any child" includes the adopted orphans of commands, which must not stay zombies.
-        processes::wait(which.unwrap_or(processes::ANY_CHILD))
+        self.groups.reap(which)
     }
 
     fn group_of(&mut self, pid: Pid) -> Option<Pid> {
