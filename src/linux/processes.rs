@@ -76,12 +76,13 @@ impl Groups {
         // "Any child" includes the adopted orphans of commands. They may lead groups too, but only
         // those of commands are signalled.
         let pid = ended(which)?;
-        if let Some(kept) = self.descriptors.get_mut(&pid) {
+        // A leader that has a descriptor was reaped before: an orphan was given its number.
+        if let Some(kept @ None) = self.descriptors.get_mut(&pid) {
             // Without a descriptor (EMFILE) the number has to do.
             *kept = open_pid(pid);
         }
         let reaped = wait(pid);
-        // An orphan may be given the number of a leader whose group is gone, so that is found out now.
+        // Most groups end with their leader. Their descriptors are closed now.
         self.signal(pid, None);
         reaped
     }
@@ -292,28 +293,59 @@ mod tests {
         leader.wait().unwrap();
     }
 
-    /// The last member is reaped by another than the server, and a stranger is given the number.
-    #[test]
-    fn a_signal_does_not_hit_a_stranger_that_was_given_the_number_of_the_group() {
+    /// A group whose last member was reaped by another than the server, and a stranger that was given
+    /// its number. `None`, after a report, where that cannot be made.
+    fn ended_unseen(groups: &mut Groups) -> Option<Child> {
         let skipped = |why: &str| eprintln!("SKIPPED: {why}");
-        let mut groups = Groups::new();
         if !groups.by_descriptor {
-            return skipped("the kernel cannot signal a group by a descriptor");
+            skipped("the kernel cannot signal a group by a descriptor");
+            return None;
         }
         let leader = in_own_group("exit 0", 0).id() as Pid;
         groups.started(leader);
         let mut member = in_own_group("exec sleep 1000", leader);
-        reap(&mut groups, leader);
+        reap(groups, leader);
         member.kill().unwrap();
         member.wait().unwrap();
-        let Some(mut stranger) = with_number(leader) else {
-            return skipped("the next PID cannot be chosen here (/proc/sys/kernel/ns_last_pid)");
+        let stranger = with_number(leader);
+        if stranger.is_none() {
+            skipped("the next PID cannot be chosen here (/proc/sys/kernel/ns_last_pid)");
+        }
+        stranger
+    }
+
+    /// Whether the child runs, which ends now.
+    fn ran_until_now(mut child: Child) -> bool {
+        let runs = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        runs
+    }
+
+    #[test]
+    fn a_signal_does_not_hit_a_stranger_that_was_given_the_number_of_the_group() {
+        let mut groups = Groups::new();
+        let Some(stranger) = ended_unseen(&mut groups) else {
+            return;
         };
-        let group = groups.signal(leader, Some(Signal::Kill));
-        let is_alive = stranger.try_wait().unwrap().is_none();
-        stranger.kill().unwrap();
-        stranger.wait().unwrap();
-        assert!(is_alive, "the stranger was killed");
+        let group = groups.signal(stranger.id() as Pid, Some(Signal::Kill));
+        assert!(ran_until_now(stranger), "the stranger was killed");
+        assert_eq!(group, Group::Gone);
+    }
+
+    /// The stranger is an orphan that the server reaps, and leaves a group of its own.
+    #[test]
+    fn the_group_of_an_orphan_is_not_taken_for_that_of_a_command() {
+        let mut groups = Groups::new();
+        let Some(mut orphan) = ended_unseen(&mut groups) else {
+            return;
+        };
+        let number = orphan.id() as Pid;
+        let member = in_own_group("exec sleep 1000", number);
+        orphan.kill().unwrap();
+        reap(&mut groups, number);
+        let group = groups.signal(number, Some(Signal::Kill));
+        assert!(ran_until_now(member), "the orphan's group was killed");
         assert_eq!(group, Group::Gone);
     }
 
