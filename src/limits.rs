@@ -77,6 +77,14 @@ pub(crate) const CLIENTS_EXPECTED: u32 = 200;
 /// command needs, and some to spare.
 pub(crate) const RESERVED_DESCRIPTORS: u32 = 32;
 
+/// The descriptors without which the server does not start, besides one for each listener: the 11
+/// that it opens at start, one for a client, and what the start of a command takes.
+pub(crate) const DESCRIPTORS_MIN: u32 = 20;
+
+/// Bytes of stack (RLIMIT_STACK) without which the server does not start. A debug build needs a little
+/// more than half of it, a release build less.
+pub(crate) const STACK_MIN: u32 = 64 * 1024;
+
 // -- Buffers -------------------------------------------------------------------------------------
 
 /// Bytes of the one buffer that every socket and pipe is read into. A larger buffer takes fewer
@@ -120,9 +128,13 @@ pub const PIPE_LEN_MAX: usize = 1024 * 1024;
 /// once in this time.
 pub const REAP_DELAY_MAX: Duration = Duration::from_millis(50);
 
-/// The time between two polls whether a process group still exists, while no signal is due for it
-/// (`--kill-after=never`).
-pub(crate) const GROUP_PROBE: Duration = Duration::from_secs(1);
+/// The time between two polls whether the process group of a command that has exited still exists.
+/// On a kernel that signals groups by number only, the number must not be used again within this
+/// time. A counter of 32,768 PIDs, the smallest default, goes round in 3 s with 10,000 forks a second.
+pub const GROUP_PROBE: Duration = Duration::from_millis(100);
+
+/// The same for a group that is not signalled (`--kill-after=never`).
+pub(crate) const GROUP_PROBE_UNSIGNALLED: Duration = Duration::from_secs(1);
 
 /// The shortest wait before a shared command restarts. Each time the command ends soon after its
 /// start, the next wait is twice as long, up to [`RESTART_DELAY_MAX`].

@@ -2,8 +2,10 @@
 //!
 //! The order matters:
 //!
-//! 1. Check what the operator has named: directories, user, group.
-//! 2. Raise the descriptor limit, listen, and change the user. A port below 1024 may need root.
+//! 1. Raise the descriptor limit, and check the limits and what the operator has named: directories,
+//!    user, group.
+//! 2. Listen, and change the user. A port below 1024 may need root. Then close the process to other
+//!    processes of its user.
 //! 3. Check what depends on the user: directories again, `--nice`, `--rlimit`.
 //! 4. Print the warnings, then the addresses. A program that waits for "listening on" may connect at
 //!    once, so those lines come last.
@@ -29,9 +31,11 @@ use crate::http::routes::{Route, Router, Routes, Service};
 use crate::limits::BATCH_LEN;
 use crate::linux::account::{Account, own_user_name};
 use crate::linux::directory::Directory;
-use crate::linux::limits::{DescriptorLimit, process_limit, warnings as limit_warnings};
+use crate::linux::limits::{
+    DescriptorLimit, check_minimum, process_limit, warnings as limit_warnings,
+};
 use crate::linux::spawn::{can_enter, check_privileges, look_up};
-use crate::linux::{Linux, host_name, log_sink};
+use crate::linux::{Linux, close_to_own_user, host_name, log_sink};
 use crate::log::Log;
 use crate::server::{Command, Commands, Server};
 
@@ -64,6 +68,10 @@ impl StartError {
 /// # Errors
 /// Why the server does not start, or an error of the loop itself (epoll).
 pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, StartError> {
+    let listeners = config.listen.addresses.len();
+    let descriptors = DescriptorLimit::raise()
+        .map_err(|errno| StartError::System(format!("the limit of open files: {errno}")))?;
+    check_minimum(listeners, descriptors).map_err(StartError::System)?;
     config.directory = config.directory.map(found_directory).transpose()?;
     let (router, commands) = router_of(&config);
     let site = site_of(&config, router, &commands)?;
@@ -71,8 +79,6 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
         .map_err(StartError::Usage)?;
     check_directory(&config)?;
 
-    let descriptors = DescriptorLimit::raise()
-        .map_err(|errno| StartError::System(format!("the limit of open files: {errno}")))?;
     let mut event_loop = EventLoop::new(BATCH_LEN).map_err(StartError::system("epoll"))?;
     let linux = Linux::start(
         &config.listen,
@@ -86,9 +92,9 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     if let Some(account) = account {
         become_user(&account, &mut config)?;
     }
+    close_to_own_user().map_err(StartError::system("PR_SET_DUMPABLE"))?;
     check_privileges(&config.command).map_err(StartError::Usage)?;
 
-    let listeners = config.listen.addresses.len();
     let settings = config.has_commands().then_some(&config.command);
     let limits = limit_warnings(listeners, settings, descriptors.soft, process_limit());
     for warning in limits {

@@ -102,14 +102,18 @@ pub trait System {
     /// has none, so ask before reaping.
     fn group_of(&mut self, pid: Pid) -> Option<Pid>;
 
+    /// The server will not signal or probe this group any more: what is kept for it can go.
+    fn release_group(&mut self, _leader: Pid) {}
+
     /// The next signal that the server itself received, if any is pending.
     fn next_signal(&mut self) -> Option<SignalEvent>;
 
-    /// The user at the other end of a connection on this machine. `None`: the system does not know the other end.
+    /// The user at the other end of a connection on this machine. The answer holds for the peer that
+    /// sent what was read from the socket, not for a process that has the peer's address by now.
     ///
     /// # Errors
-    /// The system does not answer.
-    fn peer_uid(&mut self, socket: &Self::Socket, peer: &Peer) -> io::Result<Option<u32>>;
+    /// The system does not answer, or was asked too much lately.
+    fn peer_user(&mut self, socket: &Self::Socket, peer: &Peer) -> io::Result<PeerUser>;
 
     /// The time now, by the loop's clock. It only bounds the length of a turn; everything else takes
     /// the time of the turn.
@@ -136,6 +140,19 @@ pub enum AcceptError {
         /// The remedy for the operator, where it is known.
         remedy: Option<&'static str>,
     },
+}
+
+/// The user at the other end of a connection on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerUser {
+    /// The peer's socket belongs to this user.
+    Uid(u32),
+    /// The system does not list the peer's socket, or its program has closed it.
+    Unlisted,
+    /// The connection was reset, or timed out. Another process may have the peer's address by now.
+    Disconnected,
+    /// This number stands for every user outside the server's user namespace.
+    Hidden(u32),
 }
 
 /// The variables of a command, each name once, sorted.

@@ -447,7 +447,9 @@ fn nice_sets_the_nice_value_of_the_command() {
     if autogroups.is_ok_and(|enabled| enabled.trim() == "1")
         && is_root("the nice value of an autogroup")
     {
-        let session = output(&["--nice=7"], "cat /proc/self/autogroup");
+        // The server sets it when the command has started.
+        let wait = "until grep ' nice 7$' /proc/self/autogroup; do sleep 0.01; done";
+        let session = output(&["--nice=7"], wait);
         assert!(session[0].ends_with(" nice 7"), "{session:?}");
     }
     if is_root("a lower nice value") {
@@ -457,6 +459,30 @@ fn nice_sets_the_nice_value_of_the_command() {
         command.args(options);
         refused(command, &["--nice=-3", "privilege"]);
     }
+}
+
+#[test]
+fn a_command_cannot_look_into_the_server() {
+    // root could. And a change of user by --user would close the process by itself.
+    let mut prelude = String::new();
+    if geteuid().is_root() {
+        let as_nobody = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --");
+        let can = format!("{as_nobody} test -x {BINARY}");
+        let can = Command::new("sh").args(["-c", &can]).status();
+        if !can.is_ok_and(|status| status.success()) {
+            return support::skipped("another user cannot run the binary");
+        }
+        prelude = format!("exec {as_nobody} \"$0\" \"$@\"");
+    }
+    // The environment, the descriptors of all clients, the memory.
+    let script = "for file in environ fd/0 mem maps; do \
+                      (: < /proc/$PPID/$file) 2>/dev/null && echo $file; \
+                  done; \
+                  ls /proc/$PPID/fd/ 2>/dev/null; \
+                  (: < /proc/$$/environ) && echo own";
+    let launch = Launch::new(&["--", "sh", "-c", script]).after(&prelude);
+    let (texts, _) = launch.start().open("/").texts_to_close();
+    assert_eq!(texts, ["own"]);
 }
 
 /// The soft and hard limits of a process by their names in `/proc/PID/limits`.

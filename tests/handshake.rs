@@ -4,7 +4,11 @@
 
 mod support;
 
-use support::{Client, FIN, Request, Response, Server, TEXT, as_another_user, has_ipv6, masked};
+use nix::sys::signal::Signal;
+use support::{
+    Client, FIN, Launch, Request, Response, Server, TEXT, TempDir, Wire, as_another_user, has_ipv6,
+    masked,
+};
 
 /// The status of the response to `request`; 101 if it is accepted.
 #[track_caller]
@@ -593,6 +597,75 @@ fn the_demos_shell_is_for_the_servers_own_user() {
     server.await_log(&["--same-user=no"]);
     let echo = as_another_user(|| status(&server, &server.upgrade("/echo")));
     assert_eq!(echo, Some(101), "the echo is for every user");
+    server.open("/ws").round_trip_shell();
+}
+
+/// The request and the frame of a peer that has reset its connection stay readable, while its address
+/// is free for the next process.
+#[test]
+fn the_next_process_with_a_peers_address_is_not_taken_for_the_peer() {
+    let server = Server::start(&["--log-level=debug"]);
+    let folder = TempDir::new();
+    // The server takes both connections at once, after the first was reset.
+    server.signal(Signal::SIGSTOP);
+    let mut first = server.connect();
+    let address = first.local_address();
+    first.send(&server.upgrade("/ws").to_bytes());
+    let line = format!("touch {}", folder.text("reached"));
+    first.send(&masked(FIN | TEXT, line.as_bytes()));
+    first.reset();
+    let mut second = Wire::connect_from(address, server.address());
+    server.signal(Signal::SIGCONT);
+    server.await_log(&["403", "has reset the connection"]);
+    second.send(&server.upgrade("/ws").to_bytes());
+    Client::accepted(second).round_trip_shell();
+    server.await_no_children();
+    assert!(!folder.has("reached"), "the first peer had a shell");
+}
+
+/// The demo in a user namespace of its own but the network of the machine, as in a rootless container
+/// with the network of its host. `None`, after a report, where that is not allowed.
+fn in_user_namespace(map: &str, options: &[&str]) -> Option<Server> {
+    let unshare = format!("unshare --user {map}");
+    let can = std::process::Command::new("sh")
+        .args(["-c", &format!("{unshare} true")])
+        .output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        support::skipped(&format!("{unshare} is not allowed here"));
+        return None;
+    }
+    let server = Launch::new(options).after(&format!("exec {unshare} -- \"$0\" \"$@\""));
+    Some(server.start())
+}
+
+#[test]
+fn the_number_of_all_unmapped_users_does_not_get_the_demos_shell() {
+    let Some(server) = in_user_namespace("", &[]) else {
+        return;
+    };
+    let request = server.upgrade("/ws");
+    let refused = [
+        Some(server.try_open(&request)),
+        as_another_user(|| server.try_open(&request)),
+    ];
+    for refused in refused.into_iter().flatten() {
+        let response = refused.err().expect("refused");
+        let reason = response.expect_refusal("unmapped", 403);
+        assert!(reason.contains("every user of the machine"), "{reason}");
+        assert!(reason.contains("--same-user=no"), "{reason}");
+    }
+    assert_eq!(status(&server, &server.upgrade("/echo")), 101);
+    let admits_all = in_user_namespace("", &["--same-user=no"]).expect("as above");
+    assert_eq!(status(&admits_all, &admits_all.upgrade("/ws")), 101);
+}
+
+#[test]
+fn a_mapped_user_gets_the_demos_shell_and_unmapped_ones_do_not() {
+    let Some(server) = in_user_namespace("--map-root-user", &[]) else {
+        return;
+    };
+    let other = as_another_user(|| status(&server, &server.upgrade("/ws")));
+    assert!(matches!(other, Some(403) | None), "{other:?}");
     server.open("/ws").round_trip_shell();
 }
 

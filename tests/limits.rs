@@ -235,6 +235,30 @@ fn a_low_descriptor_limit_causes_a_warning() {
 }
 
 #[test]
+fn a_limit_too_low_to_start_is_named_with_what_raises_it() {
+    let cases = [
+        ("ulimit -n 10", ["10 descriptors", "ulimit -Hn 21"]),
+        ("ulimit -s 32", ["32 KiB", "ulimit -s 64"]),
+    ];
+    for (limit, parts) in cases {
+        let launch = Launch::new(&["--echo"]).after(limit);
+        let output = launch.command().output().expect("the binary");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{limit}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+    // What the lines say is enough.
+    let advice = "ulimit -Sn 21; ulimit -Hn 21; ulimit -s 64";
+    let server = Launch::new(&["--echo"]).after(advice).start();
+    server.open("/").round_trip("one client");
+    let server = Launch::new(&["cat"]).after(advice).start();
+    server.open("/").round_trip("and its command");
+}
+
+#[test]
 fn without_descriptors_new_clients_wait_and_others_are_served() {
     let server = Launch::new(&["--echo"]).after("ulimit -n 40").start();
     let mut clients: Vec<Client> = (0..10).map(|_| server.open("/")).collect();

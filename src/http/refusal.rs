@@ -139,6 +139,22 @@ impl Refusal {
         )
     }
 
+    /// 403: a peer asked for the demo's shell and reset its connection.
+    pub(crate) fn user_disconnected() -> Refusal {
+        Refusal::forbidden(
+            "the peer has reset the connection, so its user is not known any more: connect again",
+        )
+    }
+
+    /// 403: `uid` stands for every user that the server's user namespace does not map.
+    pub(crate) fn user_hidden(uid: u32) -> Refusal {
+        Refusal::forbidden(format!(
+            "the peer's user is not known: in the server's user namespace uid {uid} stands for \
+             every user of the machine that is not mapped (/proc/self/uid_map); run both as users \
+             that are mapped; --same-user=no lets every user of this machine have the shell"
+        ))
+    }
+
     /// 404: nothing is at the path.
     pub(crate) fn not_found(reason: impl Into<String>) -> Refusal {
         Refusal::new(Status::NotFound, reason)

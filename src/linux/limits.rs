@@ -5,7 +5,7 @@ use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::unistd::geteuid;
 
 use crate::config::{CommandSettings, Stderr};
-use crate::limits::{CLIENTS_EXPECTED, RESERVED_DESCRIPTORS};
+use crate::limits::{CLIENTS_EXPECTED, DESCRIPTORS_MIN, RESERVED_DESCRIPTORS, STACK_MIN};
 
 /// RLIMIT_NOFILE: how many descriptors a process may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,40 @@ impl DescriptorLimit {
             hard,
         })
     }
+}
+
+/// Checks the limits under which the server could not even start, or would crash later.
+///
+/// # Errors
+/// One line that names the limit and how to raise it.
+pub(crate) fn check_minimum(listeners: usize, descriptors: DescriptorLimit) -> Result<(), String> {
+    // A limit that cannot be read counts as none.
+    let stack = getrlimit(Resource::RLIMIT_STACK).map_or(rlim_t::MAX, |(soft, _)| soft);
+    minimum_of_stack(stack)?;
+    minimum_of_descriptors(listeners, descriptors.soft)
+}
+
+fn minimum_of_stack(bytes: rlim_t) -> Result<(), String> {
+    let min = rlim_t::from(STACK_MIN);
+    if bytes >= min {
+        return Ok(());
+    }
+    let (kib, min) = (bytes / 1024, min / 1024);
+    Err(format!(
+        "a stack of {kib} KiB is too small: raise its limit to {min} KiB or more \
+         (ulimit -s {min}, or LimitSTACK={min}K of systemd)"
+    ))
+}
+
+fn minimum_of_descriptors(listeners: usize, descriptors: rlim_t) -> Result<(), String> {
+    let min = rlim_t::from(DESCRIPTORS_MIN) + listeners as rlim_t;
+    if descriptors >= min {
+        return Ok(());
+    }
+    Err(format!(
+        "{descriptors} descriptors are too few: raise the hard limit to {min} or more \
+         (ulimit -Hn {min}, or LimitNOFILE={min} of systemd)"
+    ))
 }
 
 /// How many processes the server's user may have (RLIMIT_NPROC). Root is not limited; a limit that
@@ -130,5 +164,17 @@ mod tests {
     fn the_smallest_limits_do_not_overflow() {
         let settings = CommandSettings::default();
         assert!(warnings(1, Some(&settings), 0, 0)[0].contains("0 clients"));
+    }
+
+    #[test]
+    fn a_limit_below_the_minimum_names_what_raises_it() {
+        assert_eq!(minimum_of_stack(64 * 1024), Ok(()));
+        assert_eq!(minimum_of_stack(rlim_t::MAX), Ok(()));
+        let line = minimum_of_stack(16 * 1024).unwrap_err();
+        assert!(line.contains("16 KiB") && line.contains("ulimit -s 64"));
+
+        assert_eq!(minimum_of_descriptors(2, 22), Ok(()));
+        let line = minimum_of_descriptors(2, 10).unwrap_err();
+        assert!(line.contains("10 descriptors") && line.contains("ulimit -Hn 22"));
     }
 }

@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `listener`, `accept`, `socket` | listening, accepting, what is asked of a connection |
-//! | `peer_uid` | the user at the other end of a connection |
+//! | `peer_user/` | the user at the other end of a connection |
 //! | `spawn/` | starting a command: pipes, clone, child setup |
 //! | `processes` | reaping, and signals to process groups |
 //! | `signals` | the signals that the server itself receives |
@@ -21,7 +21,7 @@ pub mod limits;
 mod listener;
 pub mod log_sink;
 mod memory;
-mod peer_uid;
+mod peer_user;
 mod processes;
 mod signals;
 mod socket;
@@ -36,11 +36,13 @@ use std::path::Path;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::pipe::{Receiver, Sender};
 use mio::{Interest, Registry};
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_dumpable};
 use nix::unistd::{geteuid, gethostname};
 
 use self::directory::Directory;
 use self::limits::DescriptorLimit;
+use self::peer_user::PeerUsers;
+use self::processes::Groups;
 use self::signals::Signals;
 use self::spawn::Spawner;
 use crate::client::Client;
@@ -52,7 +54,7 @@ use crate::peer::Peer;
 use crate::process::Process;
 use crate::source::{ClientId, ProcessId, Source};
 use crate::system::{
-    AcceptError, Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System,
+    AcceptError, Child, Exit, Group, PeerUser, Pid, SignalEvent, Spawn, SpawnError, System,
 };
 
 // Memory of each client and each command. A release build has 264 and 168 bytes, where mio keeps
@@ -70,7 +72,9 @@ pub struct Linux {
     listeners: Vec<TcpListener>,
     signals: Signals,
     spawner: Spawner,
+    groups: Groups,
     directory: Option<Directory>,
+    peer_users: PeerUsers,
 }
 
 impl Linux {
@@ -109,7 +113,9 @@ impl Linux {
             listeners,
             signals,
             spawner,
+            groups: Groups::new(),
             directory,
+            peer_users: PeerUsers::new(),
         })
     }
 
@@ -176,20 +182,25 @@ impl System for Linux {
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {
-        self.spawner.start(spawn)
+        let child = self.spawner.start(spawn)?;
+        self.groups.started(child.pid);
+        Ok(child)
     }
 
     fn signal_group(&mut self, leader: Pid, signal: Signal) -> Group {
-        processes::signal_group(leader, signal)
+        self.groups.signal(leader, Some(signal))
     }
 
     fn probe_group(&mut self, leader: Pid) -> Group {
-        processes::probe_group(leader)
+        self.groups.signal(leader, None)
+    }
+
+    fn release_group(&mut self, leader: Pid) {
+        self.groups.release(leader);
     }
 
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
-        // "Any child" includes the adopted orphans of commands, which must not stay zombies.
-        processes::wait(which.unwrap_or(processes::ANY_CHILD))
+        self.groups.reap(which)
     }
 
     fn group_of(&mut self, pid: Pid) -> Option<Pid> {
@@ -200,8 +211,8 @@ impl System for Linux {
         self.signals.next_event()
     }
 
-    fn peer_uid(&mut self, socket: &TcpStream, peer: &Peer) -> io::Result<Option<u32>> {
-        peer_uid::peer_uid(peer.addr(), Socket::local_addr(socket)?)
+    fn peer_user(&mut self, socket: &TcpStream, peer: &Peer) -> io::Result<PeerUser> {
+        self.peer_users.find(socket, peer.addr())
     }
 
     fn clock(&self) -> Instant {
@@ -215,6 +226,18 @@ impl System for Linux {
     fn release_memory(&mut self) {
         memory::release();
     }
+}
+
+/// Closes the files of this process in `/proc` to its own user, and so to commands: its environment,
+/// its memory, and its descriptors, which are the sockets and pipes of all clients
+/// (PR_SET_DUMPABLE of prctl(2)). Only root can read or trace it then, and it leaves no core dump. A
+/// change of user may undo this (`fs.suid_dumpable`), so call it afterwards; exec undoes it for
+/// commands.
+///
+/// # Errors
+/// As `prctl(2)`.
+pub(crate) fn close_to_own_user() -> io::Result<()> {
+    Ok(set_dumpable(false)?)
 }
 
 /// The name of this machine; empty if the system does not report it.

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use mio::net::TcpStream;
+use nix::errno::Errno;
 
 use super::listener::unmapped;
 use crate::system::Socket;
@@ -38,4 +39,35 @@ fn outgoing_queue(socket: BorrowedFd<'_>) -> nix::Result<libc::c_int> {
     // SAFETY: the descriptor is open while it is borrowed, and the int outlives the call.
     unsafe { siocoutq(socket.as_raw_fd(), &mut queued) }?;
     Ok(queued)
+}
+
+/// Whether the connection stands: the peer has neither reset it nor was found dead. A peer that has
+/// sent its FIN still counts.
+///
+/// # Errors
+/// As `getsockopt(2)` with TCP_INFO.
+pub(super) fn is_connected(socket: &TcpStream) -> io::Result<bool> {
+    /// States of `tcp_states.h` in the kernel.
+    const ESTABLISHED: u8 = 1;
+    const CLOSE_WAIT: u8 = 8;
+    Ok(matches!(state(socket.as_fd())?, ESTABLISHED | CLOSE_WAIT))
+}
+
+/// The state of a TCP socket: the first byte of its `tcp_info` (tcp(7)).
+#[allow(unsafe_code)]
+fn state(socket: BorrowedFd<'_>) -> nix::Result<u8> {
+    let mut state = 0_u8;
+    let mut len: libc::socklen_t = 1;
+    // SAFETY: the descriptor is open while it is borrowed; the kernel writes at most `len` bytes,
+    // and both places outlive the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &mut len,
+        )
+    };
+    Errno::result(result).map(|_| state)
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::config::{CommandSettings, Stderr};
 use crate::event_loop::arena::Id;
 use crate::event_loop::readiness::Readiness;
+use crate::system::Socket;
 
 /// A system for one test. Its signals are those of the test's thread alone.
 ///
@@ -268,6 +269,6 @@ fn the_user_of_a_loopback_peer_is_found() {
     let mut world = World::new();
     let (client, socket) = world.connect();
     let peer = Peer::from(client.local_addr().unwrap());
-    let uid = world.linux.peer_uid(&socket, &peer).unwrap();
-    assert_eq!(uid, Some(world.linux.own_uid()));
+    let user = world.linux.peer_user(&socket, &peer).unwrap();
+    assert_eq!(user, PeerUser::Uid(world.linux.own_uid()));
 }

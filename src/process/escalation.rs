@@ -63,6 +63,14 @@ impl Escalation {
         Some(signal)
     }
 
+    /// The first time after `now` that is a multiple of `interval` from the beginning. It stays the
+    /// same until then, however often it is asked for.
+    pub(super) fn next_multiple(&self, interval: Duration, now: Instant) -> Instant {
+        let over = (now - self.began).as_nanos() % interval.as_nanos();
+        // Less than the interval, which is far below five centuries.
+        now + (interval - Duration::from_nanos(over as u64))
+    }
+
     /// Whether another step is due later. Always false with `--kill-after=never`.
     pub(super) fn has_next(&self, kill_after: Option<Duration>) -> bool {
         self.deadline(kill_after).is_some()
@@ -116,5 +124,16 @@ mod tests {
             Some(start)
         );
         assert!(!Escalation::begin(start).has_next(None), "never");
+    }
+
+    #[test]
+    fn a_probe_is_due_at_multiples_of_its_interval() {
+        let start = Instant::EPOCH;
+        let at = |ms| start + Duration::from_millis(ms);
+        let escalation = Escalation::begin(at(30));
+        let interval = Duration::from_millis(100);
+        for (now, due) in [(30, 130), (31, 130), (129, 130), (130, 230), (1_000, 1_030)] {
+            assert_eq!(escalation.next_multiple(interval, at(now)), at(due));
+        }
     }
 }

@@ -38,7 +38,7 @@ use self::stdin::Stdin;
 use crate::config::{CommandSettings, Signal};
 use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
-use crate::limits::GROUP_PROBE;
+use crate::limits::{GROUP_PROBE, GROUP_PROBE_UNSIGNALLED};
 use crate::source::ClientId;
 use crate::system::{Child, Exit, Group, Pid};
 
@@ -191,10 +191,8 @@ impl<W: Write, R: Read> Process<W, R> {
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         let signal = match &self.life {
             Life::Running => None,
-            Life::Exited(..) if self.waits_for_group() => Some(now + GROUP_PROBE),
-            Life::Terminating(escalation) | Life::Exited(_, escalation) => {
-                escalation.deadline(self.settings.kill_after)
-            }
+            Life::Terminating(escalation) => escalation.deadline(self.settings.kill_after),
+            Life::Exited(_, escalation) => self.next_signal_or_probe(escalation, now),
         };
         // Without a client no prompt is due; otherwise the timer would fire forever.
         let prompt = self.outputs.prompt_deadline(self.settings.flush);
@@ -206,12 +204,21 @@ impl<W: Write, R: Read> Process<W, R> {
         signal.into_iter().chain(wanted).min()
     }
 
-    /// Whether the command has exited and its process group is left to end by itself
-    /// (`--kill-after=never`). The server then only polls whether the group still exists.
+    /// When the next signal or probe is due to the group of a command that has exited.
+    fn next_signal_or_probe(&self, escalation: &Escalation, now: Instant) -> Option<Instant> {
+        let interval = match self.settings.kill_after {
+            Some(_) => GROUP_PROBE,
+            None => GROUP_PROBE_UNSIGNALLED,
+        };
+        let probe = (self.waits_for_group()).then(|| escalation.next_multiple(interval, now));
+        let signal = escalation.deadline(self.settings.kill_after);
+        signal.into_iter().chain(probe).min()
+    }
+
+    /// Whether the command has exited and its process group may have members. Its number is not
+    /// protected by the leader any more, so the server probes whether the group still exists.
     pub(crate) fn waits_for_group(&self) -> bool {
-        self.settings.kill_after.is_none()
-            && self.exit().is_some()
-            && !self.escalation_is_finished()
+        self.exit().is_some() && !self.escalation_is_finished()
     }
 
     /// The signal that is due to the process group, if any.

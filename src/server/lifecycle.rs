@@ -112,7 +112,9 @@ impl<S: System> Server<S> {
             return;
         };
         self.timers.disarm(Owner::Process(id), &mut process.wake_at);
-        self.children.freed(process.pid(), id, process.exit());
+        if self.children.freed(process.pid(), id, process.exit()) {
+            self.system.release_group(process.pid());
+        }
         let client = process.started_for();
         if let Some(mut record) = self.access_log.take(id) {
             record.exit = process.exit();

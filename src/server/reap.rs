@@ -34,12 +34,15 @@ impl Children {
         self.by_pid.insert(pid, id);
     }
 
-    /// The entry of a command was freed. Another process may have its PID by now.
-    pub(super) fn freed(&mut self, pid: Pid, id: ProcessId, exit: Option<Exit>) {
+    /// The entry of a command was freed. Returns whether its PID was still its own and not already
+    /// another's.
+    pub(super) fn freed(&mut self, pid: Pid, id: ProcessId, exit: Option<Exit>) -> bool {
         self.last_exit = exit;
-        if self.find(pid) == Some(id) {
+        let is_own = self.find(pid) == Some(id);
+        if is_own {
             self.by_pid.remove(&pid);
         }
+        is_own
     }
 }
 

@@ -18,7 +18,7 @@ use crate::process::audience::{Audience, Session};
 use crate::process::environment::{self, Gateway};
 use crate::process::fan_out::FanOut;
 use crate::source::{ClientId, ProcessId};
-use crate::system::{Child, Environment, Socket, Spawn, SpawnError, System};
+use crate::system::{Child, Environment, PeerUser, Socket, Spawn, SpawnError, System};
 
 /// A command that can be started.
 #[derive(Clone, Debug)]
@@ -130,12 +130,15 @@ impl<S: System> Server<S> {
         if is_trusted(peer.addr().ip(), &self.trusted_proxies) {
             return Err(Refusal::user_behind_proxy());
         }
-        let peer_uid = self.system.peer_uid(client.socket(), peer);
-        let peer_uid = peer_uid.map_err(|error| Refusal::unavailable(&error.to_string()))?;
+        let user = self.system.peer_user(client.socket(), peer);
+        let user = user.map_err(|error| Refusal::unavailable(&error.to_string()))?;
         let own_uid = self.system.own_uid();
-        match peer_uid == Some(own_uid) {
-            true => Ok(()),
-            false => Err(Refusal::other_user(peer_uid, own_uid)),
+        match user {
+            PeerUser::Uid(uid) if uid == own_uid => Ok(()),
+            PeerUser::Uid(uid) => Err(Refusal::other_user(Some(uid), own_uid)),
+            PeerUser::Unlisted => Err(Refusal::other_user(None, own_uid)),
+            PeerUser::Disconnected => Err(Refusal::user_disconnected()),
+            PeerUser::Hidden(uid) => Err(Refusal::user_hidden(uid)),
         }
     }
 

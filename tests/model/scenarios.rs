@@ -5,7 +5,7 @@ use std::time::Duration;
 use wspipe::config::{ClientLimits, CommandSettings, Config};
 use wspipe::event_loop::Next;
 use wspipe::event_loop::readiness::Readiness;
-use wspipe::limits::{PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX, SPAWNS_PER_TURN};
+use wspipe::limits::{GROUP_PROBE, PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX, SPAWNS_PER_TURN};
 use wspipe::source::Source;
 use wspipe::system::Exit;
 
@@ -326,6 +326,28 @@ fn a_process_group_found_gone_is_never_signalled_at_shutdown() {
     run.turn();
     assert_eq!(run.next, Next::Stop);
     run.check_nothing_is_left();
+}
+
+/// Its last member was reaped by a parent outside the group, which the server does not see. Its PID
+/// may belong to another process long before the next signal is due.
+#[test]
+fn a_process_group_that_ends_unseen_is_found_gone_long_before_the_next_signal() {
+    let mut config = Config::default();
+    config.command.kill_after = Some(Duration::from_secs(20));
+    let mut run = Run::plain(config);
+    run.connect_to(true, false);
+    run.settle();
+    run.await_upgrades();
+    run.world.borrow_mut().commands[0].grandchild = true;
+    run.world.borrow_mut().exit_command(0, Exit::Status(0));
+    run.settle();
+    assert!(
+        !run.world.borrow().commands[0].found_gone,
+        "it has a member"
+    );
+    run.world.borrow_mut().exit_grandchild(0);
+    run.wait(GROUP_PROBE);
+    assert!(run.world.borrow().commands[0].found_gone);
 }
 
 // -- Several children exit at once ----------------------------------------------------------------

@@ -14,7 +14,7 @@ use wspipe::http::routes::DirEntry;
 use wspipe::peer::Peer;
 use wspipe::source::{ClientId, ProcessId, Source};
 use wspipe::system::{
-    AcceptError, Child, Exit, Group, Pid, SignalEvent, Socket, Spawn, SpawnError, System,
+    AcceptError, Child, Exit, Group, PeerUser, Pid, SignalEvent, Socket, Spawn, SpawnError, System,
 };
 
 use crate::command::Command;
@@ -368,13 +368,13 @@ impl System for Sim {
         self.0.borrow_mut().signals.pop_front()
     }
 
-    /// The server asks for the UID whenever it decides a request for the command, so this is the
+    /// The server asks for the user whenever it decides a request for the command, so this is the
     /// place to record what the request finds.
-    fn peer_uid(&mut self, socket: &SimSocket, peer: &Peer) -> io::Result<Option<u32>> {
+    fn peer_user(&mut self, socket: &SimSocket, peer: &Peer) -> io::Result<PeerUser> {
         let mut world = self.0.borrow_mut();
         assert_eq!(peer.addr().port(), FIRST_PORT + socket.1 as u16);
         world.note_request(socket.1);
-        Ok(Some(7))
+        Ok(PeerUser::Uid(7))
     }
 
     /// Time stands still within a turn, except that the world may make a turn run out of time.

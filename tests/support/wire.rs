@@ -46,6 +46,25 @@ impl Wire {
         Wire::new(TcpStream::from(socket))
     }
 
+    /// A connection from this address, which may just have been that of a connection that was reset.
+    #[track_caller]
+    pub fn connect_from(own: SocketAddr, address: SocketAddr) -> Wire {
+        use nix::sys::socket::{
+            AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+            sockopt,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
+        setsockopt(&socket, sockopt::ReuseAddr, &true).expect("SO_REUSEADDR");
+        // Another test's server may hold a copy of the earlier socket until its exec.
+        let own = SockaddrStorage::from(own);
+        super::wait_until("the address is free", || {
+            bind(socket.as_raw_fd(), &own).is_ok()
+        });
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(address)).expect("connect");
+        Wire::new(TcpStream::from(socket))
+    }
+
     fn new(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(TIMEOUT)).expect("SO_RCVTIMEO");

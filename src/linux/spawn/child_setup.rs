@@ -10,12 +10,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Pid, chdir, getpid, getppid, setsid, write};
+use nix::unistd::{Pid, chdir, getpid, getppid, setsid};
 
 use crate::config::{self, CommandSettings};
 use crate::linux::limits::DescriptorLimit;
@@ -46,8 +45,6 @@ pub(super) struct ChildSetup<'a> {
     parent: Parent,
     settings: &'a CommandSettings,
     cwd: Option<CString>,
-    /// The nice value in digits.
-    nice_text: Option<String>,
 }
 
 impl<'a> ChildSetup<'a> {
@@ -62,7 +59,6 @@ impl<'a> ChildSetup<'a> {
             cwd: cwd
                 .map(|cwd| CString::new(cwd.as_os_str().as_bytes()))
                 .transpose()?,
-            nice_text: settings.nice.map(|nice| nice.to_string()),
         })
     }
 
@@ -85,9 +81,8 @@ impl<'a> ChildSetup<'a> {
         if let Some(mask) = self.settings.umask {
             umask(Mode::from_bits_truncate(mask));
         }
-        if let (Some(nice), Some(text)) = (self.settings.nice, &self.nice_text) {
+        if let Some(nice) = self.settings.nice {
             set_nice(nice)?;
-            set_nice_of_session(text);
         }
         if self.settings.no_new_privs {
             prctl::set_no_new_privs()?;
@@ -199,19 +194,6 @@ fn own_nice() -> nix::Result<libc::c_int> {
     // SAFETY: only numbers are passed.
     let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     Errno::result(result).map(|inverted| 20 - inverted as libc::c_int)
-}
-
-/// Sets the nice value of the process session. Where the kernel divides the CPU by sessions
-/// (autogroups, sched(7)), this one counts against other sessions. Errors are ignored: without
-/// autogroups the file does not exist, and the kernel limits how often it may be written.
-fn set_nice_of_session(value: &str) {
-    if let Ok(file) = open(
-        c"/proc/self/autogroup",
-        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    ) {
-        let _ = write(file, value.as_bytes());
-    }
 }
 
 /// `setpriority(2)` of this process.

@@ -15,7 +15,8 @@ mod clone;
 mod descriptors;
 mod look_up;
 
-use std::fs::File;
+use std::ffi::c_int;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -30,7 +31,7 @@ use self::look_up::path_variable;
 pub(crate) use self::look_up::{can_enter, look_up};
 use crate::config::Stderr;
 use crate::linux::limits::DescriptorLimit;
-use crate::system::{Child, Spawn, SpawnError};
+use crate::system::{Child, Pid, Spawn, SpawnError};
 
 /// Starts commands. Holds what every start needs from the server; the rest are settings of the
 /// command.
@@ -88,6 +89,9 @@ impl Spawner {
         let streams = [their_stdin.as_fd(), their_stdout.as_fd(), their_stderr];
         let setup = ChildSetup::new(self.parent, spawn.settings)?;
         let pid = self.cloner.start(spawn, &setup, streams)?;
+        if let Some(nice) = spawn.settings.nice {
+            set_nice_of_session(pid, nice);
+        }
         Ok(Child {
             pid,
             stdin,
@@ -95,6 +99,16 @@ impl Spawner {
             stderr,
         })
     }
+}
+
+/// Sets the nice value of a command's process session. Where the kernel divides the CPU by sessions
+/// (autogroups, sched(7)), this one counts against other sessions. Errors are ignored: without
+/// autogroups the file does not exist, and the kernel limits how often it may be written.
+///
+/// The child cannot do this before exec: in the server's memory, which is not dumpable, its files in
+/// `/proc` belong to root.
+fn set_nice_of_session(pid: Pid, nice: c_int) {
+    let _ = fs::write(format!("/proc/{pid}/autogroup"), nice.to_string());
 }
 
 fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
