@@ -1,6 +1,7 @@
 //! The answer to a request: the order of the checks, in one place.
 
 use super::console_config::ConsoleConfig;
+use super::date::HttpDate;
 use super::handshake::{self, AcceptKey};
 use super::pages;
 use super::policy::Policy;
@@ -43,7 +44,7 @@ pub(crate) enum Answer {
     },
 }
 
-/// Answers a request: appends a page to `out`, or accepts a handshake.
+/// Answers a request at `date`: appends a page to `out`, or accepts a handshake.
 ///
 /// # Errors
 ///
@@ -53,12 +54,13 @@ pub(crate) fn answer(
     request: &Request,
     site: &Site,
     look_up: LookUp<'_>,
+    date: HttpDate,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let answer = if handshake::is_upgrade(request) {
         upgrade(request, site, look_up)
     } else {
-        respond(request, site, look_up, out)
+        respond(request, site, look_up, date, out)
     };
     answer.map_err(|refusal| adapt_refusal(refusal, request))
 }
@@ -96,6 +98,7 @@ fn respond(
     request: &Request,
     site: &Site,
     look_up: LookUp<'_>,
+    date: HttpDate,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     const HEALTHY: Response = Response {
@@ -119,7 +122,7 @@ fn respond(
             page.ok_or_else(|| site.router.refuse_page(request.path, look_up))?
         }
     };
-    response.write(out, request.method == "HEAD", request.keep_alive());
+    response.write(out, request.method == "HEAD", request.keep_alive(), date);
     Ok(Answer::Response {
         close: !request.keep_alive(),
     })
@@ -128,7 +131,11 @@ fn respond(
 fn check_method(request: &Request) -> Result<(), Refusal> {
     match request.method {
         "GET" | "HEAD" => Ok(()),
-        other => Err(Refusal::method_not_allowed(other)),
+        // RFC 9110 section 9.3 and RFC 5789. OPTIONS comes here in an opening handshake only.
+        known @ ("POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH") => {
+            Err(Refusal::method_not_allowed(known))
+        }
+        other => Err(Refusal::unknown_method(other.as_bytes())),
     }
 }
 

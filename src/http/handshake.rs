@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
+use super::date::HttpDate;
 use super::refusal::{Refusal, quote};
 use super::request::{Request, Version};
 use super::token::is_token;
@@ -186,10 +187,11 @@ pub(crate) fn choose_subprotocol<'s>(request: &Request, served: &'s [String]) ->
 }
 
 /// Appends the 101 to `out`. After it, the connection carries frames.
-pub fn write_accept(out: &mut Vec<u8>, key: &AcceptKey, subprotocol: Option<&str>) {
+pub fn write_accept(out: &mut Vec<u8>, key: &AcceptKey, subprotocol: Option<&str>, date: HttpDate) {
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nServer: wspipe\r\nDate: ");
+    out.extend_from_slice(date.to_string().as_bytes());
     out.extend_from_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\nServer: wspipe\r\n\
-          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     out.extend_from_slice(&key.0);
     if let Some(name) = subprotocol {

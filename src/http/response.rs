@@ -1,5 +1,7 @@
 //! Responses: the status codes in use, and the bytes of a response.
 
+use super::date::HttpDate;
+
 /// A status code that the server sends (RFC 9110 section 15, RFC 6585).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
@@ -10,6 +12,7 @@ pub(crate) enum Status {
     NotFound = 404,
     MethodNotAllowed = 405,
     RequestTimeout = 408,
+    UriTooLong = 414,
     UpgradeRequired = 426,
     TooManyRequests = 429,
     HeadTooLarge = 431,
@@ -34,6 +37,7 @@ impl Status {
             Status::NotFound => "Not Found",
             Status::MethodNotAllowed => "Method Not Allowed",
             Status::RequestTimeout => "Request Timeout",
+            Status::UriTooLong => "URI Too Long",
             Status::UpgradeRequired => "Upgrade Required",
             Status::TooManyRequests => "Too Many Requests",
             Status::HeadTooLarge => "Request Header Fields Too Large",
@@ -64,10 +68,17 @@ pub(crate) struct Response<'a> {
 
 impl Response<'_> {
     /// Appends the response to `out`, without the body if `head_only` (the request was a HEAD).
-    /// `keep_alive` says whether the connection stays open. There is no `Date`: http/ reads no clock.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
+    /// `keep_alive` says whether the connection stays open. `date` is the present time, which every
+    /// response names (RFC 9110 section 6.6.1).
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        head_only: bool,
+        keep_alive: bool,
+        date: HttpDate,
+    ) {
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\nServer: wspipe\r\nConnection: {}\r\n",
+            "HTTP/1.1 {} {}\r\nServer: wspipe\r\nDate: {date}\r\nConnection: {}\r\n",
             self.status.code(),
             self.status.phrase(),
             self.connection(keep_alive),
@@ -105,7 +116,8 @@ mod tests {
 
     fn written(response: Response, head_only: bool, keep_alive: bool) -> String {
         let mut out = b"before".to_vec();
-        response.write(&mut out, head_only, keep_alive);
+        let date = HttpDate::since_1970(std::time::Duration::ZERO);
+        response.write(&mut out, head_only, keep_alive, date);
         String::from_utf8(out.split_off(6)).unwrap()
     }
 
@@ -120,8 +132,8 @@ mod tests {
     fn a_response_has_the_fields_and_the_body() {
         assert_eq!(
             written(HELLO, false, true),
-            "HTTP/1.1 200 OK\r\nServer: wspipe\r\nConnection: keep-alive\r\n\
-             Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n\
+            "HTTP/1.1 200 OK\r\nServer: wspipe\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+             Connection: keep-alive\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n\
              Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
         );
     }

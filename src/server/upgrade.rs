@@ -85,9 +85,11 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return Ok(Outcome::Close);
         };
+        let date = self.cx.date();
         let out = client.response(&mut self.cx.pool);
         let system = &mut self.system;
-        match answer(request, &self.site, &mut |name| system.look_up(name), out)? {
+        let look_up = &mut |name: &str| system.look_up(name);
+        match answer(request, &self.site, look_up, date, out)? {
             Answer::Response { close: false } => Ok(Outcome::Answered),
             Answer::Response { close: true } => Ok(Outcome::Close),
             Answer::Upgrade {
@@ -166,8 +168,9 @@ impl<S: System> Server<S> {
             accepted,
             remote,
         } = upgrade;
+        let date = self.cx.date();
         let out = client.response(&mut self.cx.pool);
-        write_accept(out, &key, subprotocol.as_deref());
+        write_accept(out, &key, subprotocol.as_deref(), date);
         let (back_end, process_id, received) = match accepted {
             Accepted::Echo => (BackEnd::Echo, None, None),
             Accepted::SessionGone => (BackEnd::None, None, None),

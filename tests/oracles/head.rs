@@ -4,12 +4,16 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use wspipe::http::date::HttpDate;
 use wspipe::http::handshake;
 use wspipe::http::head_scanner::HeadScanner;
 use wspipe::http::refusal::Refusal;
 use wspipe::http::request::{Request, Version};
 
 const HEADERS_MAX: usize = 8;
+/// No head that is checked here is as long.
+const HEAD_LEN_MAX: usize = 1024 * 1024;
+const DATE: HttpDate = HttpDate::since_1970(std::time::Duration::ZERO);
 
 /// Knob: the pieces. Stream: a request head and the bytes after it.
 pub fn check(data: &[u8]) {
@@ -50,7 +54,7 @@ fn scan(stream: &[u8], knob: u8) -> Result<Option<usize>, Refusal> {
     let mut seen = 0;
     for piece in super::pieces(stream, knob) {
         seen += piece.len();
-        if let Some(len) = scan.find_end(&stream[..seen])? {
+        if let Some(len) = scan.find_end(&stream[..seen], HEAD_LEN_MAX)? {
             return Ok(Some(len));
         }
     }
@@ -177,7 +181,7 @@ fn check_handshake(request: &Request<'_>) {
         Ok(key) => {
             assert!(good, "an invalid handshake is accepted");
             let mut out = Vec::new();
-            handshake::write_accept(&mut out, &key, None);
+            handshake::write_accept(&mut out, &key, None, DATE);
             let response = str::from_utf8(&out).expect("ASCII");
             assert!(response.starts_with("HTTP/1.1 101 "));
             assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
@@ -302,7 +306,7 @@ impl Descent {
 /// Nothing that a peer sent can make a second response, a second line or a terminal escape.
 fn check_refusal(refusal: &Refusal) {
     let mut out = Vec::new();
-    refusal.write(&mut out);
+    refusal.write(&mut out, DATE);
     let response = str::from_utf8(&out).expect("a refusal is UTF-8");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 ") && !head.starts_with("HTTP/1.1 101"));

@@ -3,6 +3,7 @@
 use super::{Opt, Scope, extend, option, set, time_or_none};
 use crate::cli::values::{count, host_name, list, origin, size, time, token, yes_or_no};
 use crate::http::proxy::Network;
+use crate::limits::HEADERS_MAX;
 
 pub(super) const ACCESS: &[Opt] = &[
     option(
@@ -82,16 +83,20 @@ pub(super) const SIZES: &[Opt] = &[
          1k. One read (256 KiB) and one message can be queued on top of it.",
     ),
     option(
-        "--max-head=SIZE [8k]            longest request head",
+        "--max-head=SIZE [16k]           longest request head",
         |draft, text| set(&mut draft.config.clients.head_len_max, size(text, 256)),
     )
     .text(
         "Longest request head, including its empty line, at least 256 bytes. A longer one gets \
-         431.",
+         431. The request line, which holds the path and the query, may be half as long; a longer \
+         one gets 414.",
     ),
     option(
         "--max-headers=N [64]            header fields of a request",
-        |draft, text| set(&mut draft.config.clients.headers_max, count(text, 1, 1024)),
+        |draft, text| {
+            let headers_max = count(text, 1, HEADERS_MAX as u32);
+            set(&mut draft.config.clients.headers_max, headers_max)
+        },
     )
     .text("Maximum number of header fields in a request, from 1 to 1024. More get 431."),
 ];

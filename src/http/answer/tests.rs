@@ -1,6 +1,8 @@
 use super::super::routes::{DirEntry, Routes, Service};
 use super::*;
 
+const DATE: HttpDate = HttpDate::since_1970(std::time::Duration::ZERO);
+
 fn site(router: Router, loopback_only: bool) -> Site {
     Site {
         router,
@@ -26,10 +28,10 @@ fn echo() -> Router {
 fn answered(site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
     let mut out = Vec::new();
-    let answer = answer(&request, site, &mut |_| DirEntry::Nothing, &mut out);
+    let answer = answer(&request, site, &mut |_| DirEntry::Nothing, DATE, &mut out);
     if let Err(refusal) = &answer {
         assert!(out.is_empty(), "a refused request gets no other response");
-        refusal.write(&mut out);
+        refusal.write(&mut out, DATE);
     }
     (answer, String::from_utf8(out).unwrap())
 }
@@ -73,7 +75,8 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
         ("POST with a body", DEMO, "POST / HTTP/1.1", "Host: localhost\r\nContent-Length: 5\r\n", 405, false),
         ("OPTIONS *", DEMO, "OPTIONS * HTTP/1.1", HOST, 405, true),
         ("CONNECT", DEMO, "CONNECT a:80 HTTP/1.1", HOST, 405, false),
-        ("a method in small letters", DEMO, "get / HTTP/1.1", HOST, 405, true),
+        ("a method in small letters", DEMO, "get / HTTP/1.1", HOST, 501, true),
+        ("an unknown method", DEMO, "BREW / HTTP/1.1", HOST, 501, true),
         ("POST of health", DEMO, "POST /healthz HTTP/1.1", HOST, 405, true),
     ];
     for (name, router, line, fields, code, keep_alive) in cases {
@@ -99,7 +102,7 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
             "{name}: {connection}"
         );
         assert_eq!(
-            text.contains("\r\nAllow: GET, HEAD\r\n"),
+            text.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"),
             code == 405,
             "{name}"
         );
