@@ -269,7 +269,6 @@ refused! {
     a_subprotocol_with_a_space: Head::right().and(b"Sec-WebSocket-Protocol: chat, a b") => 400;
     a_subprotocol_with_a_slash: Head::right().and(b"Sec-WebSocket-Protocol: a/b") => 400;
     a_subprotocol_above_0x7e: Head::right().and(b"Sec-WebSocket-Protocol: \xff") => 400;
-    an_empty_extension: Head::right().and(b"Sec-WebSocket-Extensions:") => 400;
     an_extension_without_a_name: Head::right().and(b"Sec-WebSocket-Extensions: ;a=1") => 400;
     an_extension_whose_parameter_has_no_value: Head::right().and(b"Sec-WebSocket-Extensions: x; a=") => 400;
     /// 9.1: a quoted value must be a token without its quotes.
@@ -534,6 +533,9 @@ accepted! {
     a_target_of_every_allowed_byte: Head::with_line(b"GET /!$%&'()*+,-./09:;=?@AZ[]^_`az{|}~\"<>\\ HTTP/1.1");
     an_unknown_extension: Head::right().and(b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits");
     an_extension_with_a_value_in_quotes: Head::right().and(b"Sec-WebSocket-Extensions: x ; a = \"\\b\" , y");
+    /// Some gateways pass it on so. There is nothing in it to accept.
+    an_empty_list_of_extensions: Head::right().and(b"Sec-WebSocket-Extensions:");
+    a_list_of_extensions_of_nothing_but_commas: Head::right().and(b"Sec-WebSocket-Extensions: , ,");
     an_unknown_subprotocol: Head::right().and(b"Sec-WebSocket-Protocol: chat");
     subprotocols_that_differ_in_case: Head::right().and(b"Sec-WebSocket-Protocol: chat, CHAT");
     an_upgrade_with_a_version: Head::right().instead(b"Upgrade: HTTP/2.0, websocket");

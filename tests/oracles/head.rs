@@ -204,6 +204,11 @@ fn has_good_grammar(request: &Request<'_>) -> bool {
     let list = |name: &str, member: fn(&mut Descent) -> bool| {
         descent(name).is_none_or(|mut descent| descent.list(member).is_some())
     };
+    // A gateway may have taken out every extension.
+    let no_extensions = descent("Sec-WebSocket-Extensions").is_some_and(|mut descent| {
+        while descent.eat(b',') || descent.eat(b' ') || descent.eat(b'\t') {}
+        descent.0.is_empty()
+    });
     let unique = descent("Sec-WebSocket-Protocol").is_none_or(|mut descent| {
         let names = descent.list(Descent::token).unwrap_or_default();
         names.iter().collect::<HashSet<_>>().len() == names.len()
@@ -212,7 +217,7 @@ fn has_good_grammar(request: &Request<'_>) -> bool {
         && list("Upgrade", Descent::protocol)
         && list("Connection", Descent::token)
         && list("Sec-WebSocket-Protocol", Descent::token)
-        && list("Sec-WebSocket-Extensions", Descent::extension)
+        && (no_extensions || list("Sec-WebSocket-Extensions", Descent::extension))
 }
 
 /// The rest of a text. Each function removes one element from its front, if it is there.
