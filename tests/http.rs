@@ -202,6 +202,33 @@ fn other_methods_are_405_and_unknown_ones_501() {
     }
 }
 
+/// RFC 9110 9.3.7. HAProxy's `option httpchk` sends `OPTIONS / HTTP/1.0` by default.
+#[test]
+fn options_gets_204_with_the_methods_and_no_body() {
+    let server = Server::start(&["true"]);
+    for (bytes, closes) in [
+        (&b"OPTIONS / HTTP/1.0\r\n\r\n"[..], true),
+        (b"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n\r\n", false),
+        (
+            b"OPTIONS /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            false,
+        ),
+    ] {
+        let mut wire = server.connect();
+        wire.send(bytes);
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 204);
+        assert_eq!(response.header("Allow"), Some("GET, HEAD, OPTIONS"));
+        assert_eq!(response.header("Content-Length"), None);
+        if closes {
+            wire.expect_eof();
+        } else {
+            wire.send(&server.get("/healthz").to_bytes());
+            assert_eq!(Response::read(&mut wire, false).text(), "ok\n");
+        }
+    }
+}
+
 /// RFC 9110 6.6.1.
 #[test]
 fn every_response_has_the_date() {
@@ -210,6 +237,7 @@ fn every_response_has_the_date() {
         server.get("/"),
         server.get("/healthz"),
         server.get("/").method("POST"),
+        server.get("/").method("OPTIONS"),
         server.get("/").set("Host", "evil.example"),
         server.get("/").without("Host"),
         server.get("/").version("HTTP/2.0"),

@@ -5,7 +5,7 @@ use super::date::HttpDate;
 use super::handshake::{self, AcceptKey};
 use super::pages;
 use super::policy::Policy;
-use super::refusal::Refusal;
+use super::refusal::{ALLOW, Refusal};
 use super::request::Request;
 use super::reserved::{CONFIG_PATH, HEALTH_PATH};
 use super::response::{Response, Status};
@@ -107,12 +107,22 @@ fn respond(
         content_type: "text/plain; charset=utf-8",
         body: b"ok\n",
     };
-    check_method(request)?;
+    const METHODS: Response = Response {
+        status: Status::NoContent,
+        fields: ALLOW,
+        content_type: "",
+        body: b"",
+    };
     let json;
-    // Load balancers send many different names in Host, so the health check accepts any Host.
-    let response = if request.path == HEALTH_PATH {
+    // Load balancers send many different names in Host, so health checks accept any Host. Some send
+    // OPTIONS, as HAProxy does by default.
+    let response = if request.method == "OPTIONS" {
+        METHODS
+    } else if request.path == HEALTH_PATH {
+        check_method(request)?;
         HEALTHY
     } else {
+        check_method(request)?;
         site.policy.check_host(request)?;
         if request.path == CONFIG_PATH {
             json = site.console.to_json(&site.router);

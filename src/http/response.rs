@@ -7,6 +7,7 @@ use super::date::HttpDate;
 #[repr(u16)]
 pub(crate) enum Status {
     Ok = 200,
+    NoContent = 204,
     BadRequest = 400,
     Forbidden = 403,
     NotFound = 404,
@@ -32,6 +33,7 @@ impl Status {
     pub(crate) fn phrase(self) -> &'static str {
         match self {
             Status::Ok => "OK",
+            Status::NoContent => "No Content",
             Status::BadRequest => "Bad Request",
             Status::Forbidden => "Forbidden",
             Status::NotFound => "Not Found",
@@ -87,11 +89,15 @@ impl Response<'_> {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         // A HEAD gets the length of the body that a GET would get (RFC 9110 section 9.3.2).
-        head.push_str(&format!(
-            "X-Content-Type-Options: nosniff\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
-            self.content_type,
-            self.body.len(),
-        ));
+        // A 204 must not name a length (section 8.6).
+        if self.status != Status::NoContent {
+            head.push_str(&format!(
+                "X-Content-Type-Options: nosniff\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+                self.content_type,
+                self.body.len(),
+            ));
+        }
+        head.push_str("\r\n");
         out.extend_from_slice(head.as_bytes());
         if !head_only {
             out.extend_from_slice(self.body);
