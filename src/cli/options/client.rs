@@ -13,9 +13,10 @@ pub(super) const ACCESS: &[Opt] = &[
     .common()
     .text(
         "Sites whose pages may connect, next to pages at the server's own host and port: \
-         `https://app.example`, `app.example:8443` (http or https) or `null`. `any` accepts \
-         every page; then any site in a user's browser can use the command. Other pages get \
-         403. A client that sends no `Origin` is not a browser, and is accepted.",
+         `https://app.example`, `app.example:8443` (http or https), `null`, or what the web view \
+         of an app sends, such as `file://` or `app://localhost`. `any` accepts every page; then \
+         any site in a user's browser can use the command. Other pages get 403. A client that \
+         sends no `Origin` is not a browser, and is accepted.",
     ),
     option(
         "--allow-host=LIST               other names of this server",
@@ -25,7 +26,8 @@ pub(super) const ACCESS: &[Opt] = &[
     .text(
         "Further names of this server, without scheme and port; behind a proxy, the name that \
          browsers use. IP addresses, `localhost` and the machine's own name need no entry. A \
-         page that reaches the server by another name gets 403, which stops DNS rebinding.",
+         page that reaches the server by another name gets 403, which stops DNS rebinding; so \
+         there is no value for all names.",
     ),
     option(
         "--subprotocol=LIST              WebSocket sub-protocols to agree to",
