@@ -122,7 +122,8 @@ fn follow(text: &str) -> Vec<String> {
     let options = advised(text);
     for option in &options {
         match option.split_once('=') {
-            Some(_) => drop(config(&[option])),
+            // The operator has named a proxy if that is refused.
+            Some(_) => drop(config(&["--trust-proxy=::1", option])),
             None => {
                 let known = options::OPTIONS.iter().any(|it| it.name() == &option[2..]);
                 assert!(known, "{option} in {text}");
@@ -220,6 +221,15 @@ fn following_the_advice_of_a_403_makes_the_request_accepted() {
     }
 }
 
+/// The refusal of what a trusted proxy says of its client.
+fn forwarding(fields: &str) -> Refusal {
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
+    let request = Request::parse(head.as_bytes(), 8).expect("a head");
+    let proxies = config(&["--trust-proxy=::1"]).access.proxies;
+    let read = proxies.read(&request, std::net::Ipv6Addr::LOCALHOST.into());
+    read.expect_err("refused")
+}
+
 #[test]
 fn every_option_that_a_refusal_advises_can_be_typed() {
     let limits = [256, 700, 1023, 1024, 16 * 1024, SIZE_MAX];
@@ -227,6 +237,8 @@ fn every_option_that_a_refusal_advises_can_be_typed() {
         Refusal::head_timeout(),
         Refusal::other_user(None, 0),
         Refusal::user_behind_proxy(),
+        forwarding("Forwarded: for=::2\r\nX-Forwarded-For: ::3"),
+        forwarding("X-Real-IP: ::2"),
         Refusal::too_many_from_address(10),
     ];
     refusals.extend(limits.map(Refusal::head_too_large));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::proxy::Network;
+use crate::http::proxy::Proxies;
 
 /// Which clients may connect, and which proxies are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Access {
     /// Whether the demo's shell is for the server's own user only. Default: yes.
     pub same_user: bool,
     /// Proxies that may name their clients. Default: none.
-    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) proxies: Proxies,
 }
 
 impl Default for Access {
@@ -29,7 +29,7 @@ impl Default for Access {
             allow_hosts: Vec::new(),
             subprotocols: Vec::new(),
             same_user: true,
-            trusted_proxies: Vec::new(),
+            proxies: Proxies::default(),
         }
     }
 }

@@ -204,6 +204,11 @@ impl Refusal {
             .with(&[("Sec-WebSocket-Version", "13")])
     }
 
+    /// 400: what a trusted proxy says of its client is unusable.
+    pub(crate) fn bad_forwarding(reason: impl Into<String>) -> Refusal {
+        Refusal::bad_handshake(reason).for_operator()
+    }
+
     /// 426: the handshake asks for a version other than 13 (RFC 6455 section 4.2.2).
     pub(crate) fn version_wrong(version: &[u8]) -> Refusal {
         let reason = format!("Sec-WebSocket-Version is {}, not 13", quote(version));

@@ -6,7 +6,7 @@ use super::Server;
 use crate::client::access_record::BackEnd;
 use crate::http::answer::{Answer, adapt_refusal, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
-use crate::http::proxy::{Forwarded, Remote};
+use crate::http::proxy::Remote;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::resume;
@@ -118,7 +118,7 @@ impl<S: System> Server<S> {
             return Err(Refusal::unavailable("the client has left"));
         };
         let peer = client.peer().addr();
-        let forwarded = Forwarded::read(request, peer.ip(), &self.trusted_proxies);
+        let forwarded = self.proxies.read(request, peer.ip())?;
         let ip = forwarded.client.map_or(peer.ip(), |client| client.ip);
         let command = self.command_of(endpoint.service);
         // An echo has no session to resume.

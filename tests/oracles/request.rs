@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use wspipe::http::percent;
 use wspipe::http::policy::Policy;
-use wspipe::http::proxy::{Forwarded, Network};
+use wspipe::http::proxy::{Forwarded, Network, Proxies};
 use wspipe::http::request::Request;
 use wspipe::http::resume;
 use wspipe::http::routes::{DirEntry, Routes};
@@ -119,17 +119,22 @@ const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 /// The client's address must come from the trusted proxy's own entry, for any header that the
 /// client sends.
 fn check_forwarded(head: &[u8], request: &Request<'_>) {
-    let trusted = [Network::parse("10.0.0.0/8").expect("a network")];
+    let network = Network::parse("10.0.0.0/8").expect("a network");
+    let proxies = Proxies::new(vec![network], None);
     let stranger = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-    let none = Forwarded::read(request, stranger, &trusted);
-    assert_eq!(none, Forwarded::default(), "an untrusted peer is believed");
-    let _ = Forwarded::read(request, PROXY, &trusted);
+    let none = proxies.read(request, stranger);
+    assert_eq!(
+        none,
+        Ok(Forwarded::default()),
+        "an untrusted peer is believed"
+    );
+    let _ = proxies.read(request, PROXY);
     for (field, added, certain) in [
         // In a line of its own, earlier lines cannot change its meaning.
         ("X-Forwarded-For", "203.0.113.9", true),
         ("Forwarded", "for=203.0.113.9;proto=http", true),
         ("Forwarded", "for=\"203.0.113.9:80\";by=_x", true),
-        // A line that violates the grammar is ignored as a whole.
+        // A line that violates the grammar is refused as a whole.
         ("X-Forwarded-For", "203.0.113.9", false),
         ("Forwarded", "for=203.0.113.9", false),
         ("Forwarded", "for=203.0.113.9;host=\"a\"", false),
@@ -156,11 +161,18 @@ fn check_forwarded(head: &[u8], request: &Request<'_>) {
         lines.extend([vec![], vec![]]);
         let lines = lines.join(&b"\r\n"[..]);
         let longer = Request::parse(&lines, 64).expect("the head with one more field");
-        let forwarded = Forwarded::read(&longer, PROXY, &trusted);
-        let client = forwarded.client.map(|client| client.ip.to_string());
-        match client.as_deref() {
-            Some(ip) => assert_eq!(ip, "203.0.113.9", "{}", lines.escape_ascii()),
-            None => assert!(!certain, "{}", lines.escape_ascii()),
+        // The proxy's own address is never taken for the client's.
+        match proxies.read(&longer, PROXY).map(|it| it.client) {
+            Ok(client) => {
+                let ip = client.map(|client| client.ip.to_string());
+                assert_eq!(
+                    ip.as_deref(),
+                    Some("203.0.113.9"),
+                    "{}",
+                    lines.escape_ascii()
+                );
+            }
+            Err(_) => assert!(!certain, "{}", lines.escape_ascii()),
         }
     }
 }

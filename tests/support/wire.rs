@@ -1,7 +1,7 @@
 //! A TCP connection on which every wait has a deadline.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -42,6 +42,20 @@ impl Wire {
         // The sender's buffer grows with the segment size.
         setsockopt(&socket, sockopt::TcpMaxSeg, &536).expect("TCP_MAXSEG");
         setsockopt(&socket, sockopt::RcvBuf, &4096).expect("SO_RCVBUF");
+        connect(socket.as_raw_fd(), &SockaddrStorage::from(address)).expect("connect");
+        Wire::new(TcpStream::from(socket))
+    }
+
+    /// A connection from another IPv4 address of this machine.
+    #[track_caller]
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Wire {
+        use nix::sys::socket::{
+            AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("socket");
+        let source = SocketAddr::from((source, 0));
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(source)).expect("bind");
         connect(socket.as_raw_fd(), &SockaddrStorage::from(address)).expect("connect");
         Wire::new(TcpStream::from(socket))
     }

@@ -2,7 +2,7 @@
 
 use super::{Opt, Scope, extend, option, set, time_or_none};
 use crate::cli::values::{count, host_name, list, origin, size, time, token, yes_or_no};
-use crate::http::proxy::Network;
+use crate::http::proxy::{Network, ProxyHeader};
 use crate::limits::HEADERS_MAX;
 
 pub(super) const ACCESS: &[Opt] = &[
@@ -51,8 +51,8 @@ pub(super) const ACCESS: &[Opt] = &[
         "--trust-proxy=LIST              proxies that may name their clients",
         |draft, text| {
             for item in list(text, |item| Network::parse(item).map(drop))? {
-                let proxies = &mut draft.config.access.trusted_proxies;
-                proxies.push(Network::parse(item)?);
+                let proxies = &mut draft.config.access.proxies;
+                proxies.networks.push(Network::parse(item)?);
             }
             Ok(())
         },
@@ -62,8 +62,28 @@ pub(super) const ACCESS: &[Opt] = &[
         "Proxies, by IP address or network (`10.0.0.0/8`), that may name their clients. Their \
          `X-Forwarded-For` or `Forwarded` header then sets the client's address in \
          `REMOTE_ADDR`, in the log and for `--max-clients-per-ip`, and its scheme sets `HTTPS` \
-         and `SERVER_PORT`. List only proxies that set one of the two headers and do not pass \
-         the other on: a listed host can pretend to be any client.",
+         and `SERVER_PORT`. Headers that name no client, or contradict each other, get 400. \
+         List only proxies: a listed host can pretend to be any client.",
+    ),
+    option(
+        "--trust-header=forwarded|x-forwarded|x-real-ip  header of proxies to believe",
+        |draft, text| {
+            let header = ProxyHeader::ALL.into_iter().find(|it| it.name() == text);
+            let header = header.ok_or_else(|| {
+                let [one, two, three] = ProxyHeader::ALL.map(ProxyHeader::name);
+                format!("write {one}, {two} or {three}")
+            })?;
+            draft.config.access.proxies.header = Some(header);
+            Ok(())
+        },
+    )
+    .only(Scope::Proxied)
+    .text(
+        "The one kind of header by which the proxies of `--trust-proxy` name their clients: \
+         `Forwarded`, `X-Forwarded-For` with `X-Forwarded-Proto`, or `X-Real-IP`, which names no \
+         scheme. The others are ignored, because a proxy may pass on what a client has put \
+         there. A proxy that sends only others gets 400. Without this option, `Forwarded` and \
+         `X-Forwarded-*` are believed, and must agree where a request has both.",
     ),
 ];
 
