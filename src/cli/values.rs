@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::shell_words;
 use crate::config::{Route, Target};
+use crate::http::path::Path;
 use crate::http::policy::{check_host_entry, check_origin_entry};
 use crate::http::reserved::is_reserved;
 use crate::limits::{DURATION_MAX, SIZE_MAX};
@@ -208,7 +209,7 @@ fn route_path(path: &str) -> Result<String, String> {
          without . and .., and not percent-encoded",
     )?;
     must(
-        !is_reserved(path),
+        !is_reserved(&Path::plain(path)),
         "/healthz and /.wspipe are the server's own: choose another path",
     )?;
     Ok(path.to_owned())

@@ -4,6 +4,7 @@ use super::console_config::ConsoleConfig;
 use super::date::HttpDate;
 use super::handshake::{self, AcceptKey};
 use super::pages;
+use super::path::Path;
 use super::policy::Policy;
 use super::refusal::{ALLOW, Refusal};
 use super::request::Request;
@@ -82,7 +83,7 @@ pub(crate) fn adapt_refusal(refusal: Refusal, request: &Request) -> Refusal {
 fn upgrade(request: &Request, site: &Site, look_up: LookUp<'_>) -> Result<Answer, Refusal> {
     check_method(request)?;
     site.policy.check_host(request)?;
-    let endpoint = site.router.find(request.path, look_up)?;
+    let endpoint = (site.router).find(&Path::decode(request.path), look_up)?;
     let key = handshake::check(request)?;
     site.policy.check_origin(request)?;
     let subprotocol = handshake::choose_subprotocol(request, &site.subprotocols);
@@ -114,22 +115,23 @@ fn respond(
         body: b"",
     };
     let json;
+    let path = Path::decode(request.path);
     // Load balancers send many different names in Host, so health checks accept any Host. Some send
     // OPTIONS, as HAProxy does by default.
     let response = if request.method == "OPTIONS" {
         METHODS
-    } else if request.path == HEALTH_PATH {
+    } else if path.is(HEALTH_PATH) {
         check_method(request)?;
         HEALTHY
     } else {
         check_method(request)?;
         site.policy.check_host(request)?;
-        if request.path == CONFIG_PATH {
+        if path.is(CONFIG_PATH) {
             json = site.console.to_json(&site.router);
             pages::config(&json)
         } else {
-            let page = pages::find(request.path);
-            page.ok_or_else(|| site.router.refuse_page(request.path, look_up))?
+            let page = pages::find(&path);
+            page.ok_or_else(|| site.router.refuse_page(&path, look_up))?
         }
     };
     response.write(out, request.method == "HEAD", request.keep_alive(), date);

@@ -29,6 +29,7 @@ pub mod handshake;
 pub mod head_scanner;
 pub(crate) mod host;
 mod pages;
+pub mod path;
 pub mod percent;
 pub mod policy;
 pub mod proxy;

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 
+use wspipe::http::path::Path;
 use wspipe::http::percent;
 use wspipe::http::policy::Policy;
 use wspipe::http::proxy::{Forwarded, Network, Proxies};
@@ -223,7 +224,7 @@ fn check_path(path: &str) {
     assert_eq!(percent::decode(path), decoded);
     // Each name that is looked up is below the directory, one level deeper each time.
     let mut depth = 0;
-    let found = Routes::new(vec![], true).find(path, &mut |name| {
+    let found = Routes::new(vec![], true).find(&Path::decode(path), &mut |name| {
         depth += 1;
         let segments: Vec<&str> = name.split('/').collect();
         assert_eq!(segments.len(), depth, "{name}");
