@@ -1,10 +1,13 @@
 //! The inner loops alone: `cargo bench --bench micro`. When the load bench shows a cost that is too
 //! high, this shows whether it is one of these.
 
+use std::time::Duration;
+
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use wspipe::config::CommandSettings;
 use wspipe::framing::{Splitter, Stream};
+use wspipe::http::date::HttpDate;
 use wspipe::http::handshake;
 use wspipe::http::head_scanner::HeadScanner;
 use wspipe::http::request::Request;
@@ -116,13 +119,16 @@ fn opening_handshake(bencher: Bencher) {
         Accept-Encoding: gzip, deflate, br\r\nAccept-Language: en-US,en;q=0.9\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n";
+    let date = HttpDate::since_1970(Duration::from_secs(784_111_777));
     let mut out = Vec::with_capacity(512);
     bencher.bench_local(|| {
         out.clear();
-        let found = HeadScanner::default().find_end(black_box(head)).ok()??;
+        let found = HeadScanner::default()
+            .find_end(black_box(head), 16 * 1024)
+            .ok()??;
         let request = Request::parse(&head[..found], 64).ok()?;
         let key = handshake::check(&request).ok()?;
-        handshake::write_accept(&mut out, &key, None);
+        handshake::write_accept(&mut out, &key, None, date);
         Some(out.len())
     });
 }

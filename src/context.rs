@@ -1,8 +1,11 @@
 //! The part of the server that a client or process borrows during a call: [`Context`].
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use crate::config::ClientLimits;
 use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
+use crate::http::date::HttpDate;
 use crate::limits::{POOL_BUFFER_LEN_MAX, POOL_BUFFERS_MAX, SCRATCH_LEN};
 use crate::log::Log;
 
@@ -34,5 +37,11 @@ impl Context {
             pool: Pool::new(POOL_BUFFERS_MAX, POOL_BUFFER_LEN_MAX),
             log,
         }
+    }
+
+    /// The time of day, for a response. It is read when one is written: no decision depends on it.
+    pub(crate) fn date(&self) -> HttpDate {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        HttpDate::since_1970(since_1970.unwrap_or_default())
     }
 }

@@ -81,7 +81,7 @@
 //! | [`system`], [`context`], [`config`], [`source`], [`peer`], [`log`] | the seam to the system, and the types that clients and processes share | mio (tokens) |
 //! | [`ws`], [`http`], [`framing`] | the protocols, without I/O and without a clock | httparse, sha1_smol, base64, memchr |
 //! | [`event_loop`] | readiness, timers, arenas and buffers; knows nothing of wspipe | mio, slab |
-//! | [`limits`] | constants that several files share, or an operator may ask about | |
+//! | [`limits`], `calendar` | constants that several files share, or an operator may ask about; dates | |
 //!
 //! # Eight files to read, and a question for each
 //!
@@ -156,6 +156,7 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("wspipe runs on Linux only: it needs epoll, signalfd and /proc");
 
+mod calendar;
 pub mod cli;
 pub(crate) mod client;
 pub mod config;

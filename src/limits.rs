@@ -15,6 +15,9 @@ pub(crate) const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The largest size in bytes an option takes: 1 GiB. Twice that still fits a `usize` of 32 bits.
 pub(crate) const SIZE_MAX: usize = 1024 * 1024 * 1024;
 
+/// The largest `--max-headers`.
+pub(crate) const HEADERS_MAX: usize = 1024;
+
 // -- A turn --------------------------------------------------------------------------------------
 
 /// The number of events that one `epoll_wait` returns at most: the batch of a turn. Further events

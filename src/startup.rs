@@ -115,7 +115,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     let same_user = config.mode == Mode::Demo && config.access.same_user;
     let settings = Rc::new(config.command);
     let commands = commands_of(commands, config.directory, settings, same_user);
-    let proxies = config.access.trusted_proxies;
+    let proxies = config.access.proxies;
     let cx = Context::new(config.clients, log, Instant::EPOCH);
     let mut server = Server::new(linux, site, commands, config.server, proxies, cx);
     server.begin();

@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Every word that the help must contain.
-const OPTIONS: [&str; 56] = [
+const OPTIONS: [&str; 57] = [
     "--address",
     "--port",
     "--backlog",
@@ -43,6 +43,7 @@ const OPTIONS: [&str; 56] = [
     "--user",
     "--group",
     "--trust-proxy",
+    "--trust-header",
     "--max-head",
     "--max-headers",
     "--head-timeout",

@@ -451,6 +451,26 @@ fn listed_origins_are_accepted_in_addition_to_its_own() {
 }
 
 #[test]
+fn the_origins_of_web_views_can_be_listed() {
+    let server = Server::start(&[
+        "--echo",
+        "--origin=file://,app://,content://,ionic://localhost",
+    ]);
+    for (origin, expected) in [
+        ("file://", 101),
+        ("app://", 101),
+        ("content://", 101),
+        ("ionic://localhost", 101),
+        ("capacitor://localhost", 403),
+        ("file:///android_asset/index.html", 403),
+    ] {
+        let outcome = server.try_open(&server.upgrade("/").add("Origin", origin));
+        let status = outcome.map_or_else(|response| response.status, |_| 101);
+        assert_eq!(status, expected, "{origin}");
+    }
+}
+
+#[test]
 fn origin_any_accepts_every_origin() {
     let server = Server::start(&["--echo", "--origin=any"]);
     for origin in ["https://evil.example", "null", "chrome-extension://abcdef"] {

@@ -187,14 +187,137 @@ fn other_paths_are_404() {
 }
 
 #[test]
-fn other_methods_are_405() {
+fn other_methods_are_405_and_unknown_ones_501() {
     let server = Server::start(&[]);
-    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
+    for method in ["POST", "PUT", "DELETE", "TRACE", "PATCH"] {
         let response = server.exchange(&server.get("/").method(method));
         response.expect_refusal(method, 405);
         let allow = response.header("Allow").expect("Allow");
         assert!(allow.contains("GET") && allow.contains("HEAD"), "{allow}");
     }
+    for method in ["BREW", "get", "G", &"M".repeat(1000)] {
+        let response = server.exchange(&server.get("/").method(method));
+        let reason = response.expect_refusal(method, 501);
+        assert!(reason.contains(&method[..method.len().min(96)]), "{reason}");
+    }
+}
+
+/// RFC 9110 9.3.7. HAProxy's `option httpchk` sends `OPTIONS / HTTP/1.0` by default.
+#[test]
+fn options_gets_204_with_the_methods_and_no_body() {
+    let server = Server::start(&["true"]);
+    for (bytes, closes) in [
+        (&b"OPTIONS / HTTP/1.0\r\n\r\n"[..], true),
+        (b"OPTIONS * HTTP/1.1\r\nHost: evil.example\r\n\r\n", false),
+        (
+            b"OPTIONS /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            false,
+        ),
+    ] {
+        let mut wire = server.connect();
+        wire.send(bytes);
+        let response = Response::read(&mut wire, false);
+        assert_eq!(response.status, 204);
+        assert_eq!(response.header("Allow"), Some("GET, HEAD, OPTIONS"));
+        assert_eq!(response.header("Content-Length"), None);
+        if closes {
+            wire.expect_eof();
+        } else {
+            wire.send(&server.get("/healthz").to_bytes());
+            assert_eq!(Response::read(&mut wire, false).text(), "ok\n");
+        }
+    }
+}
+
+/// RFC 9110 6.6.1.
+#[test]
+fn every_response_has_the_date() {
+    let server = Server::echo();
+    let requests = [
+        server.get("/"),
+        server.get("/healthz"),
+        server.get("/").method("POST"),
+        server.get("/").method("OPTIONS"),
+        server.get("/").set("Host", "evil.example"),
+        server.get("/").without("Host"),
+        server.get("/").version("HTTP/2.0"),
+        server.get("/").add("X", &"x".repeat(17_000)),
+        server.upgrade("/"),
+        server.upgrade("/").without("Sec-WebSocket-Key"),
+    ];
+    for request in requests {
+        let mut wire = server.connect();
+        wire.send(&request.to_bytes());
+        let response = Response::read(&mut wire, false);
+        let date = response.header("Date").expect("a Date");
+        let words: Vec<&str> = date.split([' ', ',', ':']).collect();
+        assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
+        assert!(words[4].parse::<u32>().expect("a year") >= 2024, "{date}");
+    }
+}
+
+/// RFC 9110 9.3.2: also where the head is refused before it was parsed.
+#[test]
+fn a_head_request_that_is_refused_while_it_is_read_gets_no_body() {
+    let server = Server::start(&["--head-timeout=400ms"]);
+    let long = "x".repeat(17_000);
+    let cases = [
+        ("no Host", "HEAD / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (
+            "two Hosts",
+            "HEAD / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "a bad field",
+            "HEAD / HTTP/1.1\r\nHost : a\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "a bare LF",
+            "HEAD / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "an empty line first",
+            "\r\nHEAD / HTTP/1.1\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "the asterisk",
+            "HEAD * HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            400,
+        ),
+        (
+            "the version",
+            "HEAD / HTTP/2.0\r\nHost: a\r\n\r\n".into(),
+            505,
+        ),
+        ("a long head", format!("HEAD / HTTP/1.1\r\nX: {long}"), 431),
+        (
+            "many fields",
+            format!("HEAD / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(65)),
+            431,
+        ),
+        ("a long target", format!("HEAD /{long}"), 414),
+        (
+            "a coding",
+            "HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".into(),
+            501,
+        ),
+        ("half a head", "HEAD / HTTP/1.1\r\nHost: a\r\n".into(), 408),
+    ];
+    for (case, bytes, status) in cases {
+        let mut wire = server.connect();
+        wire.send(bytes.as_bytes());
+        let response = Response::read(&mut wire, true);
+        assert_eq!(response.status, status, "{case}");
+        // A body would come here.
+        wire.expect_eof();
+    }
+    // Another method that begins alike has a body.
+    let response = last_response(&server, b"HEADER / HTTP/1.1\r\n\r\n");
+    response.expect_refusal("no Host", 400);
 }
 
 #[test]
@@ -273,6 +396,7 @@ fn a_request_after_connection_close_is_not_answered() {
         ("GET /nowhere", 404),
         ("GET /echo", 426),
         ("POST /", 405),
+        ("BREW /", 501),
         ("GET http://evil.example/", 403),
     ];
     for option in options {
@@ -435,24 +559,40 @@ fn the_host_of_an_absolute_target_counts() {
 
 #[test]
 fn a_head_over_max_head_is_431() {
+    const LEN_MAX: usize = 16 * 1024;
     let server = Server::start(&[]);
     let head = |len: usize| {
         let start = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ";
         format!("{start}{}\r\n\r\n", "x".repeat(len - start.len() - 4)).into_bytes()
     };
     let mut wire = server.connect();
-    wire.send(&head(8 * 1024));
-    assert_eq!(
-        Response::read(&mut wire, false).status,
-        200,
-        "a head of 8 KiB"
-    );
-    let response = last_response(&server, &head(8 * 1024 + 1));
-    let reason = response.expect_refusal("a head of 8 KiB and 1 byte", 431);
-    assert!(reason.contains("--max-head"), "{reason}");
+    wire.send(&head(LEN_MAX));
+    assert_eq!(Response::read(&mut wire, false).status, 200, "16 KiB");
+    let response = last_response(&server, &head(LEN_MAX + 1));
+    let reason = response.expect_refusal("a head of 16 KiB and 1 byte", 431);
+    assert!(reason.contains("--max-head=32k"), "{reason}");
     // A head is refused as soon as it exceeds the limit, not when it ends.
-    let endless = last_response(&server, &head(64 * 1024)[..8 * 1024 + 1]);
+    let endless = last_response(&server, &head(64 * 1024)[..LEN_MAX + 1]);
     endless.expect_refusal("endless", 431);
+}
+
+/// RFC 9112 3: "RECOMMENDED that all HTTP senders and recipients support, at a minimum,
+/// request-line lengths of 8000 octets".
+#[test]
+fn a_request_line_of_8000_bytes_fits_next_to_as_much_in_fields() {
+    let server = Server::start(&[]);
+    let line = |len: usize| format!("GET /healthz?{:a<1$} HTTP/1.1", "", len - 22);
+    let fields = format!("Host: localhost\r\nX: {}", "x".repeat(8000));
+    let head = |line: String| format!("{line}\r\n{fields}\r\n\r\n").into_bytes();
+    assert_eq!(line(8000).len(), 8000);
+    let mut wire = server.connect();
+    wire.send(&head(line(8000)));
+    assert_eq!(Response::read(&mut wire, false).text(), "ok\n");
+    let reason = last_response(&server, &head(line(8193))).expect_refusal("a long target", 414);
+    assert!(reason.contains("--max-head=32k"), "{reason}");
+    // It is refused before it ends. A method that does not end is unknown.
+    last_response(&server, &line(9000).as_bytes()[..8193]).expect_refusal("an endless target", 414);
+    last_response(&server, &[b'M'; 8193]).expect_refusal("an endless method", 501);
 }
 
 #[test]
@@ -482,8 +622,8 @@ fn more_headers_than_max_headers_are_431() {
 
 #[test]
 fn max_head_and_max_headers_set_the_limits_of_a_head() {
-    let server = Server::start(&["--max-head=16k", "--max-headers=3"]);
-    let request = server.get("/healthz").add("X", &"x".repeat(12 * 1024));
+    let server = Server::start(&["--max-head=32k", "--max-headers=3"]);
+    let request = server.get("/healthz").add("X", &"x".repeat(24 * 1024));
     assert_eq!(server.exchange(&request).status, 200);
     let request = request.add("Y", "y").add("Z", "z");
     assert_eq!(server.exchange(&request).status, 431);

@@ -195,7 +195,10 @@ refused! {
     the_method_post: Head::with_line(b"POST / HTTP/1.1") => 405;
     the_method_put: Head::with_line(b"PUT / HTTP/1.1") => 405;
     /// RFC 9110 9.1: "The method token is case-sensitive".
-    the_method_in_small_letters: Head::with_line(b"get / HTTP/1.1") => 405;
+    the_method_in_small_letters: Head::with_line(b"get / HTTP/1.1") => 501;
+    /// RFC 9112 3: "a method longer than any that it implements SHOULD respond with a 501".
+    an_unknown_method: Head::with_line(b"BREW / HTTP/1.1") => 501;
+    a_method_of_more_than_8_kib: Head::with_line(&[&[b'M'; 8193][..], b" / HTTP/1.1"].concat()) => 501;
     /// 4.1 (2): "and the HTTP version MUST be at least 1.1".
     http_1_0: Head::with_line(b"GET / HTTP/1.0") => 400;
     http_1_0_with_keep_alive: Head::with_line(b"GET / HTTP/1.0").instead(b"Connection: keep-alive, Upgrade") => 400;
@@ -266,7 +269,6 @@ refused! {
     a_subprotocol_with_a_space: Head::right().and(b"Sec-WebSocket-Protocol: chat, a b") => 400;
     a_subprotocol_with_a_slash: Head::right().and(b"Sec-WebSocket-Protocol: a/b") => 400;
     a_subprotocol_above_0x7e: Head::right().and(b"Sec-WebSocket-Protocol: \xff") => 400;
-    an_empty_extension: Head::right().and(b"Sec-WebSocket-Extensions:") => 400;
     an_extension_without_a_name: Head::right().and(b"Sec-WebSocket-Extensions: ;a=1") => 400;
     an_extension_whose_parameter_has_no_value: Head::right().and(b"Sec-WebSocket-Extensions: x; a=") => 400;
     /// 9.1: a quoted value must be a token without its quotes.
@@ -406,13 +408,18 @@ refused! {
     another_scheme: Head::with_line(b"GET ftp://localhost/ HTTP/1.1") => 400;
     an_absolute_target_with_a_user: Head::with_line(b"GET http://user@localhost/ HTTP/1.1") => 400;
     an_absolute_target_without_a_host: Head::with_line(b"GET http:///a HTTP/1.1") => 400;
+    /// RFC 9110 4.2.1: an http URI with an empty host is to be rejected as invalid.
+    an_absolute_target_with_a_port_alone: Head::with_line(b"GET http://:80/ HTTP/1.1") => 400;
+    an_absolute_target_with_a_dot_for_a_host: Head::with_line(b"GET http://./ HTTP/1.1") => 400;
+    a_host_with_a_port_alone: Head::right().instead(b"Host: :80") => 400;
     /// 3.2: an absolute target does not make Host optional.
     an_absolute_target_without_host: Head::with_line(b"GET http://localhost/ HTTP/1.1").without("Host") => 400;
     /// 3.2.2: "must ignore the received Host header field (if any) and instead replace it".
     an_absolute_target_of_another_host: Head::with_line(b"GET http://evil.example/ HTTP/1.1").and(b"Origin: http://evil.example") => 403;
     /// RFC 6585 5.
-    a_head_of_more_than_8_kib: Head::right().and(&[b"X: ", &[b'x'; 8192][..]].concat()) => 431;
-    a_target_of_more_than_8_kib: Head::with_line(&[b"GET /", &[b'a'; 8192][..], b" HTTP/1.1"].concat()) => 431;
+    a_head_of_more_than_16_kib: Head::right().and(&[b"X: ", &[b'x'; 16384][..]].concat()) => 431;
+    /// RFC 9112 3: "MUST respond with a 414".
+    a_target_of_more_than_8_kib: Head::with_line(&[b"GET /", &[b'a'; 8192][..], b" HTTP/1.1"].concat()) => 414;
     sixty_five_fields: (0..60).fold(Head::right(), |head, _| head.and(b"X: y")) => 431;
 }
 
@@ -526,15 +533,19 @@ accepted! {
     a_target_of_every_allowed_byte: Head::with_line(b"GET /!$%&'()*+,-./09:;=?@AZ[]^_`az{|}~\"<>\\ HTTP/1.1");
     an_unknown_extension: Head::right().and(b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits");
     an_extension_with_a_value_in_quotes: Head::right().and(b"Sec-WebSocket-Extensions: x ; a = \"\\b\" , y");
+    /// Some gateways pass it on so. There is nothing in it to accept.
+    an_empty_list_of_extensions: Head::right().and(b"Sec-WebSocket-Extensions:");
+    a_list_of_extensions_of_nothing_but_commas: Head::right().and(b"Sec-WebSocket-Extensions: , ,");
     an_unknown_subprotocol: Head::right().and(b"Sec-WebSocket-Protocol: chat");
     subprotocols_that_differ_in_case: Head::right().and(b"Sec-WebSocket-Protocol: chat, CHAT");
     an_upgrade_with_a_version: Head::right().instead(b"Upgrade: HTTP/2.0, websocket");
     the_same_origin: Head::right().and(b"Origin: http://localhost");
     sixty_four_fields: (0..59).fold(Head::right(), |head, _| head.and(b"X: y"));
-    a_head_of_8_kib: {
+    a_head_of_16_kib: {
         let len = Head::right().and(b"X: ").bytes().len();
-        Head::right().and(&[b"X: ", &vec![b'x'; 8192 - len][..]].concat())
+        Head::right().and(&[b"X: ", &vec![b'x'; 16384 - len][..]].concat())
     };
+    a_request_line_of_8000_bytes: Head::with_line(&[b"GET /", &[b'a'; 7986][..], b" HTTP/1.1"].concat());
 }
 
 fn colon(field: &[u8]) -> usize {

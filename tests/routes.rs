@@ -252,6 +252,32 @@ fn no_path_leaves_the_directory() {
     assert!(server.children().is_empty());
 }
 
+/// RFC 3986 6.2.2.2: an encoded letter is that letter.
+#[test]
+fn an_encoded_path_is_the_same_path_for_every_rule() {
+    let home = programs();
+    let server = Server::start(&[&format!("--dir={}", home.text("root"))]);
+    for target in ["/healthz", "/%68ealthz", "/%68%65%61%6C%74%68%7a"] {
+        refusal(&server, target, 404);
+        let response = server.exchange(&server.get(target).set("Host", "evil.example"));
+        assert_eq!(response.text(), "ok\n", "{target}");
+    }
+    for target in [
+        "/.wspipe/console.js",
+        "/%2Ewspipe/console%2Ejs",
+        "/.wspipe/config%2ejson",
+    ] {
+        assert_eq!(server.exchange(&server.get(target)).status, 200, "{target}");
+    }
+    let server = Server::start(&["--same-user=no"]);
+    server.open("/ech%6F").round_trip("echoed");
+    assert_eq!(server.exchange(&server.get("/%77s")).status, 426);
+    assert_eq!(
+        server.exchange(&server.get("/.wspipe%2Fconsole.js")).status,
+        404
+    );
+}
+
 #[test]
 fn a_relative_directory_gives_its_programs_an_absolute_path() {
     let home = TempDir::new();

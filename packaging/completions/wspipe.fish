@@ -1,7 +1,7 @@
 # fish completion for wspipe
 # Generated from src/cli/options by `WSPIPE_BLESS=1 cargo test --lib cli`: do not edit.
 
-set -g __wspipe_with_value --address --port --backlog --origin --allow-host --subprotocol --same-user --trust-proxy --route --dir --framing --crlf --max-line --flush --stderr --passenv --setenv --cwd --umask --nice --rlimit --signal --kill-after --replay --resume --replay-buffer --max-clients --max-clients-per-ip --max-processes --spawn-rate --max-message --high-water --max-head --max-headers --session-timeout --idle-timeout --ping-interval --pong-timeout --write-timeout --close-timeout --head-timeout --http-idle-timeout --user --group --drain-timeout --log-level
+set -g __wspipe_with_value --address --port --backlog --origin --allow-host --subprotocol --same-user --trust-proxy --trust-header --route --dir --framing --crlf --max-line --flush --stderr --passenv --setenv --cwd --umask --nice --rlimit --signal --kill-after --replay --resume --replay-buffer --max-clients --max-clients-per-ip --max-processes --spawn-rate --max-message --high-water --max-head --max-headers --session-timeout --idle-timeout --ping-interval --pong-timeout --write-timeout --close-timeout --head-timeout --http-idle-timeout --user --group --drain-timeout --log-level
 
 # Whether the words before the cursor are options and their values only.
 function __wspipe_before_command
@@ -28,6 +28,7 @@ complete -c wspipe -n __wspipe_before_command -l allow-host -x -d 'other names o
 complete -c wspipe -n __wspipe_before_command -l subprotocol -x -d 'WebSocket sub-protocols to agree to'
 complete -c wspipe -n __wspipe_before_command -l same-user -x -a 'yes no' -d 'demo: the shell is for your user only'
 complete -c wspipe -n __wspipe_before_command -l trust-proxy -x -d 'proxies that may name their clients'
+complete -c wspipe -n __wspipe_before_command -l trust-header -x -a 'forwarded' -d 'header of proxies to believe'
 complete -c wspipe -n __wspipe_before_command -l route -x -d 'serve COMMAND at /PATH and below; repeatable'
 complete -c wspipe -n __wspipe_before_command -l dir -x -a '(__fish_complete_directories (commandline -ct))' -d 'serve each program in DIR at its path'
 complete -c wspipe -n __wspipe_before_command -l echo -f -d 'send every message back; no command'

@@ -27,6 +27,8 @@ pub(super) enum Scope {
     Signalled,
     /// Where a command's output is kept for later clients.
     Replayed,
+    /// Where proxies may name their clients.
+    Proxied,
 }
 
 /// Refuses two options that would serve the same paths. `--dir` answers 404 for programs that it
@@ -80,6 +82,9 @@ pub(super) fn check_scopes(config: &Config, given: &[(&str, Scope)]) -> Result<(
             }
             Scope::Replayed if config.command.resume.is_none() && config.command.replay == 0 => {
                 "nothing is kept without --resume or --replay".to_owned()
+            }
+            Scope::Proxied if config.access.proxies.networks.is_empty() => {
+                "no proxy is trusted without --trust-proxy".to_owned()
             }
             Scope::Several if config.server.once => {
                 "one client is all that --once serves".to_owned()

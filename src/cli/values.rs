@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::shell_words;
 use crate::config::{Route, Target};
+use crate::http::path::Path;
+use crate::http::policy::{check_host_entry, check_origin_entry};
 use crate::http::reserved::is_reserved;
 use crate::limits::{DURATION_MAX, SIZE_MAX};
 use crate::process::environment;
@@ -136,28 +138,17 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         })
 }
 
-/// Checks an origin: `https://app.example`, `app.example:8443`, `null`, or `any`.
+/// Checks an origin: `https://app.example`, `app.example:8443`, `file://`, `null`, or `any`.
 pub(super) fn origin(text: &str) -> Result<(), String> {
-    let (scheme, host) = text.split_once("://").unwrap_or(("https", text));
-    let fits = !scheme.is_empty()
-        && !host.is_empty()
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"/?#@*\\\"".contains(&b));
-    must(
-        fits,
-        "an origin is https://app.example, app.example:8443, null or any, without a path",
-    )
+    match text {
+        "any" => Ok(()),
+        entry => check_origin_entry(entry),
+    }
 }
 
 /// Checks a host name: letters, digits, `-`, `_` and dots, or an IP address.
 pub(super) fn host_name(text: &str) -> Result<(), String> {
-    let name = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let fits = !text.is_empty() && text.bytes().all(name) || address(text).is_ok();
-    must(
-        fits,
-        "a host is a name such as app.example, without scheme and port",
-    )
+    check_host_entry(text)
 }
 
 /// Checks a sub-protocol's name: a token (RFC 6455, section 4.1; RFC 9110, section 5.6.2).
@@ -218,7 +209,7 @@ fn route_path(path: &str) -> Result<String, String> {
          without . and .., and not percent-encoded",
     )?;
     must(
-        !is_reserved(path),
+        !is_reserved(&Path::plain(path)),
         "/healthz and /.wspipe are the server's own: choose another path",
     )?;
     Ok(path.to_owned())
@@ -395,12 +386,20 @@ mod tests {
                     "null",
                     "any",
                     "chrome-extension://abcdef",
+                    "https://app.example/",
+                    "file://",
+                    "app://",
+                    "content://",
+                    "capacitor://localhost",
                 ],
                 &[
                     "",
                     "*",
                     "https://",
-                    "https://app.example/",
+                    "https://app.example/a",
+                    "file:",
+                    "file:///",
+                    "http://:80",
                     "a b",
                     "://x",
                     "é.example",
@@ -415,12 +414,17 @@ mod tests {
                     "192.168.1.2",
                     "[2001:db8::1]",
                     "::1",
+                    "any.",
+                    "company",
                 ],
                 &[
                     "",
                     "app.example:80",
                     "http://app.example",
                     "*.example",
+                    "*",
+                    "any",
+                    "Any",
                     "a/b",
                     "é",
                 ],

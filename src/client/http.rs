@@ -69,12 +69,13 @@ impl Http {
 
     /// Looks for the end of the head.
     fn find_head(&mut self, limits: &ClientLimits) -> Result<(), Refusal> {
-        let found = self.scan.find_end(&self.bytes)?;
-        if found.unwrap_or(self.bytes.len()) > limits.head_len_max {
-            return Err(Refusal::head_too_large(limits.head_len_max));
-        }
-        self.head_len = found;
+        self.head_len = self.scan.find_end(&self.bytes, limits.head_len_max)?;
         Ok(())
+    }
+
+    /// The head has not ended in time.
+    pub(super) fn timed_out(&self) -> Refusal {
+        Refusal::head_timeout().answering(&self.bytes)
     }
 }
 
@@ -143,7 +144,8 @@ impl<S: Socket> Client<S> {
             format_args!("refused peer={peer} status={status}: {reason}"),
         );
         self.will_queue(cx.now);
-        refusal.write(self.outbox.writer(&mut cx.pool));
+        let date = cx.date();
+        refusal.write(self.outbox.writer(&mut cx.pool), date);
         if refusal.close {
             self.linger(cx);
         }

@@ -24,7 +24,6 @@ use crate::client::{Client, Phase};
 use crate::config::ClientLimits;
 use crate::context::Context;
 use crate::event_loop::instant::Instant;
-use crate::http::refusal::Refusal;
 use crate::system::Socket;
 use crate::ws::close::CloseCode;
 
@@ -81,7 +80,10 @@ impl<S: Socket> Client<S> {
         match &mut self.phase {
             Phase::Http(_) if stalled => self.lost(Loss::Stalled, cx),
             Phase::Http(http) => match http.awaits() {
-                Awaits::Head => self.refuse(&Refusal::head_timeout(), cx),
+                Awaits::Head => {
+                    let refusal = http.timed_out();
+                    self.refuse(&refusal, cx);
+                }
                 Awaits::Request | Awaits::Room => self.lost(Loss::NoRequest, cx),
             },
             Phase::Open(open) => {

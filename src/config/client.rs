@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::http::proxy::Network;
+use crate::http::proxy::Proxies;
 
 /// Which clients may connect, and which proxies are trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Access {
     /// Whether the demo's shell is for the server's own user only. Default: yes.
     pub same_user: bool,
     /// Proxies that may name their clients. Default: none.
-    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) proxies: Proxies,
 }
 
 impl Default for Access {
@@ -29,7 +29,7 @@ impl Default for Access {
             allow_hosts: Vec::new(),
             subprotocols: Vec::new(),
             same_user: true,
-            trusted_proxies: Vec::new(),
+            proxies: Proxies::default(),
         }
     }
 }
@@ -42,7 +42,7 @@ pub struct ClientLimits {
     /// How many bytes may be queued, each way, before reading from the other side pauses.
     /// Default: 64 KiB.
     pub high_water: usize,
-    /// The longest request head, its empty line included. Default: 8 KiB.
+    /// The longest request head, its empty line included; half of it may be the request line. Default: 16 KiB.
     pub head_len_max: usize,
     /// Maximum number of header fields in a request head. Default: 64.
     pub headers_max: usize,
@@ -70,7 +70,7 @@ impl Default for ClientLimits {
         Self {
             message_len_max: 1024 * 1024,
             high_water: 64 * 1024,
-            head_len_max: 8 * 1024,
+            head_len_max: 16 * 1024,
             headers_max: 64,
             head_timeout: Duration::from_secs(10),
             http_idle_timeout: Duration::from_secs(60),

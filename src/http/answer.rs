@@ -1,10 +1,12 @@
 //! The answer to a request: the order of the checks, in one place.
 
 use super::console_config::ConsoleConfig;
+use super::date::HttpDate;
 use super::handshake::{self, AcceptKey};
 use super::pages;
+use super::path::Path;
 use super::policy::Policy;
-use super::refusal::Refusal;
+use super::refusal::{ALLOW, Refusal};
 use super::request::Request;
 use super::reserved::{CONFIG_PATH, HEALTH_PATH};
 use super::response::{Response, Status};
@@ -43,7 +45,7 @@ pub(crate) enum Answer {
     },
 }
 
-/// Answers a request: appends a page to `out`, or accepts a handshake.
+/// Answers a request at `date`: appends a page to `out`, or accepts a handshake.
 ///
 /// # Errors
 ///
@@ -53,12 +55,13 @@ pub(crate) fn answer(
     request: &Request,
     site: &Site,
     look_up: LookUp<'_>,
+    date: HttpDate,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let answer = if handshake::is_upgrade(request) {
         upgrade(request, site, look_up)
     } else {
-        respond(request, site, look_up, out)
+        respond(request, site, look_up, date, out)
     };
     answer.map_err(|refusal| adapt_refusal(refusal, request))
 }
@@ -80,7 +83,7 @@ pub(crate) fn adapt_refusal(refusal: Refusal, request: &Request) -> Refusal {
 fn upgrade(request: &Request, site: &Site, look_up: LookUp<'_>) -> Result<Answer, Refusal> {
     check_method(request)?;
     site.policy.check_host(request)?;
-    let endpoint = site.router.find(request.path, look_up)?;
+    let endpoint = (site.router).find(&Path::decode(request.path), look_up)?;
     let key = handshake::check(request)?;
     site.policy.check_origin(request)?;
     let subprotocol = handshake::choose_subprotocol(request, &site.subprotocols);
@@ -96,6 +99,7 @@ fn respond(
     request: &Request,
     site: &Site,
     look_up: LookUp<'_>,
+    date: HttpDate,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     const HEALTHY: Response = Response {
@@ -104,22 +108,33 @@ fn respond(
         content_type: "text/plain; charset=utf-8",
         body: b"ok\n",
     };
-    check_method(request)?;
+    const METHODS: Response = Response {
+        status: Status::NoContent,
+        fields: ALLOW,
+        content_type: "",
+        body: b"",
+    };
     let json;
-    // Load balancers send many different names in Host, so the health check accepts any Host.
-    let response = if request.path == HEALTH_PATH {
+    let path = Path::decode(request.path);
+    // Load balancers send many different names in Host, so health checks accept any Host. Some send
+    // OPTIONS, as HAProxy does by default.
+    let response = if request.method == "OPTIONS" {
+        METHODS
+    } else if path.is(HEALTH_PATH) {
+        check_method(request)?;
         HEALTHY
     } else {
+        check_method(request)?;
         site.policy.check_host(request)?;
-        if request.path == CONFIG_PATH {
+        if path.is(CONFIG_PATH) {
             json = site.console.to_json(&site.router);
             pages::config(&json)
         } else {
-            let page = pages::find(request.path);
-            page.ok_or_else(|| site.router.refuse_page(request.path, look_up))?
+            let page = pages::find(&path);
+            page.ok_or_else(|| site.router.refuse_page(&path, look_up))?
         }
     };
-    response.write(out, request.method == "HEAD", request.keep_alive());
+    response.write(out, request.method == "HEAD", request.keep_alive(), date);
     Ok(Answer::Response {
         close: !request.keep_alive(),
     })
@@ -128,7 +143,11 @@ fn respond(
 fn check_method(request: &Request) -> Result<(), Refusal> {
     match request.method {
         "GET" | "HEAD" => Ok(()),
-        other => Err(Refusal::method_not_allowed(other)),
+        // RFC 9110 section 9.3 and RFC 5789. OPTIONS comes here in an opening handshake only.
+        known @ ("POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH") => {
+            Err(Refusal::method_not_allowed(known))
+        }
+        other => Err(Refusal::unknown_method(other.as_bytes())),
     }
 }
 

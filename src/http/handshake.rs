@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
+use super::date::HttpDate;
 use super::refusal::{Refusal, quote};
 use super::request::{Request, Version};
 use super::token::is_token;
@@ -89,12 +90,13 @@ pub fn check(request: &Request) -> Result<AcceptKey, Refusal> {
 }
 
 /// The fields that are lists, and their members (RFC 9110 sections 7.8 and 7.6.1, RFC 6455
-/// section 4.3).
-const LISTS: [(&str, &str, IsMember); 4] = [
-    ("Upgrade", "protocols", is_protocol),
-    ("Connection", "tokens", is_token),
-    ("Sec-WebSocket-Protocol", "tokens", is_token),
-    ("Sec-WebSocket-Extensions", "extensions", is_extension),
+/// section 4.3); and whether the list may be empty. That of the extensions may: gateways that take
+/// out all extensions pass it on empty, and none of them is used here anyway.
+const LISTS: [(&str, &str, IsMember, bool); 4] = [
+    ("Upgrade", "protocols", is_protocol, false),
+    ("Connection", "tokens", is_token, false),
+    ("Sec-WebSocket-Protocol", "tokens", is_token, false),
+    ("Sec-WebSocket-Extensions", "extensions", is_extension, true),
 ];
 
 type IsMember = fn(&[u8]) -> bool;
@@ -102,10 +104,10 @@ type IsMember = fn(&[u8]) -> bool;
 /// Refuses a handshake that breaks the grammar in any field (RFC 6455 section 4.2.1), even in one
 /// that the server does not use. The refusal omits the value, which may be a secret.
 fn check_lists(request: &Request) -> Result<(), Refusal> {
-    for (name, members, is_member) in LISTS {
+    for (name, members, is_member, may_be_empty) in LISTS {
         let mut list = request.list(name).peekable();
         let reason = match request.header(name) {
-            Some(_) if list.peek().is_none() => format!("{name} is an empty list"),
+            Some(_) if list.peek().is_none() && !may_be_empty => format!("{name} is an empty list"),
             _ if !list.all(is_member) => format!("{name} is not a list of {members}"),
             _ => continue,
         };
@@ -186,10 +188,11 @@ pub(crate) fn choose_subprotocol<'s>(request: &Request, served: &'s [String]) ->
 }
 
 /// Appends the 101 to `out`. After it, the connection carries frames.
-pub fn write_accept(out: &mut Vec<u8>, key: &AcceptKey, subprotocol: Option<&str>) {
+pub fn write_accept(out: &mut Vec<u8>, key: &AcceptKey, subprotocol: Option<&str>, date: HttpDate) {
+    out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nServer: wspipe\r\nDate: ");
+    out.extend_from_slice(date.to_string().as_bytes());
     out.extend_from_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\nServer: wspipe\r\n\
-          Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
     out.extend_from_slice(&key.0);
     if let Some(name) = subprotocol {

@@ -4,11 +4,11 @@
 //!
 //! ```text
 //!   Start ──CR──→ StrayCr ──LF──→ StrayLine
-//!     └──token──→ Line ←──token──────┘
-//!                 │  ↑
-//!                CR  └──any other───┐
-//!                 ↓                 │
-//!               LineCr ──LF──→ LineStart ──CR──→ FinalCr ──LF──→ End
+//!     └──token──→ RequestLine ←─token┘
+//!                 │
+//!                CR   Line ←────any other──┐
+//!                 ↓   ↓ CR                 │
+//!                 LineCr ──LF──────→ LineStart ──CR──→ FinalCr ──LF──→ End
 //! ```
 //!
 //! Within a line, every byte but CR, LF and NUL stays within the line. A byte without an arrow is a
@@ -41,7 +41,9 @@ enum State {
     StrayCr,
     /// After that empty line.
     StrayLine,
-    /// Within a line.
+    /// Within the request line.
+    RequestLine,
+    /// Within a line of the fields.
     Line,
     /// After the CR at the end of a line.
     LineCr,
@@ -57,21 +59,40 @@ impl HeadScanner {
     /// Returns the length of the head, its empty line included, once the head is complete.
     ///
     /// `bytes` is everything since the request began: the bytes of the previous call and possibly
-    /// more. The caller limits the length of a head (431).
+    /// more. A head may have `head_len_max` bytes, its empty line included, and its request line
+    /// half of that without its line end; so 16 KiB leave room for the 8,000 bytes of a request line
+    /// that RFC 9112 section 3 recommends, and for as much in fields.
     ///
     /// # Errors
     ///
-    /// 400 for a first byte that cannot begin a method (a TLS client's, for example), for LF
+    /// 414, or 501 if already the method is too long, for a longer request line (section 3); 431 for
+    /// a longer head (RFC 6585 section 5). 400 for a first byte that cannot begin a method (a TLS client's, for example), for LF
     /// without CR, CR without LF (RFC 9112 section 2.2) or NUL, and for white space at the start
     /// of a line (section 5.2). One empty line before the request line is accepted (section 2.2),
     /// a second one is refused.
-    pub fn find_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    pub fn find_end(
+        &mut self,
+        bytes: &[u8],
+        head_len_max: usize,
+    ) -> Result<Option<usize>, Refusal> {
+        self.scan(bytes, head_len_max)
+            .map_err(|refusal| refusal.answering(bytes))
+    }
+
+    fn scan(&mut self, bytes: &[u8], head_len_max: usize) -> Result<Option<usize>, Refusal> {
+        let line_len_max = head_len_max / 2;
         let mut state = self.state;
         let mut scanned = self.scanned as usize;
         while state != State::End {
             let Some(&byte) = bytes.get(scanned) else {
                 break;
             };
+            if scanned >= line_len_max && state == State::RequestLine && byte != b'\r' {
+                return Err(line_too_long(&bytes[..scanned], head_len_max));
+            }
+            if scanned >= head_len_max {
+                return Err(Refusal::head_too_large(head_len_max));
+            }
             state = state.after(byte)?;
             scanned += 1;
         }
@@ -86,8 +107,10 @@ impl State {
         match (self, byte) {
             (State::Start, b'\r') => Ok(State::StrayCr),
             (State::StrayCr, b'\n') => Ok(State::StrayLine),
-            (State::Line | State::LineStart, 0) => Err(Refusal::bad_request("a NUL in the head")),
-            (State::Line, b'\r') => Ok(State::LineCr),
+            (State::RequestLine | State::Line | State::LineStart, 0) => {
+                Err(Refusal::bad_request("a NUL in the head"))
+            }
+            (State::RequestLine | State::Line, b'\r') => Ok(State::LineCr),
             (State::LineCr, b'\n') => Ok(State::LineStart),
             (State::LineStart, b'\r') => Ok(State::FinalCr),
             (State::FinalCr, b'\n') => Ok(State::End),
@@ -99,8 +122,18 @@ impl State {
                 "a line of the head begins with white space: folded lines are not accepted",
             )),
             (State::Start | State::StrayLine, _) if !is_token_byte(byte) => Err(not_http(byte)),
+            (State::Start | State::StrayLine | State::RequestLine, _) => Ok(State::RequestLine),
             _ => Ok(State::Line),
         }
+    }
+}
+
+/// The refusal of a request line that begins with `bytes` and does not end in time.
+fn line_too_long(bytes: &[u8], head_len_max: usize) -> Refusal {
+    let line = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    match line.contains(&b' ') {
+        true => Refusal::target_too_long(head_len_max),
+        false => Refusal::unknown_method(line).closing(),
     }
 }
 
@@ -129,15 +162,56 @@ mod tests {
         let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         for cut in 0..head.len() {
             let mut scanner = HeadScanner::default();
-            assert_eq!(scanner.find_end(&head[..cut]), Ok(None));
+            assert_eq!(scanner.find_end(&head[..cut], 100), Ok(None));
             // Replace the bytes before the cut by NULs, which a second look would refuse.
             let mut bytes = vec![0; cut];
             bytes.extend_from_slice(&head[cut..]);
             assert_eq!(
-                scanner.find_end(&bytes),
+                scanner.find_end(&bytes, 100),
                 Ok(Some(head.len())),
                 "cut at {cut}"
             );
         }
+    }
+    /// The outcome for `bytes` with at most 100 bytes of head, the same whole and byte by byte.
+    fn outcome(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+        let whole = HeadScanner::default().find_end(bytes, 100);
+        let mut scanner = HeadScanner::default();
+        let mut lens = 0..=bytes.len();
+        let bytewise = lens.find_map(|len| scanner.find_end(&bytes[..len], 100).transpose());
+        assert_eq!(bytewise.transpose(), whole);
+        whole
+    }
+
+    #[test]
+    fn half_of_a_head_may_be_its_request_line() {
+        let line = |len: usize| format!("{:a<len$}", "GET /");
+        let head = |line_len, fields: usize| {
+            let fields = format!("A: {:b<1$}", "", fields);
+            format!("{}\r\n{fields}\r\n\r\n", line(line_len)).into_bytes()
+        };
+        let longest = head(50, 41);
+        assert_eq!(longest.len(), 100);
+        assert_eq!(outcome(&longest), Ok(Some(100)));
+        let short = head(10, 81);
+        assert_eq!(
+            outcome(&short),
+            Ok(Some(100)),
+            "the fields may have the rest"
+        );
+        let code = |bytes: &[u8]| outcome(bytes).map_err(|refusal| refusal.status.code());
+        assert_eq!(code(&head(50, 42)), Err(431));
+        assert_eq!(code(&head(51, 10)), Err(414));
+        assert_eq!(
+            code(line(51).as_bytes()),
+            Err(414),
+            "before its end has come"
+        );
+        assert_eq!(code(line(50).as_bytes()), Ok(None));
+        let stray = [b"\r\n", &head(49, 10)[..]].concat();
+        assert_eq!(code(&stray), Err(414), "an empty line counts");
+        assert_eq!(code(&[b'M'; 51]), Err(501));
+        assert_eq!(code(&[b"\r\n", &[b'M'; 49][..]].concat()), Err(501));
+        assert_eq!(code(&[b'M'; 50]), Ok(None));
     }
 }

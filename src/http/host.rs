@@ -31,7 +31,8 @@ impl<'a> Host<'a> {
         port: None,
     };
 
-    /// Parses `name`, `name:port`, `a.b.c.d:port` or `[IPv6]:port`. `None` for anything else.
+    /// Parses `name`, `name:port`, `a.b.c.d:port` or `[IPv6]:port`, or the empty text. `None` for
+    /// anything else, also for a port or a final dot without a name (RFC 9110 section 4.2.1).
     ///
     /// A name consists of letters, digits, `-`, `.` and `_`. RFC 3986 allows more, but no name in
     /// DNS or a hosts file needs it, and such a name is safe in a line that an operator pastes into
@@ -51,7 +52,8 @@ impl<'a> Host<'a> {
             }
         };
         let port = parse_port(port)?;
-        Some(Host { text, name, port })
+        let is_nowhere = name == Name::Registered("") && !text.is_empty();
+        (!is_nowhere).then_some(Host { text, name, port })
     }
 }
 
@@ -130,6 +132,10 @@ mod tests {
     fn other_texts_are_refused() {
         let cases = [
             "a b",
+            ":80",
+            ":",
+            ".",
+            ".:80",
             "a/b",
             "user@a",
             "a:80:90",

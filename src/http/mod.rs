@@ -16,17 +16,20 @@
 //!    `Origin` by [`policy`].
 //! 4. A plain request gets a page: a file of the console (`pages`), its `config.json`
 //!    ([`console_config`]) or the health check. A handshake gets the 101 of [`handshake`].
-//! 5. Each step may fail with a [`refusal`]. [`response`] writes pages and refusals.
+//! 5. Each step may fail with a [`refusal`]. [`response`] writes pages and refusals, with the
+//!    [`date`] that the caller read from the clock.
 //!
 //! The server asks two more modules about a handshake: [`proxy`] for the client behind a trusted
 //! proxy, and [`resume`] for the session that the client wants.
 
 pub mod answer;
 pub mod console_config;
+pub mod date;
 pub mod handshake;
 pub mod head_scanner;
 pub(crate) mod host;
 mod pages;
+pub mod path;
 pub mod percent;
 pub mod policy;
 pub mod proxy;

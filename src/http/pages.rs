@@ -1,5 +1,6 @@
 //! The console page: the files of `www/`, compiled in.
 
+use super::path::Path;
 use super::reserved::FILES_PATH;
 use super::response::{Fields, Response, Status};
 
@@ -28,14 +29,13 @@ const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js" "
 const PAGE_NAME: &str = "index.html";
 
 /// The response with the page or file at `path`, if there is one.
-pub(super) fn find(path: &str) -> Option<Response<'static>> {
-    let wanted = match path {
-        "/" => PAGE_NAME,
-        path => path
-            .strip_prefix(FILES_PATH)
-            .filter(|name| *name != PAGE_NAME)?,
+pub(super) fn find(path: &Path) -> Option<Response<'static>> {
+    let wanted = match path.below(FILES_PATH) {
+        Some([name]) if name != PAGE_NAME.as_bytes() => name,
+        None if path.is("/") => PAGE_NAME.as_bytes(),
+        _ => return None,
     };
-    let (name, body) = FILES.iter().find(|(name, _)| *name == wanted)?;
+    let (name, body) = FILES.iter().find(|(name, _)| name.as_bytes() == wanted)?;
     Some(page(media_type(name), body))
 }
 
@@ -76,9 +76,10 @@ mod tests {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let path = match name.as_str() {
                 PAGE_NAME => "/".to_owned(),
-                name => format!("{FILES_PATH}{name}"),
+                name => format!("{FILES_PATH}/{name}"),
             };
-            let response = find(&path).unwrap_or_else(|| panic!("{name} is not compiled in"));
+            let response =
+                find(&Path::decode(&path)).unwrap_or_else(|| panic!("{name} is not compiled in"));
             let known = response.content_type != media_type("");
             assert!(known, "{name} has no media type");
             names_len += 1;
@@ -102,7 +103,7 @@ mod tests {
             "/.wspipe//console.js",
         ];
         for path in paths {
-            assert!(find(path).is_none(), "{path:?}");
+            assert!(find(&Path::decode(path)).is_none(), "{path:?}");
         }
     }
 

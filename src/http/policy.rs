@@ -43,22 +43,11 @@ impl Policy {
         host_name: String,
         loopback_only: bool,
     ) -> Result<Policy, String> {
-        if let Some(entry) = origins
-            .iter()
-            .find(|entry| AllowedOrigin::parse(entry).is_none())
-        {
-            return Err(format!(
-                "--origin={entry} is not an origin: \
-                 write https://app.example, app.example:8443, null or any"
-            ));
+        for entry in &origins {
+            check_origin_entry(entry).map_err(|remedy| format!("--origin={entry}: {remedy}"))?;
         }
-        if let Some(entry) = allow_hosts
-            .iter()
-            .find(|entry| allowed_name(entry).is_none())
-        {
-            return Err(format!(
-                "--allow-host={entry} is not a host: write a name or an address, without a port"
-            ));
+        for entry in &allow_hosts {
+            check_host_entry(entry).map_err(|remedy| format!("--allow-host={entry}: {remedy}"))?;
         }
         Ok(Policy {
             origins,
@@ -76,7 +65,8 @@ impl Policy {
     ///
     /// 403 for another name; 400 for two `Origin` fields.
     pub fn check_host(&self, request: &Request) -> Result<(), Refusal> {
-        let must_be_own = match request.sole_header("Origin")? {
+        let origin = request.sole_header("Origin")?;
+        let must_be_own = match origin {
             Some(origin) => !self.is_listed(origin),
             // Every browser sends a Host. An HTTP/1.0 client may omit it.
             None => self.loopback_only && !request.host.text.is_empty(),
@@ -85,14 +75,19 @@ impl Policy {
             return Ok(());
         }
         let host = request.host.text;
-        let what = match request.host.name {
-            Name::Ip(_) => "is not a loopback address, which is all that this server listens on",
-            Name::Registered(_) => "is not a name of this server",
+        if host.is_empty() {
+            return Err(refuse_origin(origin.unwrap_or_default(), request));
+        }
+        let (what, entry) = match request.host.name {
+            Name::Ip(ip) => (
+                "is not a loopback address, which is all that this server listens on",
+                ip.to_string(),
+            ),
+            Name::Registered(name) => ("is not a name of this server", host_entry(name)),
         };
         Err(Refusal::forbidden(format!(
-            "Host {} {what}; if it should be one, start wspipe with --allow-host={}",
+            "Host {} {what}; if it should be one, start wspipe with --allow-host={entry}",
             quote(host.as_bytes()),
-            without_port(host),
         )))
     }
 
@@ -106,21 +101,11 @@ impl Policy {
         let Some(value) = request.sole_header("Origin")? else {
             return Ok(());
         };
-        let origin = Origin::parse(value);
-        if self.is_listed(value) || origin.is_some_and(|origin| origin.is_at(&request.host)) {
+        let is_same = Origin::parse(value).is_some_and(|origin| origin.is_at(&request.host));
+        if is_same || self.is_listed(value) {
             return Ok(());
         }
-        // Only a parsed origin becomes an option that an operator may paste into a shell.
-        let entry = match (value, origin) {
-            (b"null", _) => "null".to_owned(),
-            (_, Some(origin)) => format!("{}://{}", origin.scheme, origin.host.text),
-            _ => "LIST".to_owned(),
-        };
-        Err(Refusal::forbidden(format!(
-            "Origin {} is not at the Host {}; to allow it, start wspipe with --origin={entry}",
-            quote(value),
-            quote(request.host.text.as_bytes()),
-        )))
+        Err(refuse_origin(value, request))
     }
 
     fn is_listed(&self, origin: &[u8]) -> bool {
@@ -169,12 +154,72 @@ fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> 
     end.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
-/// The host of an authority, as text.
-fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority.ends_with(']') => &authority[..colon],
-        _ => authority,
+/// The refusal of an origin. Only a parsed one becomes an option that an operator may paste into a
+/// shell.
+fn refuse_origin(value: &[u8], request: &Request) -> Refusal {
+    let entry = match Origin::parse(value) {
+        _ if value == b"null" => "null".to_owned(),
+        // A shell would take the brackets of an address for a pattern.
+        Some(Origin { scheme, host }) if host.text.starts_with('[') => {
+            format!("'{scheme}://{}'", host.text)
+        }
+        Some(Origin { scheme, host }) => format!("{scheme}://{}", host.text),
+        None => {
+            return Refusal::forbidden(format!(
+                "Origin {} is not scheme://host or scheme://host:port, as every browser sends it: \
+                 correct it or leave it out; only --origin=any, which lets every page connect, \
+                 accepts it",
+                quote(value),
+            ));
+        }
+    };
+    Refusal::forbidden(format!(
+        "Origin {} is not at the Host {}; to allow it, start wspipe with --origin={entry}",
+        quote(value),
+        quote(request.host.text.as_bytes()),
+    ))
+}
+
+/// The word that `--allow-host` does not take for a host, because it would not mean all of them.
+const ANY: &str = "any";
+
+/// The entry of `--allow-host` for a name. A final dot makes a host of a name that is `any`.
+fn host_entry(name: &str) -> String {
+    match name.eq_ignore_ascii_case(ANY) {
+        true => format!("{name}."),
+        false => name.to_owned(),
     }
+}
+
+/// Checks an entry of `--allow-host`.
+///
+/// # Errors
+///
+/// What to write instead.
+pub(crate) fn check_host_entry(entry: &str) -> Result<(), String> {
+    if entry == "*" || entry.eq_ignore_ascii_case(ANY) {
+        return Err(format!(
+            "no value allows every name, which would allow DNS rebinding: list the names of this \
+             server, such as app.example (a host whose name is {ANY} is written {ANY}.)"
+        ));
+    }
+    let is_host = allowed_name(entry).is_some();
+    is_host.then_some(()).ok_or_else(|| {
+        "a host is a name such as app.example or an address, without scheme and port".to_owned()
+    })
+}
+
+/// Checks an entry of `--origin` other than `any`.
+///
+/// # Errors
+///
+/// What to write instead.
+pub(crate) fn check_origin_entry(entry: &str) -> Result<(), String> {
+    let is_origin = AllowedOrigin::parse(entry).is_some();
+    is_origin.then_some(()).ok_or_else(|| {
+        "an origin is https://app.example, app.example:8443, file://, null or any, without a path"
+            .to_owned()
+    })
 }
 
 /// Parses an entry of `--allow-host`: a name, or an address with or without brackets.
@@ -263,7 +308,8 @@ impl<'a> AllowedOrigin<'a> {
             return Origin::parse(entry.as_bytes()).map(AllowedOrigin::Origin);
         }
         let host = Host::parse(entry)?;
-        (host.name != Name::Registered("")).then_some(AllowedOrigin::Host(host))
+        let is_host = !entry.is_empty() && !entry.ends_with(':');
+        is_host.then_some(AllowedOrigin::Host(host))
     }
 
     fn matches(&self, value: &[u8]) -> bool {

@@ -4,7 +4,9 @@
 //! server that would allow it. The line is the body of the response and goes to the log, so an
 //! operator finds the remedy without reading the source.
 
+use super::date::HttpDate;
 use super::response::{Fields, Response, Status};
+use crate::limits::{HEADERS_MAX, SIZE_MAX};
 
 /// An error response, ready to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub struct Refusal {
     /// can.
     pub(crate) for_operator: bool,
 }
+
+/// The methods that every path has.
+pub(super) const ALLOW: Fields = &[("Allow", "GET, HEAD, OPTIONS")];
 
 /// When the client may try again, in seconds.
 const RETRY_AFTER: Fields = &[("Retry-After", "5")];
@@ -51,15 +56,25 @@ impl Refusal {
         }
     }
 
-    fn closing(self) -> Refusal {
+    pub(super) fn closing(self) -> Refusal {
         Refusal {
             close: true,
             ..self
         }
     }
 
-    /// Appends the response to `out`.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    /// Adapts a refusal of a head that could not be parsed, or has not ended: HEAD gets no body
+    /// (RFC 9110 section 9.3.2). `head` is what has arrived.
+    pub(crate) fn answering(self, head: &[u8]) -> Refusal {
+        let line = head.strip_prefix(b"\r\n").unwrap_or(head);
+        Refusal {
+            head_only: line.starts_with(b"HEAD "),
+            ..self
+        }
+    }
+
+    /// Appends the response to `out`. `date` is the present time.
+    pub fn write(&self, out: &mut Vec<u8>, date: HttpDate) {
         let body = format!("{}\n", self.reason);
         let response = Response {
             status: self.status,
@@ -67,7 +82,7 @@ impl Refusal {
             content_type: "text/plain; charset=utf-8",
             body: body.as_bytes(),
         };
-        response.write(out, self.head_only, !self.close);
+        response.write(out, self.head_only, !self.close, date);
     }
 
     // -- The request is not HTTP as the server speaks it. The next request could begin anywhere,
@@ -81,22 +96,36 @@ impl Refusal {
     /// 431: the head is longer than `head_len_max` bytes.
     pub(crate) fn head_too_large(head_len_max: usize) -> Refusal {
         let reason = format!(
-            "the request head is longer than {head_len_max} bytes; --max-head=SIZE would allow it"
+            "the request head is longer than {head_len_max} bytes; --max-head={} would allow more",
+            size(head_len_max.saturating_mul(2)),
         );
         Refusal::new(Status::HeadTooLarge, reason).closing()
+    }
+
+    /// 414: the request line is longer than half of `head_len_max` bytes (RFC 9112 section 3).
+    pub(crate) fn target_too_long(head_len_max: usize) -> Refusal {
+        let reason = format!(
+            "the request line is longer than {} bytes, half of a head; \
+             --max-head={} would allow more",
+            head_len_max / 2,
+            size(head_len_max.saturating_mul(2)),
+        );
+        Refusal::new(Status::UriTooLong, reason).closing()
     }
 
     /// 431: the head has more than `headers_max` header fields.
     pub(crate) fn too_many_headers(headers_max: usize) -> Refusal {
         let reason = format!(
-            "the request has more than {headers_max} header fields; --max-headers=N would allow it"
+            "the request has more than {headers_max} header fields; \
+             --max-headers={} would allow more",
+            (2 * headers_max).min(HEADERS_MAX),
         );
         Refusal::new(Status::HeadTooLarge, reason).closing()
     }
 
     /// 408: the head began but did not end in time.
     pub(crate) fn head_timeout() -> Refusal {
-        let reason = "the request head did not end in time; --head-timeout=DURATION allows more";
+        let reason = "the request head did not end in time; --head-timeout sets the time";
         Refusal::new(Status::RequestTimeout, reason).closing()
     }
 
@@ -160,10 +189,16 @@ impl Refusal {
         Refusal::new(Status::NotFound, reason)
     }
 
-    /// 405: the method is neither GET nor HEAD.
+    /// 405: the method is a known one, but nothing here has it.
     pub(crate) fn method_not_allowed(method: &str) -> Refusal {
-        let reason = format!("the method {} is not GET or HEAD", quote(method.as_bytes()));
-        Refusal::new(Status::MethodNotAllowed, reason).with(&[("Allow", "GET, HEAD")])
+        let reason = format!("the method {method} is not GET, HEAD or OPTIONS");
+        Refusal::new(Status::MethodNotAllowed, reason).with(ALLOW)
+    }
+
+    /// 501: no such method is known (RFC 9110 section 9.1).
+    pub(crate) fn unknown_method(method: &[u8]) -> Refusal {
+        let reason = format!("{} is no known method: use GET or HEAD", quote(method));
+        Refusal::new(Status::NotImplemented, reason)
     }
 
     /// 426: a plain request for a path that serves WebSockets only.
@@ -183,6 +218,11 @@ impl Refusal {
     pub(crate) fn version_missing() -> Refusal {
         Refusal::bad_handshake("Sec-WebSocket-Version is missing: it must be 13")
             .with(&[("Sec-WebSocket-Version", "13")])
+    }
+
+    /// 400: what a trusted proxy says of its client is unusable.
+    pub(crate) fn bad_forwarding(reason: impl Into<String>) -> Refusal {
+        Refusal::bad_handshake(reason).for_operator()
     }
 
     /// 426: the handshake asks for a version other than 13 (RFC 6455 section 4.2.2).
@@ -226,12 +266,22 @@ impl Refusal {
     /// 429: this address has reached its limit of clients.
     pub(crate) fn too_many_from_address(clients_max: usize) -> Refusal {
         let reason = format!(
-            "this address has {clients_max} clients, as many as --max-clients-per-ip allows"
+            "this address, or its IPv6 network, has {clients_max} clients, \
+             as many as --max-clients-per-ip allows"
         );
         Refusal::new(Status::TooManyRequests, reason)
             .with(RETRY_AFTER)
             .closing()
             .for_operator()
+    }
+}
+
+/// A size as an option takes it, at most the largest that any takes: `32k`.
+fn size(bytes: usize) -> String {
+    let bytes = bytes.min(SIZE_MAX);
+    match bytes % 1024 {
+        0 => format!("{}k", bytes / 1024),
+        _ => bytes.to_string(),
     }
 }
 
@@ -247,20 +297,21 @@ pub(super) fn quote(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    const DATE: HttpDate = HttpDate::since_1970(std::time::Duration::ZERO);
+
     #[test]
     fn a_refusal_is_one_line_of_text() {
         let mut out = Vec::new();
-        Refusal::method_not_allowed("PO\r\nST\u{fc}").write(&mut out);
+        Refusal::unknown_method(b"PO\r\nST\xfc").write(&mut out, DATE);
         let text = String::from_utf8(out).unwrap();
         assert!(
-            text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"),
+            text.starts_with("HTTP/1.1 501 Not Implemented\r\n"),
             "{text}"
         );
-        assert!(text.contains("\r\nAllow: GET, HEAD\r\n"), "{text}");
         let body = text.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(
             body,
-            "the method \"PO\\r\\nST\\xc3\\xbc\" is not GET or HEAD\n"
+            "\"PO\\r\\nST\\xfc\" is no known method: use GET or HEAD\n"
         );
     }
 
@@ -269,8 +320,11 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             (Refusal::bad_request("no"), 400, "no", true),
-            (Refusal::head_too_large(8192), 431, "8192 bytes; --max-head", true),
-            (Refusal::too_many_headers(64), 431, "64 header fields; --max-headers", true),
+            (Refusal::head_too_large(8192), 431, "8192 bytes; --max-head=16k", true),
+            (Refusal::target_too_long(16384), 414, "8192 bytes, half of a head; --max-head=32k", true),
+            (Refusal::unknown_method(b"BREW"), 501, "\"BREW\"", false),
+            (Refusal::method_not_allowed("POST"), 405, "POST is not GET, HEAD", false),
+            (Refusal::too_many_headers(64), 431, "64 header fields; --max-headers=128", true),
             (Refusal::head_timeout(), 408, "--head-timeout", true),
             (Refusal::unknown_transfer_coding(), 501, "Transfer-Encoding", true),
             (Refusal::version_not_supported(), 505, "HTTP/1.1", true),

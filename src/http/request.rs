@@ -44,6 +44,10 @@ impl<'a> Request<'a> {
     /// 400 for what RFC 9112 calls invalid, 431 for more than `headers_max` header fields, 501 for
     /// an unknown transfer coding, 505 for another version. Each of them closes the connection.
     pub fn parse(head: &'a [u8], headers_max: usize) -> Result<Request<'a>, Refusal> {
+        Request::try_parse(head, headers_max).map_err(|refusal| refusal.answering(head))
+    }
+
+    fn try_parse(head: &'a [u8], headers_max: usize) -> Result<Request<'a>, Refusal> {
         check_request_line(head)?;
         // At most one slot per line, so that a high limit costs no memory for a small head.
         let lines = head.iter().filter(|&&byte| byte == b'\n').count();

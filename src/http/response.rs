@@ -1,15 +1,19 @@
 //! Responses: the status codes in use, and the bytes of a response.
 
+use super::date::HttpDate;
+
 /// A status code that the server sends (RFC 9110 section 15, RFC 6585).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(crate) enum Status {
     Ok = 200,
+    NoContent = 204,
     BadRequest = 400,
     Forbidden = 403,
     NotFound = 404,
     MethodNotAllowed = 405,
     RequestTimeout = 408,
+    UriTooLong = 414,
     UpgradeRequired = 426,
     TooManyRequests = 429,
     HeadTooLarge = 431,
@@ -29,11 +33,13 @@ impl Status {
     pub(crate) fn phrase(self) -> &'static str {
         match self {
             Status::Ok => "OK",
+            Status::NoContent => "No Content",
             Status::BadRequest => "Bad Request",
             Status::Forbidden => "Forbidden",
             Status::NotFound => "Not Found",
             Status::MethodNotAllowed => "Method Not Allowed",
             Status::RequestTimeout => "Request Timeout",
+            Status::UriTooLong => "URI Too Long",
             Status::UpgradeRequired => "Upgrade Required",
             Status::TooManyRequests => "Too Many Requests",
             Status::HeadTooLarge => "Request Header Fields Too Large",
@@ -64,10 +70,17 @@ pub(crate) struct Response<'a> {
 
 impl Response<'_> {
     /// Appends the response to `out`, without the body if `head_only` (the request was a HEAD).
-    /// `keep_alive` says whether the connection stays open. There is no `Date`: http/ reads no clock.
-    pub(crate) fn write(&self, out: &mut Vec<u8>, head_only: bool, keep_alive: bool) {
+    /// `keep_alive` says whether the connection stays open. `date` is the present time, which every
+    /// response names (RFC 9110 section 6.6.1).
+    pub(crate) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        head_only: bool,
+        keep_alive: bool,
+        date: HttpDate,
+    ) {
         let mut head = format!(
-            "HTTP/1.1 {} {}\r\nServer: wspipe\r\nConnection: {}\r\n",
+            "HTTP/1.1 {} {}\r\nServer: wspipe\r\nDate: {date}\r\nConnection: {}\r\n",
             self.status.code(),
             self.status.phrase(),
             self.connection(keep_alive),
@@ -76,11 +89,15 @@ impl Response<'_> {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         // A HEAD gets the length of the body that a GET would get (RFC 9110 section 9.3.2).
-        head.push_str(&format!(
-            "X-Content-Type-Options: nosniff\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
-            self.content_type,
-            self.body.len(),
-        ));
+        // A 204 must not name a length (section 8.6).
+        if self.status != Status::NoContent {
+            head.push_str(&format!(
+                "X-Content-Type-Options: nosniff\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+                self.content_type,
+                self.body.len(),
+            ));
+        }
+        head.push_str("\r\n");
         out.extend_from_slice(head.as_bytes());
         if !head_only {
             out.extend_from_slice(self.body);
@@ -105,7 +122,8 @@ mod tests {
 
     fn written(response: Response, head_only: bool, keep_alive: bool) -> String {
         let mut out = b"before".to_vec();
-        response.write(&mut out, head_only, keep_alive);
+        let date = HttpDate::since_1970(std::time::Duration::ZERO);
+        response.write(&mut out, head_only, keep_alive, date);
         String::from_utf8(out.split_off(6)).unwrap()
     }
 
@@ -120,8 +138,8 @@ mod tests {
     fn a_response_has_the_fields_and_the_body() {
         assert_eq!(
             written(HELLO, false, true),
-            "HTTP/1.1 200 OK\r\nServer: wspipe\r\nConnection: keep-alive\r\n\
-             Cache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n\
+            "HTTP/1.1 200 OK\r\nServer: wspipe\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+             Connection: keep-alive\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff\r\n\
              Content-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
         );
     }

@@ -8,7 +8,7 @@
 //! Below `--dir`, a path names a file. This module does no I/O, so it asks its caller ([`LookUp`])
 //! for the kind of each name, from the top of the directory down.
 
-use super::percent;
+use super::path::Path;
 use super::refusal::Refusal;
 use super::reserved;
 
@@ -23,6 +23,10 @@ pub enum Router {
     /// The services of COMMAND, `--echo`, `--route` and `--dir`.
     Routes(Routes),
 }
+
+/// The paths of the demo.
+const DEMO_ECHO: &str = "/echo";
+const DEMO_SHELL: &str = "/ws";
 
 /// What serves a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,32 +103,19 @@ impl Routes {
         self.routes.iter()
     }
 
-    /// Finds the service at `path`, which is still percent-encoded.
-    pub fn find(&self, path: &str, look_up: LookUp<'_>) -> Option<Endpoint> {
-        let segments: Vec<Vec<u8>> = path.split('/').skip(1).map(percent::decode).collect();
-        let routes = self
-            .routes
-            .iter()
-            .filter(|route| route.is_prefix_of(&segments));
+    /// Finds the service at `path`.
+    pub fn find(&self, path: &Path, look_up: LookUp<'_>) -> Option<Endpoint> {
+        let routes = (self.routes.iter()).filter(|route| path.below(&route.path).is_some());
         match routes.max_by_key(|route| route.path.len()) {
             Some(route) => Some(Endpoint {
                 service: route.service.clone(),
                 script_name: route.path.clone(),
             }),
             None if self.has_directory && !reserved::is_reserved(path) => {
-                find_program(&segments, look_up)
+                find_program(path.below("")?, look_up)
             }
             None => None,
         }
-    }
-}
-
-impl Route {
-    fn is_prefix_of(&self, segments: &[Vec<u8>]) -> bool {
-        let mut segments = segments.iter();
-        let own = self.path.split('/').skip(1);
-        own.map(str::as_bytes)
-            .all(|own| segments.next().is_some_and(|segment| segment == own))
     }
 }
 
@@ -161,27 +152,28 @@ fn file_name(segment: &[u8]) -> Option<&str> {
 }
 
 impl Router {
-    /// Finds the service for the path of an opening handshake. The demo's paths are compared
-    /// without decoding.
+    /// Finds the service for the path of an opening handshake.
     ///
     /// # Errors
     ///
     /// 404 if no service is at the path.
-    pub(crate) fn find(&self, path: &str, look_up: LookUp<'_>) -> Result<Endpoint, Refusal> {
+    pub(crate) fn find(&self, path: &Path, look_up: LookUp<'_>) -> Result<Endpoint, Refusal> {
         let at = |script_name: &str, service| {
             Ok(Endpoint {
                 service,
                 script_name: script_name.to_owned(),
             })
         };
-        match (self, path) {
-            (Router::Demo { .. }, "/echo") => at("/echo", Service::Echo),
-            (Router::Demo { shell: true }, "/ws") => at("/ws", Service::Command(0)),
-            (Router::Demo { shell: false }, "/ws") => Err(no_shell()),
-            (Router::Demo { .. }, _) => Err(Refusal::not_found(
+        match self {
+            Router::Demo { .. } if path.is(DEMO_ECHO) => at(DEMO_ECHO, Service::Echo),
+            Router::Demo { shell: true } if path.is(DEMO_SHELL) => {
+                at(DEMO_SHELL, Service::Command(0))
+            }
+            Router::Demo { shell: false } if path.is(DEMO_SHELL) => Err(no_shell()),
+            Router::Demo { .. } => Err(Refusal::not_found(
                 "no WebSocket is served at this path: the demo has /echo and /ws",
             )),
-            (Router::Routes(routes), _) => routes
+            Router::Routes(routes) => routes
                 .find(path, look_up)
                 .ok_or_else(|| Refusal::not_found("no WebSocket is served at this path")),
         }
@@ -189,14 +181,13 @@ impl Router {
 
     /// Refuses a plain request for a path without a page: 426 if a WebSocket is served there,
     /// otherwise 404.
-    pub(crate) fn refuse_page(&self, path: &str, look_up: LookUp<'_>) -> Refusal {
-        match (self, path) {
-            (Router::Demo { .. }, "/echo") | (Router::Demo { shell: true }, "/ws") => {
-                Refusal::upgrade_required()
-            }
-            (Router::Demo { shell: false }, "/ws") => no_shell(),
-            (Router::Demo { .. }, _) => nothing_there(),
-            (Router::Routes(routes), _) => match routes.find(path, look_up) {
+    pub(crate) fn refuse_page(&self, path: &Path, look_up: LookUp<'_>) -> Refusal {
+        match self {
+            Router::Demo { .. } if path.is(DEMO_ECHO) => Refusal::upgrade_required(),
+            Router::Demo { shell: true } if path.is(DEMO_SHELL) => Refusal::upgrade_required(),
+            Router::Demo { shell: false } if path.is(DEMO_SHELL) => no_shell(),
+            Router::Demo { .. } => nothing_there(),
+            Router::Routes(routes) => match routes.find(path, look_up) {
                 // COMMAND is at every path, also at /favicon.ico: 426 would be misleading.
                 Some(endpoint) if endpoint.script_name.is_empty() => Refusal::not_found(
                     "there is no page at this path, only a WebSocket; the console page is at /",
@@ -263,7 +254,7 @@ mod tests {
             ("", None),
         ];
         for (path, expected) in cases {
-            let found = routes.find(path, &mut nowhere);
+            let found = routes.find(&Path::decode(path), &mut nowhere);
             let found = found.map(|found| (found.script_name, found.service));
             let expected = expected.map(|(name, service)| (name.to_owned(), service));
             assert_eq!(found, expected, "{path}");
@@ -280,7 +271,7 @@ mod tests {
             ("/healthz", Service::Command(0)),
             ("/e/x", Service::Echo),
         ] {
-            let found = routes.find(path, &mut nowhere).unwrap();
+            let found = routes.find(&Path::decode(path), &mut nowhere).unwrap();
             assert_eq!(found.service, service, "{path}");
         }
     }
@@ -290,7 +281,7 @@ mod tests {
     fn looked_up(path: &str) -> (Option<Endpoint>, Vec<String>) {
         let routes = table(&[("/sub/route", Service::Echo)], true);
         let mut asked = Vec::new();
-        let found = routes.find(path, &mut |name| {
+        let found = routes.find(&Path::decode(path), &mut |name| {
             asked.push(name.to_owned());
             match name {
                 "run" | "sub/tool" | "healthz" => DirEntry::Program,
@@ -304,7 +295,7 @@ mod tests {
     #[test]
     fn a_path_is_followed_down_to_the_first_program() {
         #[rustfmt::skip]
-        let cases: [(&str, Option<&str>, &[&str]); 11] = [
+        let cases: [(&str, Option<&str>, &[&str]); 13] = [
             ("/run", Some("run"), &["run"]),
             ("/%72un/", Some("run"), &["run"]),
             ("/run/../../etc", Some("run"), &["run"]),
@@ -316,6 +307,8 @@ mod tests {
             ("/none/run", None, &["none"]),
             ("/", None, &[]),
             ("/healthz", None, &[]),
+            ("/%68ealthz", None, &[]),
+            ("/health%7A/x", Some("healthz"), &["healthz"]),
         ];
         for (path, expected, asked) in cases {
             let (found, names) = looked_up(path);
@@ -373,7 +366,7 @@ mod tests {
             (&routes, "/favicon.ico", 404),
             (&everywhere, "/a", 404),
         ] {
-            let refusal = router.refuse_page(path, &mut look_up);
+            let refusal = router.refuse_page(&Path::decode(path), &mut look_up);
             assert_eq!(refusal.status.code(), code, "{path}");
         }
     }

@@ -13,7 +13,8 @@ use crate::http::refusal::Refusal;
 #[derive(Default)]
 pub(super) struct Admission {
     clients: usize,
-    /// The clients of each address, if there is a limit on them.
+    /// The clients of each address, if there is a limit on them. An IPv6 address stands for its
+    /// network ([`counted`]).
     by_address: HashMap<IpAddr, usize>,
     /// Whether any client has been served.
     has_served: bool,
@@ -30,7 +31,7 @@ impl Admission {
             let reason = "with --once there is no client but the first";
             return Err(Refusal::not_now(reason));
         }
-        let own = self.by_address.get(&address).copied().unwrap_or(0);
+        let own = self.by_address.get(&counted(address)).copied().unwrap_or(0);
         if let Some(max) = limits.clients_per_ip_max.filter(|max| own >= *max) {
             return Err(Refusal::too_many_from_address(max));
         }
@@ -75,13 +76,14 @@ impl Admission {
     pub(super) fn entered(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.clients += 1;
         if limits.clients_per_ip_max.is_some() {
-            *self.by_address.entry(address).or_default() += 1;
+            *self.by_address.entry(counted(address)).or_default() += 1;
         }
     }
 
     /// A client of this address no longer counts.
     pub(super) fn left(&mut self, address: IpAddr) {
         self.clients -= 1;
+        let address = counted(address);
         if let Some(own) = self.by_address.get_mut(&address) {
             *own -= 1;
             if *own == 0 {
@@ -93,6 +95,16 @@ impl Admission {
     /// Whether clients have been served and all have left.
     pub(super) fn is_deserted(&self) -> bool {
         self.has_served && self.clients == 0
+    }
+}
+
+/// The address as which a client counts. A host with IPv6 has all of a /64 (RFC 4291 section 2.5.1),
+/// and may use a new address for each connection, so the network counts.
+fn counted(address: IpAddr) -> IpAddr {
+    const INTERFACE_ID: u128 = u64::MAX as u128;
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !INTERFACE_ID).into()),
+        address => address,
     }
 }
 
@@ -153,6 +165,30 @@ mod tests {
         admission.left(B);
         assert!(admission.by_address.is_empty(), "no address is kept");
         assert!(admission.is_deserted());
+    }
+
+    #[test]
+    fn ipv6_clients_are_counted_by_their_64_bit_network() {
+        let limits = ServerLimits {
+            clients_per_ip_max: Some(2),
+            ..ServerLimits::default()
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let mut admission = Admission::default();
+        admission.served(ip("2001:db8:0:1::1"), &limits);
+        admission.served(ip("2001:db8:0:1:ffff::2"), &limits);
+        let refused = admission.check(ip("2001:db8:0:1::3"), &limits);
+        assert_eq!(status(refused, "--max-clients-per-ip"), 429);
+        let other = admission.check(ip("2001:db8:0:2::1"), &limits);
+        assert_eq!(other, Ok(()), "another network");
+        // IPv4 addresses are one by one, also where they are written as IPv6.
+        for text in ["10.0.0.1", "::ffff:10.0.0.1"] {
+            admission.served(ip(text), &limits);
+        }
+        assert!(admission.check(A, &limits).is_err());
+        assert_eq!(admission.check(ip("::ffff:10.0.0.2"), &limits), Ok(()));
+        admission.left(ip("2001:db8:0:1:ffff::2"));
+        assert_eq!(admission.check(ip("2001:db8:0:1::3"), &limits), Ok(()));
     }
 
     #[test]

@@ -61,7 +61,7 @@ use crate::event_loop::readiness::Readiness;
 use crate::event_loop::timers::Timers;
 use crate::event_loop::{Handler, Next};
 use crate::http::answer::Site;
-use crate::http::proxy::Network;
+use crate::http::proxy::Proxies;
 use crate::process::Process;
 use crate::process::environment::UniqueIds;
 use crate::process::fan_out::FanOut;
@@ -74,7 +74,7 @@ pub struct Server<S: System> {
     site: Site,
     commands: Commands,
     limits: ServerLimits,
-    trusted_proxies: Vec<Network>,
+    proxies: Proxies,
     cx: Context,
     clients: Arena<ClientTag, Client<S::Socket>>,
     processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
@@ -162,7 +162,7 @@ impl<S: System> Server<S> {
         site: Site,
         commands: Commands,
         limits: ServerLimits,
-        trusted_proxies: Vec<Network>,
+        proxies: Proxies,
         cx: Context,
     ) -> Self {
         Self {
@@ -171,7 +171,7 @@ impl<S: System> Server<S> {
             site,
             commands,
             limits,
-            trusted_proxies,
+            proxies,
             cx,
             clients: Arena::new(),
             processes: Arena::new(),

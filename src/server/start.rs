@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::Server;
 use super::upgrade::Accepted;
 use crate::config::{CommandSettings, Signal};
-use crate::http::proxy::{Forwarded, is_trusted};
+use crate::http::proxy::Forwarded;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::resume::ResumeRequest;
@@ -127,7 +127,7 @@ impl<S: System> Server<S> {
         };
         let peer = client.peer();
         // Behind a proxy, the socket belongs to the proxy's user.
-        if is_trusted(peer.addr().ip(), &self.trusted_proxies) {
+        if self.proxies.contains(peer.addr().ip()) {
             return Err(Refusal::user_behind_proxy());
         }
         let user = self.system.peer_user(client.socket(), peer);

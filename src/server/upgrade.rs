@@ -6,7 +6,7 @@ use super::Server;
 use crate::client::access_record::BackEnd;
 use crate::http::answer::{Answer, adapt_refusal, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
-use crate::http::proxy::{Forwarded, Remote};
+use crate::http::proxy::Remote;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::resume;
@@ -85,9 +85,11 @@ impl<S: System> Server<S> {
         let Some(client) = self.clients.get_mut(id) else {
             return Ok(Outcome::Close);
         };
+        let date = self.cx.date();
         let out = client.response(&mut self.cx.pool);
         let system = &mut self.system;
-        match answer(request, &self.site, &mut |name| system.look_up(name), out)? {
+        let look_up = &mut |name: &str| system.look_up(name);
+        match answer(request, &self.site, look_up, date, out)? {
             Answer::Response { close: false } => Ok(Outcome::Answered),
             Answer::Response { close: true } => Ok(Outcome::Close),
             Answer::Upgrade {
@@ -116,7 +118,7 @@ impl<S: System> Server<S> {
             return Err(Refusal::unavailable("the client has left"));
         };
         let peer = client.peer().addr();
-        let forwarded = Forwarded::read(request, peer.ip(), &self.trusted_proxies);
+        let forwarded = self.proxies.read(request, peer.ip())?;
         let ip = forwarded.client.map_or(peer.ip(), |client| client.ip);
         let command = self.command_of(endpoint.service);
         // An echo has no session to resume.
@@ -166,8 +168,9 @@ impl<S: System> Server<S> {
             accepted,
             remote,
         } = upgrade;
+        let date = self.cx.date();
         let out = client.response(&mut self.cx.pool);
-        write_accept(out, &key, subprotocol.as_deref());
+        write_accept(out, &key, subprotocol.as_deref(), date);
         let (back_end, process_id, received) = match accepted {
             Accepted::Echo => (BackEnd::Echo, None, None),
             Accepted::SessionGone => (BackEnd::None, None, None),

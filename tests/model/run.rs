@@ -10,6 +10,7 @@ use wspipe::event_loop::{Handler, Next};
 use wspipe::http::answer::Site;
 use wspipe::http::console_config::ConsoleConfig;
 use wspipe::http::policy::Policy;
+use wspipe::http::proxy::Proxies;
 use wspipe::http::routes::Router;
 use wspipe::limits::{PIPE_LEN_MAX, RESTART_DELAY_MAX};
 use wspipe::linux::log_sink;
@@ -83,7 +84,7 @@ impl Run {
             site,
             commands,
             shape.config.server.clone(),
-            Vec::new(),
+            Proxies::default(),
             cx,
         );
         server.begin();

@@ -4,12 +4,16 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use wspipe::http::date::HttpDate;
 use wspipe::http::handshake;
 use wspipe::http::head_scanner::HeadScanner;
 use wspipe::http::refusal::Refusal;
 use wspipe::http::request::{Request, Version};
 
 const HEADERS_MAX: usize = 8;
+/// No head that is checked here is as long.
+const HEAD_LEN_MAX: usize = 1024 * 1024;
+const DATE: HttpDate = HttpDate::since_1970(std::time::Duration::ZERO);
 
 /// Knob: the pieces. Stream: a request head and the bytes after it.
 pub fn check(data: &[u8]) {
@@ -50,7 +54,7 @@ fn scan(stream: &[u8], knob: u8) -> Result<Option<usize>, Refusal> {
     let mut seen = 0;
     for piece in super::pieces(stream, knob) {
         seen += piece.len();
-        if let Some(len) = scan.find_end(&stream[..seen])? {
+        if let Some(len) = scan.find_end(&stream[..seen], HEAD_LEN_MAX)? {
             return Ok(Some(len));
         }
     }
@@ -177,7 +181,7 @@ fn check_handshake(request: &Request<'_>) {
         Ok(key) => {
             assert!(good, "an invalid handshake is accepted");
             let mut out = Vec::new();
-            handshake::write_accept(&mut out, &key, None);
+            handshake::write_accept(&mut out, &key, None, DATE);
             let response = str::from_utf8(&out).expect("ASCII");
             assert!(response.starts_with("HTTP/1.1 101 "));
             assert_eq!(response.find("\r\n\r\n"), Some(response.len() - 4));
@@ -200,6 +204,11 @@ fn has_good_grammar(request: &Request<'_>) -> bool {
     let list = |name: &str, member: fn(&mut Descent) -> bool| {
         descent(name).is_none_or(|mut descent| descent.list(member).is_some())
     };
+    // A gateway may have taken out every extension.
+    let no_extensions = descent("Sec-WebSocket-Extensions").is_some_and(|mut descent| {
+        while descent.eat(b',') || descent.eat(b' ') || descent.eat(b'\t') {}
+        descent.0.is_empty()
+    });
     let unique = descent("Sec-WebSocket-Protocol").is_none_or(|mut descent| {
         let names = descent.list(Descent::token).unwrap_or_default();
         names.iter().collect::<HashSet<_>>().len() == names.len()
@@ -208,7 +217,7 @@ fn has_good_grammar(request: &Request<'_>) -> bool {
         && list("Upgrade", Descent::protocol)
         && list("Connection", Descent::token)
         && list("Sec-WebSocket-Protocol", Descent::token)
-        && list("Sec-WebSocket-Extensions", Descent::extension)
+        && (no_extensions || list("Sec-WebSocket-Extensions", Descent::extension))
 }
 
 /// The rest of a text. Each function removes one element from its front, if it is there.
@@ -302,7 +311,7 @@ impl Descent {
 /// Nothing that a peer sent can make a second response, a second line or a terminal escape.
 fn check_refusal(refusal: &Refusal) {
     let mut out = Vec::new();
-    refusal.write(&mut out);
+    refusal.write(&mut out, DATE);
     let response = str::from_utf8(&out).expect("a refusal is UTF-8");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
     assert!(head.starts_with("HTTP/1.1 ") && !head.starts_with("HTTP/1.1 101"));

@@ -83,7 +83,7 @@ impl Response {
     #[track_caller]
     pub fn read(wire: &mut Wire, to_head: bool) -> Response {
         let mut response = Response::read_head(wire);
-        if response.status != 101 && !to_head {
+        if !matches!(response.status, 101 | 204) && !to_head {
             let len = response.header("Content-Length").expect("Content-Length");
             response.body = wire.take(len.parse().expect("a number of bytes"));
         }

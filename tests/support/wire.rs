@@ -1,7 +1,7 @@
 //! A TCP connection on which every wait has a deadline.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -46,7 +46,8 @@ impl Wire {
         Wire::new(TcpStream::from(socket))
     }
 
-    /// A connection from this address, which may just have been that of a connection that was reset.
+    /// A connection from another address of this machine. Its port is 0, or one that a connection
+    /// which was reset may just have had.
     #[track_caller]
     pub fn connect_from(own: SocketAddr, address: SocketAddr) -> Wire {
         use nix::sys::socket::{

@@ -2,7 +2,8 @@
 
 use super::{Opt, Scope, extend, option, set, time_or_none};
 use crate::cli::values::{count, host_name, list, origin, size, time, token, yes_or_no};
-use crate::http::proxy::Network;
+use crate::http::proxy::{Network, ProxyHeader};
+use crate::limits::HEADERS_MAX;
 
 pub(super) const ACCESS: &[Opt] = &[
     option(
@@ -12,9 +13,10 @@ pub(super) const ACCESS: &[Opt] = &[
     .common()
     .text(
         "Sites whose pages may connect, next to pages at the server's own host and port: \
-         `https://app.example`, `app.example:8443` (http or https) or `null`. `any` accepts \
-         every page; then any site in a user's browser can use the command. Other pages get \
-         403. A client that sends no `Origin` is not a browser, and is accepted.",
+         `https://app.example`, `app.example:8443` (http or https), `null`, or what the web view \
+         of an app sends, such as `file://` or `app://localhost`. `any` accepts every page; then \
+         any site in a user's browser can use the command. Other pages get 403. A client that \
+         sends no `Origin` is not a browser, and is accepted.",
     ),
     option(
         "--allow-host=LIST               other names of this server",
@@ -24,7 +26,8 @@ pub(super) const ACCESS: &[Opt] = &[
     .text(
         "Further names of this server, without scheme and port; behind a proxy, the name that \
          browsers use. IP addresses, `localhost` and the machine's own name need no entry. A \
-         page that reaches the server by another name gets 403, which stops DNS rebinding.",
+         page that reaches the server by another name gets 403, which stops DNS rebinding; so \
+         there is no value for all names.",
     ),
     option(
         "--subprotocol=LIST              WebSocket sub-protocols to agree to",
@@ -48,8 +51,8 @@ pub(super) const ACCESS: &[Opt] = &[
         "--trust-proxy=LIST              proxies that may name their clients",
         |draft, text| {
             for item in list(text, |item| Network::parse(item).map(drop))? {
-                let proxies = &mut draft.config.access.trusted_proxies;
-                proxies.push(Network::parse(item)?);
+                let proxies = &mut draft.config.access.proxies;
+                proxies.networks.push(Network::parse(item)?);
             }
             Ok(())
         },
@@ -59,8 +62,28 @@ pub(super) const ACCESS: &[Opt] = &[
         "Proxies, by IP address or network (`10.0.0.0/8`), that may name their clients. Their \
          `X-Forwarded-For` or `Forwarded` header then sets the client's address in \
          `REMOTE_ADDR`, in the log and for `--max-clients-per-ip`, and its scheme sets `HTTPS` \
-         and `SERVER_PORT`. List only proxies that set one of the two headers and do not pass \
-         the other on: a listed host can pretend to be any client.",
+         and `SERVER_PORT`. Headers that name no client, or contradict each other, get 400. \
+         List only proxies: a listed host can pretend to be any client.",
+    ),
+    option(
+        "--trust-header=forwarded|x-forwarded|x-real-ip  header of proxies to believe",
+        |draft, text| {
+            let header = ProxyHeader::ALL.into_iter().find(|it| it.name() == text);
+            let header = header.ok_or_else(|| {
+                let [one, two, three] = ProxyHeader::ALL.map(ProxyHeader::name);
+                format!("write {one}, {two} or {three}")
+            })?;
+            draft.config.access.proxies.header = Some(header);
+            Ok(())
+        },
+    )
+    .only(Scope::Proxied)
+    .text(
+        "The one kind of header by which the proxies of `--trust-proxy` name their clients: \
+         `Forwarded`, `X-Forwarded-For` with `X-Forwarded-Proto`, or `X-Real-IP`, which names no \
+         scheme. The others are ignored, because a proxy may pass on what a client has put \
+         there. A proxy that sends only others gets 400. Without this option, `Forwarded` and \
+         `X-Forwarded-*` are believed, and must agree where a request has both.",
     ),
 ];
 
@@ -82,16 +105,20 @@ pub(super) const SIZES: &[Opt] = &[
          1k. One read (256 KiB) and one message can be queued on top of it.",
     ),
     option(
-        "--max-head=SIZE [8k]            longest request head",
+        "--max-head=SIZE [16k]           longest request head",
         |draft, text| set(&mut draft.config.clients.head_len_max, size(text, 256)),
     )
     .text(
         "Longest request head, including its empty line, at least 256 bytes. A longer one gets \
-         431.",
+         431. The request line, which holds the path and the query, may be half as long; a longer \
+         one gets 414.",
     ),
     option(
         "--max-headers=N [64]            header fields of a request",
-        |draft, text| set(&mut draft.config.clients.headers_max, count(text, 1, 1024)),
+        |draft, text| {
+            let headers_max = count(text, 1, HEADERS_MAX as u32);
+            set(&mut draft.config.clients.headers_max, headers_max)
+        },
     )
     .text("Maximum number of header fields in a request, from 1 to 1024. More get 431."),
 ];

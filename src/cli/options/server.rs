@@ -129,7 +129,8 @@ pub(super) const LIMITS: &[Opt] = &[
     )
     .only(Scope::Several)
     .text(
-        "Maximum number of WebSocket clients from one IP address. Further clients get 429. \
+        "Maximum number of WebSocket clients from one IPv4 address or one IPv6 network of 64 \
+         bits, which is what one host has. Further clients get 429. \
          All clients behind a proxy share the proxy's address unless `--trust-proxy` is set.",
     ),
     option(

@@ -10,7 +10,7 @@ use crate::config::{
     Signal, Stderr, Target,
 };
 use crate::framing::{Crlf, Framing};
-use crate::http::proxy::Network;
+use crate::http::proxy::{Network, Proxies, ProxyHeader};
 use crate::log::Level;
 
 #[test]
@@ -81,7 +81,10 @@ fn no_option_is_named_twice() {
 fn a_value_follows_an_equals_sign_or_is_the_next_word() {
     for option in &OPTIONS {
         let name = option.name();
-        let needs_another = matches!(option.scope, Scope::Shared | Scope::Replayed);
+        let needs_another = matches!(
+            option.scope,
+            Scope::Shared | Scope::Replayed | Scope::Proxied
+        );
         if option.takes() != Takes::Value || needs_another {
             continue;
         }
@@ -129,7 +132,7 @@ fn each_option_sets_its_own_field() {
         --head-timeout=14 --http-idle-timeout=15 --drain-timeout=16 --log-level=warn --signal=SIGUSR1 \
         --setenv=A=b=c --setenv=A= --cwd=/tmp --umask=27 --nice=-5 --rlimit=as:1G \
         --rlimit=nofile:64 --rlimit=as:unlimited --no-new-privs --user=u --group=7 \
-        --trust-proxy=10.0.0.0/8,::1 --resume=23 --replay-buffer=24k";
+        --trust-proxy=10.0.0.0/8,::1 --trust-header=x-real-ip --resume=23 --replay-buffer=24k";
     let words: Vec<_> = words.split_ascii_whitespace().collect();
     let secs = Duration::from_secs;
     let expected = Config {
@@ -150,9 +153,12 @@ fn each_option_sets_its_own_field() {
             allow_hosts: vec!["h".to_owned()],
             subprotocols: vec!["p".to_owned()],
             same_user: false,
-            trusted_proxies: ["10.0.0.0/8", "::1"]
-                .map(|it| Network::parse(it).unwrap())
-                .to_vec(),
+            proxies: Proxies {
+                networks: ["10.0.0.0/8", "::1"]
+                    .map(|it| Network::parse(it).unwrap())
+                    .to_vec(),
+                header: Some(ProxyHeader::XRealIp),
+            },
         },
         clients: ClientLimits {
             message_len_max: 5,

@@ -65,6 +65,7 @@ fn text(option: &Opt) -> String {
         Scope::Several => " Not with `--once`.",
         Scope::Shared => " Only with `--shared`.",
         Scope::Signalled => " Not with `--kill-after=never`.",
+        Scope::Proxied => " Only with `--trust-proxy`.",
         Scope::Replayed => " Only with `--replay` or `--resume`.",
     };
     option.text.to_owned() + scope

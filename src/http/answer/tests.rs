@@ -1,6 +1,8 @@
 use super::super::routes::{DirEntry, Routes, Service};
 use super::*;
 
+const DATE: HttpDate = HttpDate::since_1970(std::time::Duration::ZERO);
+
 fn site(router: Router, loopback_only: bool) -> Site {
     Site {
         router,
@@ -26,10 +28,10 @@ fn echo() -> Router {
 fn answered(site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
     let mut out = Vec::new();
-    let answer = answer(&request, site, &mut |_| DirEntry::Nothing, &mut out);
+    let answer = answer(&request, site, &mut |_| DirEntry::Nothing, DATE, &mut out);
     if let Err(refusal) = &answer {
         assert!(out.is_empty(), "a refused request gets no other response");
-        refusal.write(&mut out);
+        refusal.write(&mut out, DATE);
     }
     (answer, String::from_utf8(out).unwrap())
 }
@@ -59,6 +61,11 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
         ("a body", DEMO, "GET / HTTP/1.1", "Host: localhost\r\nContent-Length: 5\r\n", 200, false),
         ("another upgrade", DEMO, "GET / HTTP/1.1", "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n", 200, true),
         ("health", DEMO, "GET /healthz HTTP/1.1", HOST, 200, true),
+        ("health, encoded", DEMO, "GET /%68ealthz HTTP/1.1", "Host: evil.example\r\n", 200, true),
+        ("the configuration, encoded", DEMO, "GET /.wspip%65/config%2Ejson HTTP/1.1", HOST, 200, true),
+        ("a file, encoded", DEMO, "GET /%2ewspipe/console.js HTTP/1.1", HOST, 200, true),
+        ("a slash, encoded", DEMO, "GET /.wspipe%2Fconsole.js HTTP/1.1", HOST, 404, true),
+        ("echo without upgrade, encoded", DEMO, "GET /ech%6F HTTP/1.1", HOST, 426, true),
         ("health of any host", DEMO, "GET /healthz HTTP/1.1", "Host: evil.example\r\nOrigin: null\r\n", 200, true),
         ("another host", DEMO, "GET / HTTP/1.1", "Host: evil.example\r\n", 403, true),
         ("another host's configuration", DEMO, "GET /.wspipe/config.json HTTP/1.1", "Host: evil.example\r\n", 403, true),
@@ -71,9 +78,13 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
         ("nothing there with echo", echo(), "GET /echo HTTP/1.1", HOST, 404, true),
         ("POST", DEMO, "POST / HTTP/1.1", HOST, 405, true),
         ("POST with a body", DEMO, "POST / HTTP/1.1", "Host: localhost\r\nContent-Length: 5\r\n", 405, false),
-        ("OPTIONS *", DEMO, "OPTIONS * HTTP/1.1", HOST, 405, true),
+        ("OPTIONS *", DEMO, "OPTIONS * HTTP/1.1", HOST, 204, true),
+        ("HAProxy's check", command(), "OPTIONS / HTTP/1.0", "", 204, false),
+        ("OPTIONS of any host", DEMO, "OPTIONS /x HTTP/1.1", "Host: evil.example\r\n", 204, true),
+        ("OPTIONS with a body", DEMO, "OPTIONS / HTTP/1.1", "Host: localhost\r\nContent-Length: 5\r\n", 204, false),
         ("CONNECT", DEMO, "CONNECT a:80 HTTP/1.1", HOST, 405, false),
-        ("a method in small letters", DEMO, "get / HTTP/1.1", HOST, 405, true),
+        ("a method in small letters", DEMO, "get / HTTP/1.1", HOST, 501, true),
+        ("an unknown method", DEMO, "BREW / HTTP/1.1", HOST, 501, true),
         ("POST of health", DEMO, "POST /healthz HTTP/1.1", HOST, 405, true),
     ];
     for (name, router, line, fields, code, keep_alive) in cases {
@@ -99,12 +110,17 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
             "{name}: {connection}"
         );
         assert_eq!(
-            text.contains("\r\nAllow: GET, HEAD\r\n"),
-            code == 405,
+            text.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"),
+            code == 405 || code == 204,
             "{name}"
         );
+        assert_eq!(text.contains("\r\nContent-Length: "), code != 204, "{name}");
         let body = text.split_once("\r\n\r\n").unwrap().1;
-        assert_eq!(body.is_empty(), line.starts_with("HEAD"), "{name}");
+        assert_eq!(
+            body.is_empty(),
+            line.starts_with("HEAD") || code == 204,
+            "{name}"
+        );
     }
 }
 
@@ -141,6 +157,7 @@ fn a_handshake_leads_to_its_service_or_a_refusal() {
         ("echo", DEMO, "GET /echo", UPGRADE, echoes()),
         ("echo with a query", DEMO, "GET /echo?x", UPGRADE, echoes()),
         ("the shell", DEMO, "GET /ws", UPGRADE, runs()),
+        ("the shell, encoded", DEMO, "GET /%77s", UPGRADE, runs()),
         ("no shell", NO_SHELL, "GET /ws", UPGRADE, Err(404)),
         ("echo without a shell", NO_SHELL, "GET /echo", UPGRADE, echoes()),
         ("the demo's page", DEMO, "GET /", UPGRADE, Err(404)),
@@ -151,6 +168,7 @@ fn a_handshake_leads_to_its_service_or_a_refusal() {
         ("echo at any path", echo(), "GET /ws", UPGRADE, echoes()),
         ("POST", DEMO, "POST /echo", UPGRADE, Err(405)),
         ("HEAD", DEMO, "HEAD /echo", UPGRADE, Err(400)),
+        ("OPTIONS", DEMO, "OPTIONS /echo", UPGRADE, Err(405)),
         ("half a handshake", DEMO, "GET /echo", "Host: localhost\r\nUpgrade: websocket\r\n", Err(400)),
         ("a handshake that lost its Upgrade", DEMO, "GET /echo", "Host: localhost\r\nSec-WebSocket-Version: 13\r\n", Err(400)),
     ];

@@ -150,14 +150,16 @@ fn the_clients_first_served_subprotocol_is_chosen() {
 #[test]
 fn the_101_has_the_key_and_the_subprotocol() {
     let mut out = Vec::new();
-    write_accept(&mut out, &AcceptKey(*ACCEPT), Some("chat"));
+    let date = HttpDate::since_1970(std::time::Duration::ZERO);
+    write_accept(&mut out, &AcceptKey(*ACCEPT), Some("chat"), date);
     assert_eq!(
         String::from_utf8(out).unwrap(),
-        "HTTP/1.1 101 Switching Protocols\r\nServer: wspipe\r\nUpgrade: websocket\r\n\
+        "HTTP/1.1 101 Switching Protocols\r\nServer: wspipe\r\n\
+         Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nUpgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
          Sec-WebSocket-Protocol: chat\r\n\r\n"
     );
     let mut out = Vec::new();
-    write_accept(&mut out, &AcceptKey(*ACCEPT), None);
+    write_accept(&mut out, &AcceptKey(*ACCEPT), None, date);
     assert!(out.ends_with(b"xOo=\r\n\r\n"));
 }

@@ -93,6 +93,10 @@ fn a_listed_origin_is_accepted() {
         ("chrome-extension://abc", "chrome-extension://abc", true),
         ("chrome-extension://abc", "chrome-extension://abd", false),
         ("file://", "file://", true),
+        ("file://", "file:///x", false),
+        ("app://", "app://", true),
+        ("content://", "content://", true),
+        ("content://", "content://x", false),
     ];
     for (entry, origin, allowed) in cases {
         // The Host does not belong to the server: a listed origin is accepted with any Host.
@@ -223,10 +227,11 @@ fn a_refusal_names_what_was_compared_and_the_option() {
     let cases = [
         ("localhost:8080", "https://app.example:1", "Origin \"https://app.example:1\" is not at the Host \"localhost:8080\"; to allow it, start wspipe with --origin=https://app.example:1"),
         ("localhost:8080", "null", "Origin \"null\" is not at the Host \"localhost:8080\"; to allow it, start wspipe with --origin=null"),
-        ("localhost", "http://a;reboot", "Origin \"http://a;reboot\" is not at the Host \"localhost\"; to allow it, start wspipe with --origin=LIST"),
+        ("localhost", "http://a;reboot", "Origin \"http://a;reboot\" is not scheme://host or scheme://host:port, as every browser sends it: correct it or leave it out; only --origin=any, which lets every page connect, accepts it"),
+        ("localhost", "http://[::2]:80", "Origin \"http://[::2]:80\" is not at the Host \"localhost\"; to allow it, start wspipe with --origin='http://[::2]:80'"),
         ("app.example:8443", "https://app.example:8443", "Host \"app.example:8443\" is not a name of this server; if it should be one, start wspipe with --allow-host=app.example"),
-        ("[fd00::1]:8080", "", "Host \"[fd00::1]:8080\" is not a loopback address, which is all that this server listens on; if it should be one, start wspipe with --allow-host=[fd00::1]"),
-        ("[fd00::1]", "", "Host \"[fd00::1]\" is not a loopback address, which is all that this server listens on; if it should be one, start wspipe with --allow-host=[fd00::1]"),
+        ("[fd00::1]:8080", "", "Host \"[fd00::1]:8080\" is not a loopback address, which is all that this server listens on; if it should be one, start wspipe with --allow-host=fd00::1"),
+        ("[fd00::1]", "", "Host \"[fd00::1]\" is not a loopback address, which is all that this server listens on; if it should be one, start wspipe with --allow-host=fd00::1"),
     ];
     for (host, origin, reason) in cases {
         assert_eq!(checked(&policy, host, origin).unwrap_err().reason, reason);
@@ -243,6 +248,7 @@ fn an_error_names_the_invalid_entry_and_its_option() {
         "https://a/b",
         "a/b",
         "http://a b",
+        "file:",
         "a:x",
         "://a",
         ":80",
@@ -251,15 +257,15 @@ fn an_error_names_the_invalid_entry_and_its_option() {
         let policy = Policy::new(vec![entry.to_owned()], false, vec![], String::new(), true);
         let line = policy.expect_err(entry);
         assert!(
-            line.starts_with(&format!("--origin={entry} is not")),
+            line.starts_with(&format!("--origin={entry}: an origin is")),
             "{line}"
         );
     }
-    for entry in ["", "*", "a:80", "a:", "http://a", "[::1]:80", "a/b"] {
+    for entry in ["", "*", "any", "a:80", "a:", "http://a", "[::1]:80", "a/b"] {
         let policy = Policy::new(vec![], false, vec![entry.to_owned()], String::new(), true);
         let line = policy.expect_err(entry);
         assert!(
-            line.starts_with(&format!("--allow-host={entry} is not")),
+            line.starts_with(&format!("--allow-host={entry}: ")),
             "{line}"
         );
     }

@@ -6,6 +6,7 @@ use super::super::response::Status;
 use super::*;
 
 const HEADERS_MAX: usize = 8;
+const HEAD_LEN_MAX: usize = 16 * 1024;
 
 /// Scans and parses bytes that arrive in portions: `arrived` are the lengths after each.
 fn read<'a>(
@@ -14,8 +15,11 @@ fn read<'a>(
 ) -> Result<Option<Request<'a>>, Refusal> {
     let mut scanner = HeadScanner::default();
     for len in arrived {
-        if let Some(head_len) = scanner.find_end(&bytes[..len])? {
-            assert_eq!(scanner.find_end(&bytes[..len]), Ok(Some(head_len)));
+        if let Some(head_len) = scanner.find_end(&bytes[..len], HEAD_LEN_MAX)? {
+            assert_eq!(
+                scanner.find_end(&bytes[..len], HEAD_LEN_MAX),
+                Ok(Some(head_len))
+            );
             return Request::parse(&bytes[..head_len], HEADERS_MAX).map(Some);
         }
     }
@@ -151,14 +155,14 @@ fn a_head_is_found_however_it_is_cut() {
         let head_len = stray.len() + head.len();
         for cut in 0..bytes.len() {
             let mut scanner = HeadScanner::default();
-            let early = scanner.find_end(&bytes.as_bytes()[..cut]);
+            let early = scanner.find_end(&bytes.as_bytes()[..cut], HEAD_LEN_MAX);
             assert_eq!(
                 early,
                 Ok((cut >= head_len).then_some(head_len)),
                 "cut at {cut}"
             );
             assert_eq!(
-                scanner.find_end(bytes.as_bytes()),
+                scanner.find_end(bytes.as_bytes(), HEAD_LEN_MAX),
                 Ok(Some(head_len)),
                 "cut at {cut}"
             );
