@@ -60,7 +60,7 @@ _wspipe() {
         --origin) offer=(-W 'any') ;;
         --same-user) offer=(-W 'yes no') ;;
         --dir) offer=(-d) ;;
-        --framing) offer=(-W 'lines raw null length') ;;
+        --framing) offer=(-W 'lines raw null length headers') ;;
         --crlf) offer=(-W 'strip keep') ;;
         --max-line) offer=(-W 'none') ;;
         --flush) offer=(-W 'off') ;;

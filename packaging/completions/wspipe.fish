@@ -31,7 +31,7 @@ complete -c wspipe -n __wspipe_before_command -l trust-proxy -x -d 'proxies that
 complete -c wspipe -n __wspipe_before_command -l route -x -d 'serve COMMAND at /PATH and below; repeatable'
 complete -c wspipe -n __wspipe_before_command -l dir -x -a '(__fish_complete_directories (commandline -ct))' -d 'serve each program in DIR at its path'
 complete -c wspipe -n __wspipe_before_command -l echo -f -d 'send every message back; no command'
-complete -c wspipe -n __wspipe_before_command -l framing -x -a 'lines raw null length' -d 'what a message is in the pipes'
+complete -c wspipe -n __wspipe_before_command -l framing -x -a 'lines raw null length headers' -d 'how a pipe holds messages'
 complete -c wspipe -n __wspipe_before_command -l binary -f -d 'bytes instead of lines (--framing=raw)'
 complete -c wspipe -n __wspipe_before_command -l null -f -d 'lines that end with NUL (--framing=null)'
 complete -c wspipe -n __wspipe_before_command -l crlf -x -a 'strip keep' -d 'whether a line loses the \\r before its \\n'

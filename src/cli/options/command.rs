@@ -10,11 +10,11 @@ use crate::framing::{Crlf, Framing};
 
 pub(super) const MESSAGES: &[Opt] = &[
     option(
-        "--framing=lines|raw|null|length [lines]  what a message is in the pipes",
+        "--framing=lines|raw|null|length|headers [lines]  how a pipe holds messages",
         |draft, text| {
-            let mut all = [Framing::Lines, Framing::Raw, Framing::Null, Framing::Length].iter();
-            let framing = all.find(|framing| framing.name() == text);
-            let framing = framing.ok_or_else(|| "write lines, raw, null or length".to_owned());
+            let framing = Framing::ALL.iter().find(|framing| framing.name() == text);
+            let framing =
+                framing.ok_or_else(|| "write lines, raw, null, length or headers".to_owned());
             draft.framings.push(*framing?);
             Ok(())
         },
@@ -25,7 +25,8 @@ pub(super) const MESSAGES: &[Opt] = &[
          message. `null`: each record that ends with a NUL byte is a text message. `raw`: what \
          one read of the pipe returns is a binary message. `length`: text and binary messages, \
          each after a head of five bytes: its kind (1 text, 2 binary) and its length (four \
-         bytes, the highest first).",
+         bytes, the highest first). `headers`: text messages, each after the header field \
+         `Content-Length` and an empty line, as language servers and debug adapters write them.",
     ),
     option(
         "--binary                        bytes instead of lines (--framing=raw)",

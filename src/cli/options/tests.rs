@@ -270,7 +270,7 @@ fn a_wrong_value_is_shown_with_the_remedy() {
         ),
         (
             "--framing=line",
-            "--framing=line: write lines, raw, null or length",
+            "--framing=line: write lines, raw, null, length or headers",
         ),
         ("--crlf=no", "--crlf=no: write strip or keep"),
         (
@@ -396,6 +396,7 @@ fn a_framing_has_several_names() {
         (&["--framing=null"], Framing::Null),
         (&["--null"], Framing::Null),
         (&["--framing=length"], Framing::Length),
+        (&["--framing=headers"], Framing::Headers),
         (&["--binary", "--framing=raw"], Framing::Raw),
         (&["--null", "--framing=null", "--null"], Framing::Null),
     ];
