@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use wspipe::config::{ClientLimits, CommandSettings, Config, Mode, ServerLimits, Shared, Stderr};
+use wspipe::config::{
+    ClientLimits, CommandSettings, Config, EndAt, Mode, ServerLimits, Shared, Stderr,
+};
 use wspipe::event_loop::Next;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::framing::Framing;
@@ -51,6 +53,7 @@ impl Shape {
                 stderr: [Stderr::Merge, Stderr::Log][random.below(2)],
                 flush,
                 kill_after: [millis(1000), millis(1000), millis(0), None][random.below(4)],
+                end_at: [EndAt::Exit, EndAt::Eof][random.below(2)],
                 ..CommandSettings::default()
             },
             clients: ClientLimits {
