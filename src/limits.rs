@@ -111,6 +111,10 @@ pub(crate) const POOL_BUFFER_LEN_MAX: usize = 64 * 1024 + SCRATCH_LEN + 1024;
 /// message need not be kept in memory.
 pub const FRAGMENT_LEN: usize = 64 * 1024;
 
+/// Bytes of the header fields before a message with `--framing=headers`, with the empty line that
+/// ends them. Programs write one or two fields.
+pub const HEADER_LEN_MAX: usize = 4 * 1024;
+
 /// Bytes from which a chunk counts as long. A long chunk for a socket that takes data is written
 /// from where it lies, because one more system call costs less than the copy; and it counts for less
 /// in the [`READ_BUDGET`].

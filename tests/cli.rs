@@ -118,7 +118,7 @@ fn help_all_names_every_option_in_lines_of_80_columns() {
 #[test]
 fn a_wrong_argument_is_refused_in_one_line_that_names_it() {
     // (arguments, word that the error must contain)
-    let cases: [(&[&str], &str); 34] = [
+    let cases: [(&[&str], &str); 35] = [
         (&["--no-such-option"], "--no-such-option"),
         (&["-q"], "-q"),
         (&["--prot=80"], "--port"),
@@ -150,6 +150,7 @@ fn a_wrong_argument_is_refused_in_one_line_that_names_it() {
         (&["--crlf=maybe"], "--crlf"),
         (&["--framing=length", "--stderr=merge"], "--stderr"),
         (&["--framing=length", "--stderr=json"], "--stderr"),
+        (&["--framing=headers", "--stderr=merge"], "--stderr"),
         (&["--binary", "--stderr=json"], "--stderr"),
         (&["--echo", "cat"], "--echo"),
         (&["--echo", "--", "cat"], "--echo"),

@@ -184,6 +184,116 @@ fn output_of_a_grandchild_never_follows_the_close_frame() {
     assert_eq!(close, (1000, "exit 0".to_string()));
 }
 
+// -- What a command leaves behind with `--end-at=eof` ----------------------------------------------
+
+#[test]
+fn with_end_at_eof_a_grandchild_that_still_prints_is_heard() {
+    for options in [&[][..], &["--shared"], &["--resume=30"]] {
+        for leave in ["", "setsid "] {
+            let dir = TempDir::new();
+            let exited = dir.text("exited");
+            // The grandchild waits until the server has reaped the command.
+            let script = format!(
+                "echo first; {leave}sh -c 'while [ -d /proc/'$$' ]; do sleep 0.02; done
+                 touch {exited}; sleep 0.6; echo late; sleep 0.2; printf last' & exit 3"
+            );
+            let server = Server::script(&[options, &["--end-at=eof"]].concat(), &script);
+            let session = "wspipe.session.0123456789abcdef0123456789abcdef.0";
+            let request = server.upgrade("/").add("Sec-WebSocket-Protocol", session);
+            let mut client = server.try_open(&request).expect("served");
+            assert_eq!(client.text(), "first");
+            wait_until("the command is reaped", || dir.path("exited").exists());
+            assert_eq!(client.text(), "late", "{options:?} {leave}");
+            assert_eq!(client.text(), "last");
+            assert_eq!(client.expect_close("EOF", 4003), "exit 3");
+            server.await_no_children();
+        }
+    }
+}
+
+#[test]
+fn with_end_at_eof_a_grandchild_goes_on_reading_stdin() {
+    let server = Server::script(&["--end-at=eof"], "exec 3<&0; cat <&3 & exit 0");
+    let mut client = server.open("/");
+    let child = || server.children().first().and_then(Process::name);
+    client.round_trip("one");
+    wait_until("the shell has exited", || child().as_deref() == Some("cat"));
+    client.round_trip("two");
+    client.leave();
+    server.await_no_children();
+}
+
+#[test]
+fn with_end_at_eof_the_escalation_begins_when_the_client_leaves() {
+    let script = format!("({STUBBORN}) & exit 0");
+    let server = Server::script(&["--end-at=eof", "--kill-after=300ms"], &script);
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "ready");
+    // Longer than the escalation would take.
+    client.wire.expect_silence(Duration::from_millis(700));
+    assert_eq!(server.children().len(), 1, "it still runs");
+    let start = Instant::now();
+    client.leave();
+    server.await_no_children();
+    assert!(start.elapsed() > Duration::from_millis(200));
+}
+
+#[test]
+fn with_end_at_eof_what_closed_its_output_is_terminated_at_eof() {
+    for options in [&[][..], &["--shared"], &["--resume=30"]] {
+        let script = "sleep 1000 <&- >&- 2>&- & echo done; exit 0";
+        let server = Server::script(&[options, &["--end-at=eof"]].concat(), script);
+        let mut client = server.open("/");
+        assert_eq!(client.text(), "done");
+        assert_eq!(client.expect_close("EOF", 1000), "exit 0");
+        server.await_no_children();
+    }
+}
+
+#[test]
+fn with_end_at_eof_what_closed_its_output_is_terminated_while_a_lost_client_is_awaited() {
+    let script = "sleep 1000 <&- >&- 2>&- & echo ready; sleep 0.3; exit 0";
+    let server = Server::script(&["--resume=1h", "--end-at=eof"], script);
+    let session = "wspipe.session.0123456789abcdef0123456789abcdef.0";
+    let request = server.upgrade("/").add("Sec-WebSocket-Protocol", session);
+    let mut client = server.try_open(&request).expect("served");
+    assert_eq!(client.text(), "ready");
+    client.wire.reset();
+    server.await_no_children();
+}
+
+#[test]
+fn with_end_at_eof_a_command_that_closes_its_output_ends_at_its_exit() {
+    let script = "exec >&- 2>&-; read line; exit 7";
+    let server = Server::script(&["--end-at=eof"], script);
+    let mut client = server.open("/");
+    client.wire.expect_silence(Duration::from_millis(200));
+    client.send_text("go on");
+    assert_eq!(client.expect_close("the exit", 4007), "exit 7");
+    server.await_no_children();
+}
+
+#[test]
+fn with_end_at_eof_a_server_that_stops_terminates_what_a_command_left_behind() {
+    let script = "sleep 1000 & echo ready; exit 0";
+    let mut server = Server::script(&["--end-at=eof"], script);
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "ready");
+    let names = || {
+        server
+            .children()
+            .iter()
+            .map(Process::name)
+            .collect::<Vec<_>>()
+    };
+    wait_until("the shell is reaped", || {
+        names() == [Some("sleep".to_owned())]
+    });
+    server.signal(Signal::SIGTERM);
+    client.expect_close("the server stops", 1001);
+    assert_eq!(server.exit_status().code(), Some(0));
+}
+
 #[test]
 fn simultaneous_exits_are_all_reported_to_their_clients() {
     // SIGCHLD coalesces: several exits may cause one signal (signal(7)).

@@ -339,6 +339,96 @@ fn output_that_ends_after_a_message_is_no_fault() {
     assert_eq!((messages.len(), close.0), (0, 1000));
 }
 
+// -- Messages with header fields ------------------------------------------------------------------
+
+#[test]
+fn with_headers_framing_messages_are_exact_in_both_directions() {
+    let server = Server::start(&["--framing=headers", "--max-message=4M", "cat"]);
+    let mut client = server.open("/");
+    for text in ["{}", "", "two\nlines\n", "nul \0 and ß€🦀", "\r\n\r\n"] {
+        client.round_trip(text);
+    }
+    // A header has no kind.
+    client.send_binary(b"bytes");
+    assert_eq!(client.text(), "bytes");
+    let mut random = Random::new();
+    for len in [65_535, 65_537, 3_000_000] {
+        let text = random.text(len);
+        let sender = client
+            .wire
+            .send_in_background(masked(FIN | TEXT, text.as_bytes()));
+        assert!(client.text() == text, "a text of {} bytes", text.len());
+        sender.join().expect("the sender");
+    }
+    client.leave();
+}
+
+#[test]
+fn with_headers_framing_the_command_gets_the_length_and_the_message() {
+    let script = "head -c 46 | od -An -c -v | tr -d '\\n ' >&2";
+    let server = Server::script(&["--framing=headers"], script);
+    let mut client = server.open("/");
+    client.send_text("ß");
+    client.send_binary(b"{}");
+    server.await_log(&[r"Content-Length:2\r\n\r\n303237Content-Length:2\r\n\r\n{}"]);
+}
+
+#[test]
+fn output_that_violates_headers_framing_closes_with_1011() {
+    let cases = [
+        // Output of the command, the messages before the fault, a word of the reason.
+        ("hello\\n", vec![], "no header field"),
+        (
+            r"Content-Length: 2\r\n\r\nhi\n",
+            vec![text("hi")],
+            "without Content-Length",
+        ),
+        (
+            r"Content-Type: x\r\n\r\n{}",
+            vec![],
+            "without Content-Length",
+        ),
+        (
+            r"Content-Length: 1\r\nContent-Length: 1\r\n\r\nx",
+            vec![],
+            "two Content-Lengths",
+        ),
+        (r"Content-Length: 4294967296\r\n", vec![], "4294967295"),
+        (r"Content-Length: 1\r\n\r\n\377", vec![], "UTF-8"),
+    ];
+    for (output, before, word) in cases {
+        let script = format!("printf '{output}'; exec sleep 1000");
+        let server = Server::script(&["--framing=headers"], &script);
+        let mut client = server.open("/");
+        for expected in before {
+            assert_eq!(client.message(), expected);
+        }
+        let reason = client.expect_close(output, 1011);
+        assert!(reason.contains(word), "{output}: {reason}");
+        server.await_no_children();
+        server.await_log(&["warn", &reason]);
+    }
+    let script = "printf 'Content-Length: 9\\r\\n\\r\\n{}'; exit 3";
+    let server = Server::script(&["--framing=headers"], script);
+    let mut client = server.open("/");
+    let close = loop {
+        if let Message::Close(close) = client.message() {
+            break close.expect("a code");
+        }
+    };
+    assert_eq!(close.0, 1011);
+    assert!(close.1.contains("inside a message"), "{close:?}");
+}
+
+#[test]
+fn an_endless_header_takes_no_memory() {
+    let script = "printf 'X: '; exec cat /dev/zero";
+    let server = Server::script(&["--framing=headers"], script);
+    let mut client = server.open("/");
+    let reason = client.expect_close("an endless header", 1011);
+    assert!(reason.contains("4096 bytes"), "{reason}");
+}
+
 // -- Stderr ---------------------------------------------------------------------------------------
 
 /// Stream, data and `more` of a message of `--stderr=json` whose data needs no unescaping.

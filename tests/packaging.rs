@@ -59,7 +59,7 @@ fn bash_completes_options_values_and_the_command() {
         (
             "wspipe --framing=",
             &["wspipe", "--framing", "="],
-            &["lines", "raw", "null", "length"],
+            &["lines", "raw", "null", "length", "headers"],
         ),
         (
             "wspipe --framing=r",

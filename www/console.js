@@ -7,7 +7,9 @@
 //   socket.js      the worker that holds it   backlog.js   what is not drawn yet, bounded
 //   link.js        reconnects after a loss    session.js   what it has to remember for that
 //   log.js         a log that stays fast      prompt.js    a text field with a history
+//   attention.js   whether the reader means this window
 
+import { openedByAnother } from "./attention.js";
 import { socketUrl } from "./connection.js";
 import { startEcho } from "./echo.js";
 import { startShell } from "./shell.js";
@@ -57,8 +59,9 @@ function showShell({ path, command, binary, json, linger: resumeSeconds }, alone
   startShell(document.getElementById("shell"), { url: socketUrl(path), command, sign, binary, json, resumeSeconds });
   if (!alone) return;
   document.title = `${command} · wspipe`;
-  // The command is all that this page has, so with a keyboard the first key may go to it.
-  if (matchMedia("(pointer: fine)").matches) document.getElementById("shell-text").focus();
+  // The command is all that this page has, so with a keyboard the first key may go to it. But not the next key of a reader who
+  // types into another page, which opened this one.
+  if (matchMedia("(pointer: fine)").matches && !openedByAnother()) document.getElementById("shell-text").focus();
 }
 
 function notify(text) {

@@ -11,23 +11,26 @@ export class Panel {
   #command;
   #resumeSeconds;
   #startsBySending;
+  #attention;
   #onState;
   #onItems;
 
   /**
    * `section` contains the elements. `url`, `mode` and `resumeSeconds` are those of Connection. `command` is the name of the
-   * command behind the URL, if any. `startsBySending`: whether sending opens the connection. `rowOf(item, text)` is that of
-   * Log, for the items of the connection; `onSend(text)` that of Prompt. `onState(connection, before)` and `onItems(items)`
-   * are those of Connection, called after the panel has shown them.
+   * command behind the URL, if any. `startsBySending`: whether sending opens the connection. `attention`: that of the
+   * reader, which the first opening needs, or null. `rowOf(item, text)` is that of Log, for the items of the connection;
+   * `onSend(text)` that of Prompt. `onState(connection, before)` and `onItems(items)` are those of Connection, called after the
+   * panel has shown them.
    */
   constructor(section, options) {
-    const { url, mode, resumeSeconds = null, command = null, startsBySending = false } = options;
+    const { url, mode, resumeSeconds = null, command = null, startsBySending = false, attention = null } = options;
     const { rowOf, onState, onItems = () => {}, onSend } = options;
     for (const part of section.querySelectorAll("[data-part]")) this.#parts[part.dataset.part] = part;
     const { log, newest, form, text, open, close, clear } = this.#parts;
     this.#command = command;
     this.#resumeSeconds = resumeSeconds;
     this.#startsBySending = startsBySending;
+    this.#attention = attention;
     this.#onState = onState;
     this.#onItems = onItems;
     this.log = new Log(log, newest, (item, shown) => noteRow(item, shown) ?? rowOf(item, shown));
@@ -56,13 +59,22 @@ export class Panel {
     this.#parts.detail.textContent = text;
   }
 
+  /** Opens the connection and returns true, unless the first opening lacks the reader's attention. */
+  open() {
+    if (this.connection.state === "idle" && this.#attention?.isGiven === false) {
+      this.explain(word("lookFirst"));
+      return false;
+    }
+    this.connection.open();
+    return true;
+  }
+
   set summary(text) {
     this.#parts.summary.textContent = text;
   }
 
   #openClicked() {
-    if (!this.connection.mayOpen) return;
-    this.connection.open();
+    if (!this.connection.mayOpen || !this.open()) return;
     // With a keyboard the next step is to type; on a phone the keyboard would cover the page.
     if (matchMedia("(pointer: fine)").matches) this.prompt.focus();
   }

@@ -1,5 +1,6 @@
 // The shell part: each line that is sent goes to the command, and its output comes back.
 
+import { Attention } from "./attention.js";
 import { element } from "./log.js";
 import { Panel } from "./panel.js";
 import { word } from "./words.js";
@@ -14,7 +15,8 @@ export function startShell(section, { url, command, sign, binary, json, resumeSe
   let waiting = [];
   const mode = binary ? "bytes" : json ? "tagged" : "lines";
   const rowOf = (item, text) => (item.typed ? typedRow(sign, text) : item.isError ? element("div", "error-line", text) : null);
-  const panel = new Panel(section, { url, mode, resumeSeconds, command, startsBySending: true, rowOf, onState, onSend });
+  const attention = new Attention();
+  const panel = new Panel(section, { url, mode, resumeSeconds, command, startsBySending: true, attention, rowOf, onState, onSend });
   // A page that was left cannot resume its session (connection.js), so the command need not wait.
   if (resumeSeconds !== null) addEventListener("pagehide", () => panel.connection.close());
 
@@ -35,13 +37,10 @@ export function startShell(section, { url, command, sign, binary, json, resumeSe
     if (connection.send(text)) return true;
     // The first line may open the connection. Later ones may not: what was typed for one run of the command, with its
     // directory and variables, must not go to another. An empty line asks for a new run and does no harm.
-    if (connection.state === "closed" && text === "") {
-      connection.open();
-      return true;
-    }
-    if (connection.state === "idle" || connection.state === "connecting") {
+    if (connection.state === "closed" && text === "") return panel.open();
+    if (connection.state === "idle" && !panel.open()) return false;
+    if (connection.state === "connecting") {
       waiting.push(text);
-      connection.open();
       return true;
     }
     panel.explain(word(connection.state === "resuming" ? "awaitReturn" : "reconnectFirst"));

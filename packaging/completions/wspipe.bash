@@ -27,7 +27,7 @@ _wspipe() {
         fi
         case $word in
             --) command=$((i + 1)) ; break ;;
-            --address | --port | --backlog | --origin | --allow-host | --subprotocol | --same-user | --trust-proxy | --trust-header | --route | --dir | --framing | --crlf | --max-line | --flush | --stderr | --passenv | --setenv | --cwd | --umask | --nice | --rlimit | --signal | --kill-after | --replay | --resume | --replay-buffer | --max-clients | --max-clients-per-ip | --max-processes | --spawn-rate | --max-message | --high-water | --max-head | --max-headers | --session-timeout | --idle-timeout | --ping-interval | --pong-timeout | --write-timeout | --close-timeout | --head-timeout | --http-idle-timeout | --user | --group | --drain-timeout | --log-level) option=$word ;;
+            --address | --port | --backlog | --origin | --allow-host | --subprotocol | --same-user | --trust-proxy | --trust-header | --route | --dir | --framing | --crlf | --max-line | --flush | --stderr | --passenv | --setenv | --cwd | --umask | --nice | --rlimit | --signal | --kill-after | --end-at | --replay | --resume | --replay-buffer | --max-clients | --max-clients-per-ip | --max-processes | --spawn-rate | --max-message | --high-water | --max-head | --max-headers | --session-timeout | --idle-timeout | --ping-interval | --pong-timeout | --write-timeout | --close-timeout | --head-timeout | --http-idle-timeout | --user | --group | --drain-timeout | --log-level) option=$word ;;
             -*) ;;
             *) command=$i ; break ;;
         esac
@@ -55,13 +55,13 @@ _wspipe() {
     fi
 
     case $option in
-        '') offer=(-W '--address= --port= --backlog= --origin= --allow-host= --subprotocol= --same-user= --trust-proxy= --trust-header= --route= --dir= --echo --framing= --binary --null --crlf= --max-line= --flush= --stderr= --passenv= --setenv= --cwd= --umask= --nice= --rlimit= --no-new-privs --signal= --kill-after= --shared --shared=eager --replay= --restart --resume= --replay-buffer= --max-clients= --max-clients-per-ip= --max-processes= --spawn-rate= --max-message= --high-water= --max-head= --max-headers= --session-timeout= --idle-timeout= --ping-interval= --pong-timeout= --write-timeout= --close-timeout= --head-timeout= --http-idle-timeout= --user= --group= --once --exit-when-idle --drain-timeout= --log-level= --help --help=all --version') ;;
+        '') offer=(-W '--address= --port= --backlog= --origin= --allow-host= --subprotocol= --same-user= --trust-proxy= --trust-header= --route= --dir= --echo --framing= --binary --null --crlf= --max-line= --flush= --stderr= --passenv= --setenv= --cwd= --umask= --nice= --rlimit= --no-new-privs --signal= --kill-after= --end-at= --shared --shared=eager --replay= --restart --resume= --replay-buffer= --max-clients= --max-clients-per-ip= --max-processes= --spawn-rate= --max-message= --high-water= --max-head= --max-headers= --session-timeout= --idle-timeout= --ping-interval= --pong-timeout= --write-timeout= --close-timeout= --head-timeout= --http-idle-timeout= --user= --group= --once --exit-when-idle --drain-timeout= --log-level= --help --help=all --version') ;;
         --address) offer=(-W '127.0.0.1 0.0.0.0 localhost') ;;
         --origin) offer=(-W 'any') ;;
         --same-user) offer=(-W 'yes no') ;;
         --trust-header) offer=(-W 'forwarded') ;;
         --dir) offer=(-d) ;;
-        --framing) offer=(-W 'lines raw null length') ;;
+        --framing) offer=(-W 'lines raw null length headers') ;;
         --crlf) offer=(-W 'strip keep') ;;
         --max-line) offer=(-W 'none') ;;
         --flush) offer=(-W 'off') ;;
@@ -71,6 +71,7 @@ _wspipe() {
         --rlimit) offer=(-W 'as: core: cpu: data: fsize: nofile: nproc: stack:') ;;
         --signal) offer=(-W 'HUP INT QUIT ABRT USR1 USR2 ALRM TERM WINCH KILL') ;;
         --kill-after) offer=(-W 'never') ;;
+        --end-at) offer=(-W 'exit eof') ;;
         --shared) offer=(-W 'eager') ;;
         --resume) offer=(-W 'none') ;;
         --max-clients) offer=(-W 'none') ;;

@@ -1,7 +1,7 @@
 # fish completion for wspipe
 # Generated from src/cli/options by `WSPIPE_BLESS=1 cargo test --lib cli`: do not edit.
 
-set -g __wspipe_with_value --address --port --backlog --origin --allow-host --subprotocol --same-user --trust-proxy --trust-header --route --dir --framing --crlf --max-line --flush --stderr --passenv --setenv --cwd --umask --nice --rlimit --signal --kill-after --replay --resume --replay-buffer --max-clients --max-clients-per-ip --max-processes --spawn-rate --max-message --high-water --max-head --max-headers --session-timeout --idle-timeout --ping-interval --pong-timeout --write-timeout --close-timeout --head-timeout --http-idle-timeout --user --group --drain-timeout --log-level
+set -g __wspipe_with_value --address --port --backlog --origin --allow-host --subprotocol --same-user --trust-proxy --trust-header --route --dir --framing --crlf --max-line --flush --stderr --passenv --setenv --cwd --umask --nice --rlimit --signal --kill-after --end-at --replay --resume --replay-buffer --max-clients --max-clients-per-ip --max-processes --spawn-rate --max-message --high-water --max-head --max-headers --session-timeout --idle-timeout --ping-interval --pong-timeout --write-timeout --close-timeout --head-timeout --http-idle-timeout --user --group --drain-timeout --log-level
 
 # Whether the words before the cursor are options and their values only.
 function __wspipe_before_command
@@ -32,7 +32,7 @@ complete -c wspipe -n __wspipe_before_command -l trust-header -x -a 'forwarded' 
 complete -c wspipe -n __wspipe_before_command -l route -x -d 'serve COMMAND at /PATH and below; repeatable'
 complete -c wspipe -n __wspipe_before_command -l dir -x -a '(__fish_complete_directories (commandline -ct))' -d 'serve each program in DIR at its path'
 complete -c wspipe -n __wspipe_before_command -l echo -f -d 'send every message back; no command'
-complete -c wspipe -n __wspipe_before_command -l framing -x -a 'lines raw null length' -d 'what a message is in the pipes'
+complete -c wspipe -n __wspipe_before_command -l framing -x -a 'lines raw null length headers' -d 'how a pipe holds messages'
 complete -c wspipe -n __wspipe_before_command -l binary -f -d 'bytes instead of lines (--framing=raw)'
 complete -c wspipe -n __wspipe_before_command -l null -f -d 'lines that end with NUL (--framing=null)'
 complete -c wspipe -n __wspipe_before_command -l crlf -x -a 'strip keep' -d 'whether a line loses the \\r before its \\n'
@@ -48,6 +48,7 @@ complete -c wspipe -n __wspipe_before_command -l rlimit -x -a 'as: core: cpu: da
 complete -c wspipe -n __wspipe_before_command -l no-new-privs -f -d 'sudo and set-user-ID programs fail'
 complete -c wspipe -n __wspipe_before_command -l signal -x -a 'HUP INT QUIT ABRT USR1 USR2 ALRM TERM WINCH KILL' -d 'first signal when the client has left'
 complete -c wspipe -n __wspipe_before_command -l kill-after -x -a 'never' -d 'SIGKILL this long after the client has left'
+complete -c wspipe -n __wspipe_before_command -l end-at -x -a 'exit eof' -d 'when the connection of an exited command ends'
 complete -c wspipe -n __wspipe_before_command -l shared -f -a 'eager' -d 'one command for all clients'
 complete -c wspipe -n __wspipe_before_command -l replay -x -d 'last messages that a new client gets'
 complete -c wspipe -n __wspipe_before_command -l restart -f -d 'start the shared command again when it ends'

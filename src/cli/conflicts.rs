@@ -57,7 +57,6 @@ pub(super) fn check_paths(config: &Config) -> Result<(), UsageError> {
 /// scope.
 pub(super) fn check_scopes(config: &Config, given: &[(&str, Scope)]) -> Result<(), UsageError> {
     let framing = config.command.framing;
-    let has_records = matches!(framing, Framing::Lines | Framing::Null);
     for (name, scope) in given {
         let why = match scope {
             Scope::Command | Scope::Records | Scope::Lines | Scope::Signalled | Scope::Replayed
@@ -65,7 +64,7 @@ pub(super) fn check_scopes(config: &Config, given: &[(&str, Scope)]) -> Result<(
             {
                 "no command is served".to_owned()
             }
-            Scope::Records if !has_records => {
+            Scope::Records if !framing.has_records() => {
                 format!("there are no lines with --framing={}", framing.name())
             }
             Scope::Lines if framing != Framing::Lines => {
@@ -121,12 +120,12 @@ pub(super) fn check_values(config: &Config) -> Result<(), UsageError> {
 /// The reason why `--stderr` does not fit the framing.
 fn stderr_conflict(config: &Config) -> Option<String> {
     match (config.command.stderr, config.command.framing) {
-        (Stderr::Merge, Framing::Length) => Some(
-            "--stderr=merge would break the messages of --framing=length: \
-             write --stderr=log or --stderr=drop"
-                .to_owned(),
-        ),
-        (Stderr::Json, framing @ (Framing::Raw | Framing::Length)) => Some(format!(
+        (Stderr::Merge, framing) if framing.has_headers() => Some(format!(
+            "--stderr=merge would break the messages of --framing={}: \
+             write --stderr=log or --stderr=drop",
+            framing.name()
+        )),
+        (Stderr::Json, framing) if !framing.has_records() => Some(format!(
             "--stderr=json tags lines and there are none with --framing={}: \
              write --stderr=log, or --framing=lines or null",
             framing.name()

@@ -66,7 +66,7 @@ impl Draft {
         config.command.framing = only_framing(&self.framings)?.unwrap_or(config.command.framing);
         config.command.stderr = self.stderr.unwrap_or(match config.command.framing {
             Framing::Lines => Stderr::Merge,
-            Framing::Raw | Framing::Null | Framing::Length => Stderr::Log,
+            Framing::Raw | Framing::Null | Framing::Length | Framing::Headers => Stderr::Log,
         });
         config.access.any_origin = config.access.origins.iter().any(|origin| origin == "any");
         if config.access.any_origin {

@@ -53,6 +53,9 @@ pub struct CommandSettings {
     /// The first signal of the escalation. Default: SIGINT.
     pub first_signal: Signal,
 
+    /// When a connection ends whose command has exited. Default: at the exit.
+    pub end_at: EndAt,
+
     /// Whether one command serves all clients. Default: each client has its own.
     pub shared: Option<Shared>,
     /// How many of a shared command's last messages a newcomer gets. Default: none.
@@ -85,6 +88,7 @@ impl Default for CommandSettings {
             no_new_privs: false,
             kill_after: Some(Duration::from_secs(1)),
             first_signal: Signal::Interrupt,
+            end_at: EndAt::Exit,
             shared: None,
             replay: 0,
             replay_len_max: 1024 * 1024,
@@ -104,6 +108,15 @@ impl CommandSettings {
             tagged: self.stderr == Stderr::Json,
         }
     }
+}
+
+/// When a connection ends whose command has exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndAt {
+    /// At the exit. Processes that the command left behind are terminated.
+    Exit,
+    /// When its output is at EOF: processes that the command left behind may print on.
+    Eof,
 }
 
 /// When a command that serves all clients is started.

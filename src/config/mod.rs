@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use self::client::{Access, ClientLimits};
-pub use self::command::{CommandSettings, Resource, ResourceLimit, Shared, Signal, Stderr};
+pub use self::command::{CommandSettings, EndAt, Resource, ResourceLimit, Shared, Signal, Stderr};
 pub use self::server::{Listen, ServerLimits};
 use crate::log::Level;
 

@@ -11,9 +11,30 @@ pub enum Framing {
     Null,
     /// A header of five bytes precedes each message.
     Length,
+    /// Header fields with the length precede each text message.
+    Headers,
 }
 
 impl Framing {
+    /// Every framing, in the order of the documentation.
+    pub const ALL: [Self; 5] = [
+        Self::Lines,
+        Self::Null,
+        Self::Raw,
+        Self::Length,
+        Self::Headers,
+    ];
+
+    /// Whether records that end with a delimiter are messages.
+    pub fn has_records(self) -> bool {
+        matches!(self, Self::Lines | Self::Null)
+    }
+
+    /// Whether a header before each message gives its length, so that messages are exact.
+    pub fn has_headers(self) -> bool {
+        matches!(self, Self::Length | Self::Headers)
+    }
+
     /// The name that `--framing` takes.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -21,6 +42,7 @@ impl Framing {
             Self::Raw => "raw",
             Self::Null => "null",
             Self::Length => "length",
+            Self::Headers => "headers",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::limits::HEADER_LEN_MAX;
 use crate::ws::close::CloseCode;
 use crate::ws::frame::Kind;
 
@@ -40,9 +41,20 @@ pub enum OutputError {
     TooLong,
     /// With `length`: the first byte of a header is neither 1 nor 2.
     UnknownKind(u8),
-    /// With `length`: a text message is not UTF-8.
+    /// With `headers`: a line of a header is no header field.
+    NotHeader,
+    /// With `headers`: a header is longer than
+    /// [`HEADER_LEN_MAX`](crate::limits::HEADER_LEN_MAX).
+    HeaderTooLong,
+    /// With `headers`: a header without a length.
+    LengthMissing,
+    /// With `headers`: a header with two lengths.
+    LengthRepeated,
+    /// With `headers`: the length is no number, or too large a one.
+    LengthInvalid,
+    /// With `length` and `headers`: a text message is not UTF-8.
     TextNotUtf8,
-    /// With `length`: EOF within a message.
+    /// With `length` and `headers`: EOF within a message.
     UnexpectedEof,
 }
 
@@ -54,9 +66,14 @@ impl OutputError {
     pub(crate) const fn close_code(self) -> CloseCode {
         match self {
             OutputError::TooLong => CloseCode::MESSAGE_TOO_BIG,
-            OutputError::UnknownKind(_) | OutputError::TextNotUtf8 | OutputError::UnexpectedEof => {
-                CloseCode::INTERNAL_ERROR
-            }
+            OutputError::UnknownKind(_)
+            | OutputError::NotHeader
+            | OutputError::HeaderTooLong
+            | OutputError::LengthMissing
+            | OutputError::LengthRepeated
+            | OutputError::LengthInvalid
+            | OutputError::TextNotUtf8
+            | OutputError::UnexpectedEof => CloseCode::INTERNAL_ERROR,
         }
     }
 }
@@ -69,6 +86,22 @@ impl fmt::Display for OutputError {
             Self::UnknownKind(byte) => write!(
                 f,
                 "the command printed {byte} where a message's kind is due, 1 (text) or 2 (binary)"
+            ),
+            Self::NotHeader => f.write_str(
+                "the command printed a line that is no header field where Content-Length is due",
+            ),
+            Self::HeaderTooLong => write!(
+                f,
+                "the command printed a header of more than {HEADER_LEN_MAX} bytes"
+            ),
+            Self::LengthMissing => {
+                f.write_str("the command printed a header without Content-Length")
+            }
+            Self::LengthRepeated => {
+                f.write_str("the command printed a header with two Content-Lengths")
+            }
+            Self::LengthInvalid => f.write_str(
+                "the command printed a Content-Length that is not a number up to 4294967295",
             ),
             Self::TextNotUtf8 => f.write_str("the command printed a text that is not UTF-8"),
             Self::UnexpectedEof => f.write_str("the command's output ended inside a message"),

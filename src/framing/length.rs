@@ -97,6 +97,25 @@ impl Length {
         Ok(())
     }
 
+    /// Begins a message of this kind and length. Nothing may be missing of the one before.
+    pub(super) fn begin(&mut self, kind: Kind, len: u32, sink: &mut dyn FnMut(Fragment<'_>)) {
+        if len == 0 {
+            self.expected = Expected::Kind;
+            sink(Fragment::whole(kind, &[]));
+        } else {
+            let first = true;
+            self.expected = Expected::Payload { kind, len, first };
+        }
+    }
+
+    /// The number of bytes of the current message that have not arrived; 0 between messages.
+    pub(super) fn missing_len(&self) -> usize {
+        match self.expected {
+            Expected::Kind | Expected::Length(_) => 0,
+            Expected::Payload { len, .. } => len as usize - self.tail.len(),
+        }
+    }
+
     /// Reports EOF.
     ///
     /// # Errors
@@ -136,13 +155,7 @@ impl Length {
             }
             Expected::Length(kind) => {
                 let len = unit.iter().fold(0, |len, &byte| len << 8 | u32::from(byte));
-                if len > 0 {
-                    let first = true;
-                    self.expected = Expected::Payload { kind, len, first };
-                    return Ok(());
-                }
-                self.expected = Expected::Kind;
-                sink(Fragment::whole(kind, &[]));
+                self.begin(kind, len, sink);
                 Ok(())
             }
             Expected::Payload { kind, len, first } => {

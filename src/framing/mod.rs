@@ -9,6 +9,7 @@
 //! | `null` | a text message per record, without its NUL | its bytes and NUL | [`records`] |
 //! | `raw` | a binary message per read | its bytes, as they arrive | here |
 //! | `length` | a message per header of five bytes, which gives its kind and length | the header and its bytes | [`length`] |
+//! | `headers` | a text message per header with `Content-Length` | the header and its bytes | [`headers`] |
 //!
 //! With `--stderr=json` each line or record becomes a JSON object that names its stream: [`json`].
 //!
@@ -18,12 +19,14 @@
 
 mod format;
 mod fragment;
+pub mod headers;
 pub mod json;
 pub mod length;
 pub mod records;
 
 pub use self::format::{Crlf, Format, Framing, Stream};
 pub use self::fragment::{Fragment, OutputError};
+use self::headers::Headers;
 use self::json::Json;
 use self::length::Length;
 use self::records::Records;
@@ -38,12 +41,15 @@ pub enum Splitter {
     Raw,
     /// Messages with a header that gives their kind and length.
     Length(Length),
+    /// Messages with header fields. In a box, because it is larger than the other splitters.
+    Headers(Box<Headers>),
     /// Records, each as a JSON object.
     Json(Json),
 }
 
 impl Splitter {
-    /// Makes the splitter for `stream`. It allocates only when it has an unfinished message to keep.
+    /// Makes the splitter for `stream`. It allocates only when it has an unfinished message to keep,
+    /// unless it is one for `headers`.
     pub fn new(stream: Stream, format: &Format) -> Self {
         match stream {
             _ if format.tagged => Splitter::Json(Json::new(stream, format)),
@@ -54,6 +60,7 @@ impl Splitter {
                 }
                 Framing::Raw => Splitter::Raw,
                 Framing::Length => Splitter::Length(Length::new()),
+                Framing::Headers => Splitter::Headers(Box::new(Headers::new())),
             },
         }
     }
@@ -72,6 +79,7 @@ impl Splitter {
         match self {
             Splitter::Records(records) => records.push(input, sink),
             Splitter::Length(length) => length.push(input, sink),
+            Splitter::Headers(headers) => headers.push(input, sink),
             Splitter::Json(json) => json.push(input, sink),
             Splitter::Raw => {
                 if !input.is_empty() {
@@ -91,6 +99,7 @@ impl Splitter {
         match self {
             Splitter::Records(records) => records.finish(sink),
             Splitter::Length(length) => length.finish(),
+            Splitter::Headers(headers) => headers.finish(),
             Splitter::Json(json) => json.finish(sink),
             Splitter::Raw => Ok(()),
         }
@@ -102,7 +111,7 @@ impl Splitter {
         match self {
             Splitter::Records(records) => records.flush(sink),
             Splitter::Json(json) => json.flush(sink),
-            Splitter::Raw | Splitter::Length(_) => {}
+            Splitter::Raw | Splitter::Length(_) | Splitter::Headers(_) => {}
         }
     }
 
@@ -111,7 +120,7 @@ impl Splitter {
         match self {
             Splitter::Records(records) => records.has_prompt(),
             Splitter::Json(json) => json.has_prompt(),
-            Splitter::Raw | Splitter::Length(_) => false,
+            Splitter::Raw | Splitter::Length(_) | Splitter::Headers(_) => false,
         }
     }
 
@@ -119,7 +128,9 @@ impl Splitter {
     pub(crate) fn read_len_max(&self) -> usize {
         match self {
             Splitter::Json(_) => JSON_READ_LEN,
-            Splitter::Records(_) | Splitter::Raw | Splitter::Length(_) => SCRATCH_LEN,
+            Splitter::Records(_) | Splitter::Raw | Splitter::Length(_) | Splitter::Headers(_) => {
+                SCRATCH_LEN
+            }
         }
     }
 }
@@ -127,14 +138,16 @@ impl Splitter {
 /// Appends a client's message to `out`, as the command reads it. With `raw`, `message` may be a part
 /// of the message.
 pub fn write_message(framing: Framing, kind: Kind, message: &[u8], out: &mut Vec<u8>) {
-    if framing == Framing::Length {
-        length::write_header(kind, message.len(), out);
+    match framing {
+        Framing::Length => length::write_header(kind, message.len(), out),
+        Framing::Headers => headers::write_header(message.len(), out),
+        Framing::Lines | Framing::Null | Framing::Raw => {}
     }
     out.extend_from_slice(message);
     match framing {
         Framing::Lines => out.push(b'\n'),
         Framing::Null => out.push(0),
-        Framing::Raw | Framing::Length => {}
+        Framing::Raw | Framing::Length | Framing::Headers => {}
     }
 }
 

@@ -51,7 +51,9 @@ impl Records {
     pub(crate) fn new(framing: Framing, format: &Format) -> Self {
         let (delimiter, crlf) = match framing {
             Framing::Null => (0, Crlf::Keep),
-            Framing::Lines | Framing::Raw | Framing::Length => (b'\n', format.crlf),
+            Framing::Lines | Framing::Raw | Framing::Length | Framing::Headers => {
+                (b'\n', format.crlf)
+            }
         };
         let record_len_max = format.line_len_max.unwrap_or(usize::MAX);
         Self::with(delimiter, crlf, FRAGMENT_LEN, record_len_max)

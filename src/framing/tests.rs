@@ -96,9 +96,21 @@ fn the_framing_says_what_a_message_is() {
 }
 
 #[test]
+fn with_headers_the_length_says_what_a_message_is() {
+    let format = Format {
+        framing: Framing::Headers,
+        ..LINES
+    };
+    let bytes = b"Content-Length: 3\r\n\r\na\nb";
+    let text = |bytes: &[u8]| (Kind::Text, bytes.to_vec());
+    assert_eq!(output_of(&format, Stream::Stdout, bytes), [text(b"a\nb")]);
+    assert_eq!(output_of(&format, Stream::Stderr, bytes).len(), 4);
+}
+
+#[test]
 fn messages_pass_unchanged_through_a_command_like_cat() {
     let messages = [(Kind::Text, "hello"), (Kind::Text, ""), (Kind::Binary, "ß")];
-    for framing in [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length] {
+    for framing in Framing::ALL {
         let mut bytes = Vec::new();
         for (kind, message) in messages {
             write_message(framing, kind, message.as_bytes(), &mut bytes);
@@ -109,7 +121,7 @@ fn messages_pass_unchanged_through_a_command_like_cat() {
                 .map(|(kind, text)| (kind, text.as_bytes().to_vec()))
                 .to_vec(),
             Framing::Raw => vec![(Kind::Binary, "helloß".as_bytes().to_vec())],
-            Framing::Lines | Framing::Null => messages
+            Framing::Lines | Framing::Null | Framing::Headers => messages
                 .map(|(_, text)| (Kind::Text, text.as_bytes().to_vec()))
                 .to_vec(),
         };
@@ -124,6 +136,7 @@ fn a_delimiter_within_a_message_is_not_escaped() {
         (Framing::Null, b"a\n\0b\0"),
         (Framing::Raw, b"a\n\0b"),
         (Framing::Length, b"\x02\0\0\0\x04a\n\0b"),
+        (Framing::Headers, b"Content-Length: 4\r\n\r\na\n\0b"),
     ] {
         let mut out = Vec::new();
         write_message(framing, Kind::Binary, b"a\n\0b", &mut out);
@@ -144,6 +157,11 @@ fn every_reason_fits_a_close_frame() {
     for error in [
         OutputError::TooLong,
         OutputError::UnknownKind(255),
+        OutputError::NotHeader,
+        OutputError::HeaderTooLong,
+        OutputError::LengthMissing,
+        OutputError::LengthRepeated,
+        OutputError::LengthInvalid,
         OutputError::TextNotUtf8,
         OutputError::UnexpectedEof,
     ] {

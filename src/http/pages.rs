@@ -12,6 +12,9 @@ const FIELDS: Fields = &[
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
          img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
+    // A page of another origin that opens this one gets no handle of its window, and this one no
+    // opener: it cannot bring the console to the front while its reader types (keyjacking).
+    ("Cross-Origin-Opener-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
 ];
@@ -24,7 +27,7 @@ macro_rules! files {
 }
 
 /// All of `www/`. The page is at `/`, the other files below [`FILES_PATH`].
-const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js" "backlog.js" "connection.js" "echo.js" "ending.js" "icon.svg" "link.js" "log.js" "panel.js" "prompt.js" "session.js" "shell.js" "socket.js" "words.js"];
+const FILES: &[(&str, &[u8])] = files!["index.html" "console.css" "console.js" "attention.js" "backlog.js" "connection.js" "echo.js" "ending.js" "icon.svg" "link.js" "log.js" "panel.js" "prompt.js" "session.js" "shell.js" "socket.js" "words.js"];
 
 const PAGE_NAME: &str = "index.html";
 
@@ -105,6 +108,13 @@ mod tests {
         for path in paths {
             assert!(find(&Path::decode(path)).is_none(), "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_page_of_another_origin_gets_no_handle_of_the_consoles_window() {
+        let response = find(&Path::plain("/")).unwrap();
+        let expected = ("Cross-Origin-Opener-Policy", "same-origin");
+        assert!(response.fields.contains(&expected));
     }
 
     #[test]

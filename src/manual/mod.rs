@@ -23,6 +23,7 @@ macro_rules! links {
 [security]: crate::manual::security
 [several_commands]: crate::manual::several_commands
 [shared]: crate::manual::shared
+[stdio_servers]: crate::manual::stdio_servers
 [testing]: crate::manual::testing
 [why]: crate::manual::why
 [wspipe]: crate
@@ -49,6 +50,7 @@ pages! {
     programs
     buffering
     messages
+    stdio_servers
     environment
     several_commands
     shared

@@ -6,7 +6,7 @@
 //! A member always starts at the beginning of a message.
 
 use crate::config::CommandSettings;
-use crate::framing::{Fragment, Framing};
+use crate::framing::Fragment;
 use crate::process::replay_buffer::{Lost, ReplayBuffer};
 use crate::source::ClientId;
 use crate::ws::frame::{Header, Opcode};
@@ -32,7 +32,7 @@ impl FanOut {
     /// The fan-out of a shared command: it keeps the last `--replay` messages.
     pub(crate) fn shared(settings: &CommandSettings) -> Self {
         Self {
-            splits: settings.framing != Framing::Length,
+            splits: !settings.framing.has_headers(),
             ..Self::new(settings, settings.replay)
         }
     }
@@ -166,6 +166,7 @@ impl FanOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framing::Framing;
     use crate::ws::frame::Kind;
 
     fn fragment(bytes: &[u8], first: bool, last: bool) -> Fragment<'_> {

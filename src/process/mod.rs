@@ -3,9 +3,12 @@
 //! ```text
 //!            client left, shutdown            reaped
 //!  Running ------------------------> Terminating ------> Exited ----------------------> gone
-//!     |                                                    ^     group gone, output
-//!     +----------------------------------------------------+     delivered or unwanted
-//!                            reaped
+//!     |                                                    ^  ^  group gone, output
+//!     +----------------------------------------------------+  |  delivered or unwanted
+//!     |                      reaped                           |
+//!     +-------------> Outlived -------------------------------+
+//!       reaped, with             EOF, client left, shutdown
+//!       `--end-at=eof`
 //! ```
 //!
 //! A process and its clients store only ids of each other, because either may outlive the other: the
@@ -30,12 +33,13 @@ pub(crate) mod stdin;
 
 use std::io::{Read, Write};
 use std::rc::Rc;
+use std::time::Duration;
 
 use self::audience::{Audience, Session};
 use self::escalation::Escalation;
 use self::output::Outputs;
 use self::stdin::Stdin;
-use crate::config::{CommandSettings, Signal};
+use crate::config::{CommandSettings, EndAt, Signal};
 use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
 use crate::limits::{GROUP_PROBE, GROUP_PROBE_UNSIGNALLED};
@@ -67,6 +71,9 @@ enum Life {
     Running,
     /// The escalation is under way. Ends with the exit.
     Terminating(Escalation),
+    /// It was reaped, but processes that it left behind may print on (`--end-at=eof`). No signal is
+    /// due. Ends at EOF of the output, when the client leaves, or when the server shuts down.
+    Outlived(Exit, Group),
     /// It was reaped. The escalation goes on for what is left in its process group. Ends when the
     /// group is gone and the output is delivered or unwanted.
     Exited(Exit, Escalation),
@@ -123,7 +130,7 @@ impl<W: Write, R: Read> Process<W, R> {
     /// How it ended, once it was reaped.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.life {
-            Life::Exited(exit, _) => Some(exit),
+            Life::Outlived(exit, _) | Life::Exited(exit, _) => Some(exit),
             Life::Running | Life::Terminating(_) => None,
         }
     }
@@ -139,16 +146,29 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// Begins the escalation, unless it has begun.
     pub(crate) fn terminate(&mut self, now: Instant) {
-        if let Life::Running = self.life {
-            self.life = Life::Terminating(Escalation::begin(now));
+        match self.life {
+            Life::Running => self.life = Life::Terminating(Escalation::begin(now)),
+            Life::Outlived(exit, group) => {
+                self.life = Life::Exited(exit, Escalation::begin(now));
+                if group == Group::Gone {
+                    self.group_disappeared();
+                }
+            }
+            Life::Terminating(_) | Life::Exited(..) => {}
         }
     }
 
-    /// The command was reaped. Processes it left in its group get the escalation too: a command
-    /// ends with its exit, not with the end of its pipes.
+    /// The command was reaped. By default it ends with its exit, not with the end of its pipes, so
+    /// processes it left in its group get the escalation. With `--end-at=eof` they inherit its
+    /// place: its stdin stays open, and what they print counts as its output.
     pub(crate) fn reaped(&mut self, exit: Exit, group: Group, now: Instant, pool: &mut Pool) {
+        self.outputs.command_exited();
         let mut escalation = match self.life {
-            Life::Running => Escalation::begin(now),
+            Life::Running if self.settings.end_at == EndAt::Eof => {
+                self.life = Life::Outlived(exit, group);
+                return;
+            }
+            Life::Running | Life::Outlived(..) => Escalation::begin(now),
             Life::Terminating(escalation) | Life::Exited(_, escalation) => escalation,
         };
         if group == Group::Gone {
@@ -156,7 +176,6 @@ impl<W: Write, R: Read> Process<W, R> {
         }
         self.life = Life::Exited(exit, escalation);
         self.stdin.close(pool);
-        self.outputs.command_exited();
     }
 
     /// Another process was given this one's PID, so this one's group must be gone.
@@ -169,15 +188,16 @@ impl<W: Write, R: Read> Process<W, R> {
     }
 
     /// Whether everything the command printed has been read: at EOF of each pipe, or when the pipe
-    /// is empty after the escalation. A process that left the group may hold the pipe open and
-    /// print forever; the server waits for it only as long as its output could be the command's
-    /// own.
+    /// is empty after the escalation; with `--end-at=eof` at EOF alone. A process that left the group
+    /// may hold the pipe open and print forever; by default the server waits for it only as long as
+    /// its output could be the command's own.
     pub(crate) fn output_is_finished(&self) -> bool {
         match &self.life {
             Life::Exited(_, escalation) => {
                 let no_writer = !escalation.has_next(self.settings.kill_after);
                 self.outputs.are_finished(no_writer)
             }
+            Life::Outlived(..) => self.outputs.are_finished(false),
             Life::Running | Life::Terminating(_) => false,
         }
     }
@@ -192,6 +212,7 @@ impl<W: Write, R: Read> Process<W, R> {
         let signal = match &self.life {
             Life::Running => None,
             Life::Terminating(escalation) => escalation.deadline(self.settings.kill_after),
+            Life::Outlived(..) => self.waits_for_group().then(|| now + self.probe_interval()),
             Life::Exited(_, escalation) => self.next_signal_or_probe(escalation, now),
         };
         // Without a client no prompt is due; otherwise the timer would fire forever.
@@ -206,25 +227,34 @@ impl<W: Write, R: Read> Process<W, R> {
 
     /// When the next signal or probe is due to the group of a command that has exited.
     fn next_signal_or_probe(&self, escalation: &Escalation, now: Instant) -> Option<Instant> {
-        let interval = match self.settings.kill_after {
-            Some(_) => GROUP_PROBE,
-            None => GROUP_PROBE_UNSIGNALLED,
-        };
+        let interval = self.probe_interval();
         let probe = (self.waits_for_group()).then(|| escalation.next_multiple(interval, now));
         let signal = escalation.deadline(self.settings.kill_after);
         signal.into_iter().chain(probe).min()
     }
 
+    /// How often a group without its leader is probed.
+    fn probe_interval(&self) -> Duration {
+        match self.settings.kill_after {
+            Some(_) => GROUP_PROBE,
+            None => GROUP_PROBE_UNSIGNALLED,
+        }
+    }
+
     /// Whether the command has exited and its process group may have members. Its number is not
     /// protected by the leader any more, so the server probes whether the group still exists.
     pub(crate) fn waits_for_group(&self) -> bool {
-        self.exit().is_some() && !self.escalation_is_finished()
+        match self.life {
+            Life::Running | Life::Terminating(_) => false,
+            Life::Outlived(_, group) => group == Group::Alive,
+            Life::Exited(_, escalation) => !escalation.all_steps_taken(),
+        }
     }
 
     /// The signal that is due to the process group, if any.
     pub(crate) fn due_signal(&mut self, now: Instant) -> Option<Signal> {
         match &mut self.life {
-            Life::Running => None,
+            Life::Running | Life::Outlived(..) => None,
             Life::Terminating(escalation) | Life::Exited(_, escalation) => {
                 escalation.step(now, self.settings.kill_after, self.settings.first_signal)
             }
@@ -234,13 +264,19 @@ impl<W: Write, R: Read> Process<W, R> {
     /// Whether the command has exited and no further signal will be sent: its group is gone, so its
     /// id may soon name another one, or SIGKILL was sent.
     pub(crate) fn escalation_is_finished(&self) -> bool {
-        matches!(&self.life, Life::Exited(_, escalation) if escalation.all_steps_taken())
+        match &self.life {
+            Life::Running | Life::Terminating(_) => false,
+            Life::Outlived(_, group) => *group == Group::Gone,
+            Life::Exited(_, escalation) => escalation.all_steps_taken(),
+        }
     }
 
     /// The process group has no members left. (Its leader is one until it is reaped.)
     pub(crate) fn group_disappeared(&mut self) {
-        if let Life::Exited(_, escalation) = &mut self.life {
-            escalation.finish();
+        match &mut self.life {
+            Life::Running | Life::Terminating(_) => {}
+            Life::Outlived(_, group) => *group = Group::Gone,
+            Life::Exited(_, escalation) => escalation.finish(),
         }
     }
 }

@@ -145,6 +145,8 @@ impl<S: System> Server<S> {
                 self.visits.push(Owner::Client(member));
             }
         }
+        // What the command left behind has no output to deliver any more.
+        process.terminate(self.cx.now);
         let session = process.audience.session();
         if !session.is_some_and(|session| session.keeps_output()) {
             process.abandon(self.cx.now, &mut self.cx.pool);

@@ -13,6 +13,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { startCutter } from "./cutter.mjs";
+import { startForeignPage } from "./foreign.mjs";
 import { startProxy } from "./proxy.mjs";
 import { killServers, startServer } from "./server.mjs";
 
@@ -20,6 +21,8 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.mi
 const SCREENSHOTS = fileURLToPath(new URL("screenshots/", import.meta.url));
 const DESKTOP = { width: 1280, height: 800 };
 const PHONE = { width: 390, height: 844 };
+// A little more than attention.js demands.
+const QUIET_MS = 1050;
 const ARGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -64,7 +67,14 @@ async function openPage(url, { expected = null, ...options } = {}) {
     if (protocol !== "data:" && host !== new URL(url).host) report(`request to another host: ${request.url()}`);
   });
   await page.goto(url);
+  await beSeen(page);
   return page;
+}
+
+/** Waits until a key or click opens a connection of the shell: the reader has had the time to see the page (attention.js). */
+async function beSeen(page) {
+  await page.locator("section.panel:visible").first().waitFor();
+  await page.waitForTimeout(QUIET_MS);
 }
 
 /** The controls of one part of the page. */
@@ -369,6 +379,108 @@ describe("other ways to serve", () => {
   });
 });
 
+describe("a page of another origin that opens the console", () => {
+  let server;
+  let foreign;
+  before(async () => {
+    server = await startServer("--", "sh");
+    foreign = await startForeignPage();
+  });
+  after(async () => {
+    await foreign.stop();
+    assert.equal(await server.stop(), 0);
+  });
+
+  /** The console as the foreign page opens it when the reader presses a key there, and that page. */
+  async function openFromForeignPage({ url = server.url, referrer = true, features = "popup,width=500,height=300" } = {}) {
+    context = await browser.newContext({ viewport: DESKTOP, locale: "en-US" });
+    context.setDefaultTimeout(10_000);
+    const game = await context.newPage();
+    await game.goto(foreign.pageThatOpens(url, { referrer, features }));
+    const [page] = await Promise.all([context.waitForEvent("page"), game.keyboard.press("a")]);
+    await page.locator("#shell").waitFor();
+    return { game, page, shell: part(page, "shell") };
+  }
+
+  const focusIsOn = (locator) => locator.evaluate((element) => element === document.activeElement);
+
+  /** The connections that the page has opened, by the lines of its log and its status. */
+  async function assertNothingRan(shell) {
+    await shell.says("Not open");
+    assert.equal(await shell.log.innerText(), "");
+  }
+
+  test("it has no handle of the console's window, and the console no opener", async () => {
+    const { game, page } = await openFromForeignPage();
+    assert.equal(await page.evaluate(() => window.opener), null);
+    assert.equal(await game.evaluate(() => window.opened.closed), true);
+  });
+
+  test("the console does not take the keys of a reader who types on", async () => {
+    const { page, shell } = await openFromForeignPage();
+    assert.equal(await focusIsOn(shell.field), false);
+    await page.waitForTimeout(QUIET_MS);
+    await page.keyboard.type("echo stolen");
+    await page.keyboard.press("Enter");
+    assert.equal(await shell.field.inputValue(), "");
+    await assertNothingRan(shell);
+  });
+
+  test("an opener is recognized without a referrer, through a proxy that drops Cross-Origin-Opener-Policy", async () => {
+    const proxy = await startProxy(server.url, "/", { drops: "cross-origin-opener-policy" });
+    const { page, shell } = await openFromForeignPage({ url: proxy.url, referrer: false });
+    assert.equal(await page.evaluate(() => window.opener === null || document.referrer !== ""), false);
+    assert.equal(await focusIsOn(shell.field), false);
+    await context.close();
+    proxy.stop();
+  });
+
+  test("a reader who types on into a focused console starts nothing, and one who pauses does", async () => {
+    // Without an opener and a referrer the page cannot know where it comes from.
+    const { page, shell } = await openFromForeignPage({ referrer: false, features: "noopener,popup" });
+    assert.equal(await focusIsOn(shell.field), true);
+    await page.keyboard.type("echo stolen by a foreign page", { delay: 80 });
+    await page.keyboard.press("Enter");
+    await shell.says("Not opened: this window has only just come to the front.");
+    await assertNothingRan(shell);
+    assert.equal(await shell.field.inputValue(), "echo stolen by a foreign page");
+
+    await page.waitForTimeout(QUIET_MS);
+    await page.keyboard.press("Enter");
+    await shell.printed(/^stolen by a foreign page$/);
+  });
+
+  test("a click starts nothing in a console that has only just appeared", async () => {
+    const { page, shell } = await openFromForeignPage();
+    await shell.button("Open").click();
+    await shell.says("Not opened: this window has only just come to the front.");
+    await assertNothingRan(shell);
+    await page.waitForTimeout(QUIET_MS);
+    await shell.button("Open").click();
+    await shell.says(/Open ws:/);
+  });
+
+  test("scripts cannot give the reader's attention", async () => {
+    const { page, shell } = await openFromForeignPage();
+    await page.waitForTimeout(QUIET_MS);
+    await page.evaluate(() => document.querySelector("#shell [data-part=open]").click());
+    await shell.says("Not opened: this window has only just come to the front.");
+  });
+
+  test("a window that comes to the front again must be seen again", async () => {
+    const page = await openPage(server.url);
+    const shell = part(page, "shell");
+    await shell.field.fill("echo late");
+    await page.keyboard.press("Shift");
+    await page.evaluate(() => dispatchEvent(new Event("focus")));
+    await page.keyboard.press("Enter");
+    await shell.says("Not opened: this window has only just come to the front.");
+    await page.waitForTimeout(QUIET_MS);
+    await page.keyboard.press("Enter");
+    await shell.printed(/^late$/);
+  });
+});
+
 describe("a connection that is lost", () => {
   const LOSSES = /WebSocket connection to|net::ERR_/;
   let server;
@@ -511,12 +623,14 @@ describe("a connection that is lost", () => {
     await shell.says(/Closed .*code 1000/);
     await awaitExit(page, closed);
     await page.reload();
+    await beSeen(page);
     await shell.button("Open").click();
     await shell.says(/Open /);
     const left = await pidOf(shell);
     await page.reload();
     await awaitExit(page, left);
 
+    await beSeen(page);
     await shell.button("Open").click();
     await shell.says(/Open /);
     cutter.cut();

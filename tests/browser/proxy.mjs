@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
 
-/** Serves `url` below `/base/`: { url, stop() }. */
-export async function startProxy(url, base) {
+/** Serves `url` below `/base/`, without the response field `drops`: { url, stop() }. */
+export async function startProxy(url, base, { drops = "" } = {}) {
   const target = new URL(url);
   const pathBelow = (path) => (path.startsWith(base) ? `/${path.slice(base.length)}` : null);
   const sockets = new Set();
@@ -18,6 +18,7 @@ export async function startProxy(url, base) {
     }
     const { hostname, port } = target;
     const outgoing = request({ hostname, port, path, method: incoming.method, headers: incoming.headers }, (answer) => {
+      delete answer.headers[drops];
       response.writeHead(answer.statusCode, answer.headers);
       answer.pipe(response);
     });

@@ -118,6 +118,7 @@ fn there_is_a_session_for_each_framing_and_each_way_to_serve() {
         "--binary ",
         "--null ",
         "--framing=length ",
+        "--framing=headers ",
         "--shared ",
         "--stderr=log ",
         "--stderr=json ",

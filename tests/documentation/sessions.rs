@@ -20,13 +20,23 @@ use super::support::{self, Client, Launch, Message, Server, TempDir, write_file}
 const ADDRESS: &str = "127.0.0.1:8080";
 
 /// Programs that a machine with Rust may lack. A session that needs one is skipped there.
-const PERHAPS_MISSING: [&str; 10] = [
-    "bash", "cc", "curl", "grep", "node", "perl", "python3", "sed", "stdbuf", "websocat",
+const PERHAPS_MISSING: [&str; 11] = [
+    "bash", "cc", "curl", "grep", "node", "perl", "pylsp", "python3", "sed", "stdbuf", "websocat",
 ];
 
 /// What else a file may need: text in it, what that is, and a command that succeeds where it is
 /// installed.
-const LIBRARIES: [(&str, &str, &str); 2] = [
+const LIBRARIES: [(&str, &str, &str); 4] = [
+    (
+        "from pygls",
+        "Python's pygls with websockets",
+        "python3 -c 'import pygls.client, websockets'",
+    ),
+    (
+        "from mcp",
+        "Python's mcp, before version 2",
+        "python3 -c 'import mcp.server.fastmcp, mcp.client.websocket'",
+    ),
     (
         "import websockets",
         "Python's websockets",

@@ -224,7 +224,7 @@ impl Run {
         let is_overdue = waits || self.seen_until < now;
         for &index in &self.tracker.commands {
             let command = &world.commands[index];
-            let Some(client) = command.client.filter(|_| command.alive) else {
+            let Some(client) = command.client.filter(|_| command.is_in_use()) else {
                 continue;
             };
             let number = self.clients[client].connection.wire;

@@ -339,11 +339,11 @@ impl Client {
         let command = &world.commands[*index];
         self.received += 1;
         let Some(stderr_place) = &mut self.stderr_place else {
-            return command.output.advance(place, message, !command.alive);
+            return command.output.advance(place, message, !command.is_in_use());
         };
         let (is_stderr, has_more, data) = untagged(message);
         let is_full = data.len() == FRAGMENT_LEN;
-        let may_end = !command.alive || world.shape.config.command.flush.is_some();
+        let may_end = !command.is_in_use() || world.shape.config.command.flush.is_some();
         let right = has_more == is_full || !has_more && may_end;
         assert!(
             right,
@@ -353,8 +353,8 @@ impl Client {
         match is_stderr {
             true => command
                 .stderr_output
-                .advance(stderr_place, &data, !command.alive),
-            false => command.output.advance(place, &data, !command.alive),
+                .advance(stderr_place, &data, !command.is_in_use()),
+            false => command.output.advance(place, &data, !command.is_in_use()),
         }
     }
 
@@ -440,6 +440,7 @@ impl Client {
                     Exit::Signal(signal) => (4256 + u16::from(signal), format!("signal {signal}")),
                 };
                 assert_eq!((code, reason), (expected.0, &*expected.1));
+                assert!(!command.is_in_use(), "closed before EOF");
                 // Only a command whose client has left is terminated.
                 assert!(
                     !command.was_signalled,

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use wspipe::config::EndAt;
 use wspipe::event_loop::instant::Instant;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::framing::Framing;
@@ -31,8 +32,10 @@ pub struct Command {
     pub alive: bool,
     /// A grandchild in its process group holds its stdout.
     pub grandchild: bool,
+    /// The output ends at EOF, not with the exit, so a grandchild prints on (`--end-at=eof`).
+    pub ends_at_eof: bool,
     pub ignores: bool,
-    /// A signal of the server terminated it.
+    /// A signal of the server terminated it, or the grandchild that takes its place.
     pub was_signalled: bool,
     /// The server knows that its process group is empty.
     pub found_gone: bool,
@@ -108,6 +111,7 @@ impl Command {
             exit: None,
             alive: true,
             grandchild: false,
+            ends_at_eof: shape.config.command.end_at == EndAt::Eof,
             ignores: false,
             was_signalled: false,
             found_gone: false,
@@ -139,6 +143,14 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Whether something of it is left that the server has to keep or to terminate: the command, or
+    /// a grandchild that prints on.
+    pub fn is_in_use(&self) -> bool {
+        self.alive || self.ends_at_eof && self.grandchild
+    }
+}
+
 impl World {
     /// A command does something at random.
     pub fn act(&mut self, index: usize, random: &mut Random) {
@@ -152,6 +164,8 @@ impl World {
         if !command.alive {
             if random.one_in(20) {
                 self.exit_grandchild(index);
+            } else if command.is_in_use() && command.kind == Kind::Prints {
+                self.print(index, 1 + random.below(400 * scale));
             }
             return;
         }
@@ -185,6 +199,10 @@ impl World {
 
     /// A command goes on with its work: it reads up to `len_max` bytes of stdin, or EOF.
     pub fn work(&mut self, index: usize, len_max: usize) {
+        let command = &mut self.commands[index];
+        if !command.alive && command.is_in_use() && !command.unprinted.is_empty() {
+            self.print(index, len_max);
+        }
         let command = &mut self.commands[index];
         if !command.alive {
             return;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use wspipe::config::EndAt;
 use wspipe::context::Context;
 use wspipe::event_loop::instant::Instant;
 use wspipe::event_loop::{Handler, Next};
@@ -238,7 +239,11 @@ impl Run {
                 return;
             }
         }
-        // If a grandchild holds its pipes, the escalation has to terminate that first.
+        // If a grandchild holds its pipes, it has to exit first, or the escalation to terminate it.
+        if self.shape.config.command.end_at == EndAt::Eof {
+            let mut world = self.world.borrow_mut();
+            (0..world.commands.len()).for_each(|index| world.exit_grandchild(index));
+        }
         self.drain(RESTART_DELAY_MAX + Duration::from_secs(2));
         let world = self.world.borrow();
         let runs = world.commands.last().is_some_and(|last| last.alive);

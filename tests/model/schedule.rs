@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use wspipe::config::{ClientLimits, CommandSettings, Config, Mode, ServerLimits, Shared, Stderr};
+use wspipe::config::{
+    ClientLimits, CommandSettings, Config, EndAt, Mode, ServerLimits, Shared, Stderr,
+};
 use wspipe::event_loop::Next;
 use wspipe::event_loop::readiness::Readiness;
 use wspipe::framing::Framing;
@@ -32,8 +34,7 @@ pub struct Shape {
 
 impl Shape {
     fn of(random: &mut Random) -> Shape {
-        let framings = [Framing::Lines, Framing::Null, Framing::Raw, Framing::Length];
-        let framing = framings[random.below(4)];
+        let framing = Framing::ALL[random.below(5)];
         let scale = if random.one_in(8) { 200 } else { 1 };
         let steps = match scale {
             1 => 20 + random.below(2000),
@@ -52,6 +53,7 @@ impl Shape {
                 stderr: [Stderr::Merge, Stderr::Log][random.below(2)],
                 flush,
                 kill_after: [millis(1000), millis(1000), millis(0), None][random.below(4)],
+                end_at: [EndAt::Exit, EndAt::Eof][random.below(2)],
                 ..CommandSettings::default()
             },
             clients: ClientLimits {
@@ -82,8 +84,7 @@ impl Shape {
         };
         // The stderr of a command that serves one client can go to the client too.
         let is_own = config.command.shared.is_none() && config.command.resume.is_none();
-        let has_records = matches!(framing, Framing::Lines | Framing::Null);
-        let config = match is_own && has_records && random.one_in(3) {
+        let config = match is_own && framing.has_records() && random.one_in(3) {
             true => Config {
                 command: CommandSettings {
                     stderr: Stderr::Json,
@@ -147,8 +148,7 @@ impl Shape {
     /// client that joins nor the other stream.
     pub fn splits(&self) -> bool {
         self.has_tags()
-            || self.config.command.shared.is_some()
-                && self.config.command.framing != Framing::Length
+            || self.config.command.shared.is_some() && !self.config.command.framing.has_headers()
     }
 
     /// Whether each message names its stream, stdout or stderr.
@@ -158,8 +158,8 @@ impl Shape {
 
     /// How the output of a command becomes messages.
     pub fn rules(&self) -> Rules {
-        let has_records = matches!(self.config.command.framing, Framing::Lines | Framing::Null);
-        let prompts = has_records && self.config.command.flush.is_some();
+        let prompts =
+            self.config.command.framing.has_records() && self.config.command.flush.is_some();
         Rules {
             framing: self.config.command.framing,
             pieces: self.splits() && !prompts,

@@ -335,8 +335,8 @@ impl System for Sim {
         let command = &mut world.commands[index];
         command.found_gone = group == Group::Gone;
         if !command.ignores || signal == Signal::Kill {
+            command.was_signalled |= command.is_in_use();
             command.grandchild = false;
-            command.was_signalled |= command.alive;
             world.exit_command(index, Exit::Signal(9));
         }
         group

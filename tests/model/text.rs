@@ -49,15 +49,39 @@ pub fn untagged(message: &[u8]) -> (bool, bool, Vec<u8>) {
 
 /// Appends a text as it is in a pipe.
 pub fn write_framed(framing: Framing, text: &[u8], out: &mut Vec<u8>) {
-    if framing == Framing::Length {
-        out.push(1);
-        out.extend((text.len() as u32).to_be_bytes());
+    match framing {
+        Framing::Length => {
+            out.push(1);
+            out.extend((text.len() as u32).to_be_bytes());
+        }
+        Framing::Headers => {
+            out.extend(format!("Content-Length: {}\r\n\r\n", text.len()).into_bytes());
+        }
+        Framing::Lines | Framing::Null | Framing::Raw => {}
     }
     out.extend(text);
     match framing {
         Framing::Lines => out.push(b'\n'),
         Framing::Null => out.push(0),
-        Framing::Raw | Framing::Length => {}
+        Framing::Raw | Framing::Length | Framing::Headers => {}
+    }
+}
+
+/// The lengths of a header and of its message, once the header at the beginning of `bytes` is
+/// complete.
+fn read_header(framing: Framing, bytes: &[u8]) -> Option<(usize, usize)> {
+    match framing {
+        Framing::Length => {
+            let len = bytes.get(1..5)?.try_into().expect("four bytes");
+            Some((5, u32::from_be_bytes(len) as usize))
+        }
+        Framing::Headers => {
+            let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+            let field = std::str::from_utf8(&bytes[..end]).expect("a header field");
+            let len = field.strip_prefix("Content-Length: ").expect("its name");
+            Some((end + 4, len.parse().expect("a length")))
+        }
+        Framing::Lines | Framing::Null | Framing::Raw => Some((0, 0)),
     }
 }
 
@@ -114,10 +138,7 @@ impl Intake {
 
     /// The speaker and number of the next text, as soon as they are complete.
     fn next(&self, bytes: &[u8]) -> Option<(usize, u32)> {
-        let head_len = match self.framing {
-            Framing::Length => 5,
-            Framing::Lines | Framing::Null | Framing::Raw => 0,
-        };
+        let (head_len, _) = read_header(self.framing, bytes)?;
         let mut words = bytes.get(head_len..)?.splitn(3, |&byte| byte == b':');
         let (speaker, number, _) = (words.next()?, words.next()?, words.next()?);
         let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(100)]);
@@ -171,7 +192,7 @@ pub struct Output {
     payload: Vec<u8>,
     /// Where each message ends in it.
     ends: Vec<usize>,
-    /// With `length`: the beginning of a head, and the bytes of the current payload that are
+    /// With `length` and `headers`: the beginning of a head, and the bytes of the current payload that are
     /// missing.
     head: Vec<u8>,
     missing: usize,
@@ -209,7 +230,7 @@ impl Output {
         match self.rules.framing {
             Framing::Lines => self.take_records(b'\n', bytes),
             Framing::Null => self.take_records(0, bytes),
-            Framing::Length => self.take_lengths(bytes),
+            Framing::Length | Framing::Headers => self.take_lengths(bytes),
             Framing::Raw => {
                 self.payload.extend_from_slice(bytes);
                 self.ends.push(self.payload.len());
@@ -252,9 +273,8 @@ impl Output {
             if self.missing == 0 {
                 self.head.push(bytes[0]);
                 bytes = &bytes[1..];
-                if let Some(len) = self.head.get(1..5) {
-                    let len = u32::from_be_bytes(len.try_into().expect("four bytes"));
-                    self.missing = len as usize;
+                if let Some((_, len)) = read_header(self.rules.framing, &self.head) {
+                    self.missing = len;
                     self.head.clear();
                 }
                 continue;
@@ -294,7 +314,7 @@ impl Output {
     /// Whether it ended inside a message, in a framing where that is an error.
     pub fn is_cut(&self) -> bool {
         let inside = !self.head.is_empty() || self.missing > 0;
-        self.rules.framing == Framing::Length && inside
+        self.rules.framing.has_headers() && inside
     }
 
     /// A complete message, or at EOF (`ended`) the rest.
@@ -313,9 +333,7 @@ impl Output {
 
     /// Whether the rest at EOF is a message.
     fn has_last(&self) -> bool {
-        matches!(self.rules.framing, Framing::Lines | Framing::Null)
-            && !self.rest().is_empty()
-            && !self.too_long
+        self.rules.framing.has_records() && !self.rest().is_empty() && !self.too_long
     }
 
     // -- Places ----------------------------------------------------------------------------------
@@ -375,7 +393,7 @@ impl Output {
         let start = messages.checked_sub(1).map_or(0, |it| self.ends[it]);
         let begun = len - start;
         match self.rules.framing {
-            Framing::Length => begun / FRAGMENT_LEN,
+            Framing::Length | Framing::Headers => begun / FRAGMENT_LEN,
             _ => (begun + FRAGMENT_LEN).saturating_sub(HELD_MAX) / FRAGMENT_LEN,
         }
     }

@@ -1,11 +1,13 @@
 //! The splitter of each framing, fed in pieces: its messages must be those of the whole output, and
 //! framing them again must give the same bytes.
 
+use wspipe::framing::headers::Headers;
 use wspipe::framing::json::Json;
 use wspipe::framing::length::Length;
 use wspipe::framing::records::Records;
 use wspipe::framing::{Crlf, Framing};
 use wspipe::framing::{Fragment, OutputError, Splitter, Stream, write_message};
+use wspipe::limits::HEADER_LEN_MAX;
 use wspipe::ws::frame::Kind;
 
 /// The options of a record framing.
@@ -57,6 +59,7 @@ pub fn check(data: &[u8]) {
                 ..lines
             },
         ),
+        3 if options_knob & 0x80 != 0 => check_headers(output, &pieces, fragment_len),
         3 => check_length(output, &pieces, fragment_len),
         _ => check_raw(&pieces),
     }
@@ -217,6 +220,93 @@ fn length_reference(mut rest: &[u8]) -> (Vec<Message>, Vec<Result<(), OutputErro
         rest = &payload[len..];
     };
     (messages, ends)
+}
+
+// -- Messages with header fields ------------------------------------------------------------------
+
+fn check_headers(output: &[u8], pieces: &[&[u8]], fragment_len: usize) {
+    let headers = Headers::with(Length::with(fragment_len));
+    let mut splitter = Splitter::Headers(Box::new(headers));
+    let mut messages = Messages::new(false, fragment_len);
+    let end = run(&mut splitter, pieces, &mut messages);
+    let (expected, expected_ends) = headers_reference(output);
+    assert_eq!(messages.whole, expected);
+    assert!(
+        expected_ends.contains(&end),
+        "the end is {end:?}, expected one of {expected_ends:?}"
+    );
+    // A command that understands the framing reads the same messages from what is written to it.
+    let mut again = Vec::new();
+    for (kind, message) in &messages.whole {
+        write_message(Framing::Headers, *kind, message, &mut again);
+    }
+    assert_eq!(headers_reference(&again), (expected, vec![Ok(())]));
+}
+
+/// The complete messages, and how the output may end. Whether an unfinished text is not UTF-8 may
+/// be noticed or not.
+fn headers_reference(mut rest: &[u8]) -> (Vec<Message>, Vec<Result<(), OutputError>>) {
+    let mut messages = Vec::new();
+    let ends = loop {
+        if rest.is_empty() {
+            break vec![Ok(())];
+        }
+        let (len, payload) = match read_header(rest) {
+            Ok(header) => header,
+            Err(error) => break vec![Err(error)],
+        };
+        let message = &payload[..len.min(payload.len())];
+        let bad_text = std::str::from_utf8(message).is_err();
+        if message.len() < len {
+            let mut ends = vec![Err(OutputError::UnexpectedEof)];
+            ends.extend(bad_text.then_some(Err(OutputError::TextNotUtf8)));
+            break ends;
+        }
+        if bad_text {
+            break vec![Err(OutputError::TextNotUtf8)];
+        }
+        messages.push((Kind::Text, message.to_vec()));
+        rest = &payload[len..];
+    };
+    (messages, ends)
+}
+
+/// The length that a header gives, and what follows the header.
+fn read_header(output: &[u8]) -> Result<(usize, &[u8]), OutputError> {
+    let readable = &output[..output.len().min(HEADER_LEN_MAX)];
+    let mut lens = Vec::new();
+    let mut start = 0;
+    for line in readable.split_inclusive(|&byte| byte == b'\n') {
+        start += line.len();
+        let Some(line) = line.strip_suffix(b"\n") else {
+            break;
+        };
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            let [len] = lens[..] else {
+                return Err(OutputError::LengthMissing);
+            };
+            return Ok((len, &output[start..]));
+        }
+        let line: String = line.iter().map(|&byte| char::from(byte)).collect();
+        match line.split_once(':') {
+            None | Some(("", _)) => return Err(OutputError::NotHeader),
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                let digits = value.trim_matches([' ', '\t', '\n', '\r', '\x0C']);
+                let is_number = digits.chars().all(|char| char.is_ascii_digit());
+                let len = digits.parse::<u32>().ok().filter(|_| is_number);
+                lens.push(len.ok_or(OutputError::LengthInvalid)? as usize);
+                if lens.len() > 1 {
+                    return Err(OutputError::LengthRepeated);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    match readable.len() == HEADER_LEN_MAX {
+        true => Err(OutputError::HeaderTooLong),
+        false => Err(OutputError::UnexpectedEof),
+    }
 }
 
 // -- Raw reads

@@ -150,12 +150,13 @@ fn two_different_framings_are_refused() {
 
 #[test]
 fn stderr_must_suit_the_framing() {
-    let message = error(&["--framing=length", "--stderr=merge", "cat"]);
-    assert!(
-        message.starts_with("--stderr=merge would break"),
-        "{message}"
-    );
-    for framing in ["raw", "length"] {
+    for framing in ["length", "headers"] {
+        let framing = format!("--framing={framing}");
+        let message = error(&[&framing, "--stderr=merge", "cat"]);
+        let start = format!("--stderr=merge would break the messages of {framing}: ");
+        assert!(message.starts_with(&start), "{message}");
+    }
+    for framing in ["raw", "length", "headers"] {
         let framing = format!("--framing={framing}");
         let message = error(&["--stderr=json", &framing]);
         assert!(message.starts_with("--stderr=json tags lines"), "{message}");

@@ -5,16 +5,16 @@ use std::ffi::OsString;
 use super::{COUNT_MAX, Opt, Scope, option, or_word, set, time_or_none, turn_on};
 use crate::cli::command_values::{assignment, directory, nice, rlimit, signal, umask};
 use crate::cli::values::{count, list, size, time_or_zero, time_with_unit, variable};
-use crate::config::{Shared, Stderr};
+use crate::config::{EndAt, Shared, Stderr};
 use crate::framing::{Crlf, Framing};
 
 pub(super) const MESSAGES: &[Opt] = &[
     option(
-        "--framing=lines|raw|null|length [lines]  what a message is in the pipes",
+        "--framing=lines|raw|null|length|headers [lines]  how a pipe holds messages",
         |draft, text| {
-            let mut all = [Framing::Lines, Framing::Raw, Framing::Null, Framing::Length].iter();
-            let framing = all.find(|framing| framing.name() == text);
-            let framing = framing.ok_or_else(|| "write lines, raw, null or length".to_owned());
+            let framing = Framing::ALL.iter().find(|framing| framing.name() == text);
+            let framing =
+                framing.ok_or_else(|| "write lines, raw, null, length or headers".to_owned());
             draft.framings.push(*framing?);
             Ok(())
         },
@@ -25,7 +25,8 @@ pub(super) const MESSAGES: &[Opt] = &[
          message. `null`: each record that ends with a NUL byte is a text message. `raw`: what \
          one read of the pipe returns is a binary message. `length`: text and binary messages, \
          each after a head of five bytes: its kind (1 text, 2 binary) and its length (four \
-         bytes, the highest first).",
+         bytes, the highest first). `headers`: text messages, each after the header field \
+         `Content-Length` and an empty line, as language servers and debug adapters write them.",
     ),
     option(
         "--binary                        bytes instead of lines (--framing=raw)",
@@ -226,6 +227,24 @@ pub(super) const PROCESS: &[Opt] = &[
          closed first. The signal of `--signal` comes after a tenth of TIME, SIGTERM after 35 \
          hundredths, each to the whole process group, as long as anything of it is left. \
          With `never`, stdin is closed, no signal is sent, and the server waits.",
+    ),
+    option(
+        "--end-at=exit|eof [exit]        when the connection of an exited command ends",
+        |draft, text| {
+            draft.config.command.end_at = match text {
+                "exit" => EndAt::Exit,
+                "eof" => EndAt::Eof,
+                _ => return Err("write exit or eof".to_owned()),
+            };
+            Ok(())
+        },
+    )
+    .only(Scope::Command)
+    .text(
+        "When the connection ends after the command has exited. `exit`: at once; what it left \
+         behind in its process group is terminated as `--kill-after` says. `eof`: when no \
+         process holds its stdout and stderr any more, so that a process that it left behind \
+         can print on, and read stdin. The close code is the status of the command either way.",
     ),
 ];
 

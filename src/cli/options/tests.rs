@@ -6,8 +6,8 @@ use super::*;
 use crate::cli::reference::default;
 use crate::cli::testing::{command, config, error};
 use crate::config::{
-    Access, ClientLimits, CommandSettings, Config, Listen, Mode, Resource, Route, ServerLimits,
-    Signal, Stderr, Target,
+    Access, ClientLimits, CommandSettings, Config, EndAt, Listen, Mode, Resource, Route,
+    ServerLimits, Signal, Stderr, Target,
 };
 use crate::framing::{Crlf, Framing};
 use crate::http::proxy::{Network, Proxies, ProxyHeader};
@@ -53,7 +53,7 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .iter()
         .filter_map(|option| Some(format!("--{}={}", option.name(), default(option)?)))
         .collect();
-    assert_eq!(defaults.len(), 32, "{defaults:?}");
+    assert_eq!(defaults.len(), 33, "{defaults:?}");
     let mut words: Vec<_> = defaults.iter().map(String::as_str).collect();
     // With this default, --replay-buffer would have no effect.
     words.retain(|word| *word != "--resume=none");
@@ -124,7 +124,7 @@ fn a_value_follows_an_equals_sign_or_is_the_next_word() {
 #[test]
 fn each_option_sets_its_own_field() {
     let words = "--address=::1 --port=1 --backlog=2 --origin=null --allow-host=h \
-        --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3ms --stderr=drop --passenv=E --kill-after=4 \
+        --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3ms --stderr=drop --passenv=E --kill-after=4 --end-at=eof \
         --exit-when-idle --max-clients=17 --max-clients-per-ip=18 --max-processes=19 \
         --spawn-rate=20 --session-timeout=21 --idle-timeout=22 \
         --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
@@ -183,6 +183,7 @@ fn each_option_sets_its_own_field() {
             passenv: vec!["E".into()],
             kill_after: Some(secs(4)),
             first_signal: Signal::User1,
+            end_at: EndAt::Eof,
             setenv: vec![("A".into(), "b=c".into()), ("A".into(), "".into())],
             cwd: Some("/tmp".into()),
             umask: Some(0o27),
@@ -276,7 +277,7 @@ fn a_wrong_value_is_shown_with_the_remedy() {
         ),
         (
             "--framing=line",
-            "--framing=line: write lines, raw, null or length",
+            "--framing=line: write lines, raw, null, length or headers",
         ),
         ("--crlf=no", "--crlf=no: write strip or keep"),
         (
@@ -402,6 +403,7 @@ fn a_framing_has_several_names() {
         (&["--framing=null"], Framing::Null),
         (&["--null"], Framing::Null),
         (&["--framing=length"], Framing::Length),
+        (&["--framing=headers"], Framing::Headers),
         (&["--binary", "--framing=raw"], Framing::Raw),
         (&["--null", "--framing=null", "--null"], Framing::Null),
     ];
