@@ -12,7 +12,7 @@
 //! 1. [`head_scanner`] finds the end of the head, however its bytes are cut.
 //! 2. [`request`] parses the head, [`host`] the authority in it.
 //! 3. [`answer`] checks the request, in one place and in this order: the method; `Host` by
-//!    [`policy`]; the path by [`routes`]; and for a WebSocket the handshake by [`handshake`] and
+//!    [`policy`]; the [`path`] by [`routes`]; and for a WebSocket the handshake by [`handshake`] and
 //!    `Origin` by [`policy`].
 //! 4. A plain request gets a page: a file of the console (`pages`), its `config.json`
 //!    ([`console_config`]) or the health check. A handshake gets the 101 of [`handshake`].
