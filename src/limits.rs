@@ -115,6 +115,13 @@ pub(crate) const LOG_LINE_LEN_MAX: usize = 4096;
 /// Bytes that a log line shows of a text that a peer sent. Escaped, each takes up to four.
 pub(crate) const LOG_ESCAPED_LEN_MAX: usize = 256;
 
+/// The number of different lines that one peer can cause within a second by being refused. Further
+/// ones are counted.
+pub(crate) const LOG_LINES_PER_PEER: usize = 8;
+
+/// The number of such lines of all peers together within a second.
+pub(crate) const LOG_PEER_LINES_MAX: usize = 64;
+
 // A read must fit the budget of a turn, and an escaped text must leave room in its log line.
 const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
 const _: () = assert!(JSON_READ_LEN <= SCRATCH_LEN);
