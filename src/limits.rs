@@ -51,6 +51,12 @@ pub(crate) const CLIENTS_EXPECTED: u32 = 200;
 /// command needs, and some to spare.
 pub(crate) const RESERVED_DESCRIPTORS: u32 = 32;
 
+/// Bytes that may wait in the kernel for a client and are not sent yet; the write that reaches the
+/// limit may exceed it. Without it, the kernel keeps up to 4 MB for a client that does not read. What
+/// is on its way to a distant client does not count, so a smaller number costs no throughput, but more
+/// wake-ups.
+pub(crate) const UNSENT_LEN_MAX: i32 = 128 * 1024;
+
 // -- Buffers -------------------------------------------------------------------------------------
 
 /// Bytes of the one buffer that every socket and pipe is read into. A larger buffer takes fewer
