@@ -88,6 +88,12 @@ pub(crate) const DESCRIPTORS_MIN: u32 = 20;
 /// more than half of it, a release build less.
 pub(crate) const STACK_MIN: u32 = 64 * 1024;
 
+/// Bytes that may wait in the kernel for a client and are not sent yet; the write that reaches the
+/// limit may exceed it. Without it, the kernel keeps up to 4 MB for a client that does not read. What
+/// is on its way to a distant client does not count, so a smaller number costs no throughput, but more
+/// wake-ups.
+pub(crate) const UNSENT_LEN_MAX: i32 = 128 * 1024;
+
 // -- Buffers -------------------------------------------------------------------------------------
 
 /// Bytes of the one buffer that every socket and pipe is read into. A larger buffer takes fewer
@@ -159,6 +165,13 @@ pub(crate) const LOG_LINE_LEN_MAX: usize = 4096;
 
 /// Bytes that a log line shows of a text that a peer sent. Escaped, each takes up to four.
 pub(crate) const LOG_ESCAPED_LEN_MAX: usize = 256;
+
+/// The number of different lines that one peer can cause within a second by being refused. Further
+/// ones are counted.
+pub(crate) const LOG_LINES_PER_PEER: usize = 8;
+
+/// The number of such lines of all peers together within a second.
+pub(crate) const LOG_PEER_LINES_MAX: usize = 64;
 
 // A read must fit the budget of a turn, and an escaped text must leave room in its log line.
 const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use support::{
     BINARY, CONTINUATION, Client, FIN, PING, PONG, Server, TEXT, header_claiming, masked,
+    send_queue,
 };
 
 /// How much the queues of one connection may add to the server's memory. The high-water mark and
@@ -46,6 +47,27 @@ fn a_client_that_does_not_read_stops_its_command() {
         assert_eq!(client.text(), number.to_string());
     }
     assert_growth(&server, before);
+}
+
+/// Without a bound the kernel queues up to 4 MB.
+#[test]
+fn the_kernel_queues_little_for_a_client_that_does_not_read() {
+    let server = Server::start(&["yes"]);
+    let client = server.open("/");
+    let command = server.only_child();
+    command.await_stalled();
+    let queued = send_queue(server.address(), client.wire.local_address());
+    assert!(queued < 512 << 10, "{queued} bytes to be sent");
+    // In the two pipes, the server, and the kernel at both ends.
+    let ahead = command.bytes_written();
+    assert!(ahead < 1 << 20, "the command is {ahead} bytes ahead");
+
+    let server = Server::echo();
+    let mut client = server.open("/");
+    let unit = masked(FIN | BINARY, &[b'x'; 60_000]);
+    client.wire.flood(&unit, FLOOD_LEN);
+    let queued = send_queue(server.address(), client.wire.local_address());
+    assert!(queued < 512 << 10, "{queued} bytes to be sent");
 }
 
 #[test]

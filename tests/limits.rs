@@ -5,7 +5,7 @@ mod support;
 
 use std::io::Read;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -420,6 +420,60 @@ fn bytes_from_a_peer_are_escaped_in_the_log() {
             "{char:?} in the log"
         );
     }
+}
+
+#[test]
+fn equal_refusals_of_a_peer_are_counted_in_the_log() {
+    const REQUESTS: u64 = 5000;
+    let server = Server::echo();
+    let begun = Instant::now();
+    let mut wire = server.connect();
+    let request = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".repeat(REQUESTS as usize);
+    let sender = wire.send_in_background(request);
+    for _ in 0..REQUESTS {
+        assert_eq!(Response::read(&mut wire, false).status, 403);
+    }
+    assert!(sender.join().expect("the sender"));
+    // A line stands for one refusal, or for as many as it says.
+    let refusals = |line: &str| match line.split_once(" more: refused peer=127.0.0.1 status=403") {
+        Some((head, _)) => {
+            let (_, count) = head.rsplit_once(' ').expect("a level");
+            count.parse::<u64>().expect("a number")
+        }
+        None => u64::from(line.contains("refused peer=127.0.0.1:")),
+    };
+    wait_until("every refusal is accounted for", || {
+        server.log_text().lines().map(refusals).sum::<u64>() == REQUESTS
+    });
+    let lines = server
+        .log_text()
+        .lines()
+        .filter(|it| refusals(it) > 0)
+        .count() as u64;
+    let seconds = begun.elapsed().as_secs() + 1;
+    assert!(lines <= 2 * seconds, "{lines} lines in {seconds} s");
+}
+
+#[test]
+fn refusals_that_were_counted_are_reported_when_the_server_stops() {
+    let mut server = Server::echo();
+    let mut wire = server.connect();
+    for _ in 0..3 {
+        wire.send(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
+        assert_eq!(Response::read(&mut wire, false).status, 403);
+    }
+    server.signal(Signal::SIGTERM);
+    server.exit_status();
+    server.await_log(&[" more: refused peer=127.0.0.1 status=403: Host"]);
+}
+
+#[test]
+fn text_of_a_command_cannot_reorder_or_hide_text_in_the_log() {
+    // U+202E (right-to-left override), U+200B (zero-width space) and U+00E9 (é).
+    let script = r"printf 'a\342\200\256b\342\200\213c\303\251\n' >&2; exec cat";
+    let server = Server::script(&["--stderr=log"], script);
+    let _client = server.open("/");
+    server.await_log(&["stderr", r"a\u{202e}b\u{200b}cé"]);
 }
 
 #[test]

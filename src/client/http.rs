@@ -139,10 +139,8 @@ impl<S: Socket> Client<S> {
             false => Level::Debug,
         };
         let (peer, status, reason) = (&self.record.peer, refusal.status.code(), &refusal.reason);
-        cx.log.write(
-            level,
-            format_args!("refused peer={peer} status={status}: {reason}"),
-        );
+        let text = format_args!(" status={status}: {reason}");
+        cx.log.write_of_peer(level, "refused", peer, text, cx.now);
         self.will_queue(cx.now);
         let date = cx.date();
         refusal.write(self.outbox.writer(&mut cx.pool), date);

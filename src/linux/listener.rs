@@ -1,7 +1,17 @@
 //! Listening sockets, and the TCP options of the connections accepted from them: [`listen`].
 //!
-//! On Linux an accepted socket inherits TCP_NODELAY, the keep-alive settings and TCP_USER_TIMEOUT
-//! from its listener (a test below checks that). So they are set once, not for each client.
+//! On Linux an accepted socket inherits TCP_NODELAY, the keep-alive settings, TCP_USER_TIMEOUT and
+//! TCP_NOTSENT_LOWAT from its listener (tests check that). So they are set once, not for each
+//! client.
+//!
+//! **Buffers of the kernel.** TCP_NOTSENT_LOWAT bounds what the kernel queues for a peer that does not
+//! read, without a bound on what is on its way to a distant one: the throughput stays. SO_SNDBUF and
+//! SO_RCVBUF would bound both, but Linux does not grow buffers that were set. The largest that most
+//! machines allow (`net.core.wmem_max`, 208 KiB) halved the throughput at 100 Mbit/s and a round trip
+//! of 50 ms. A larger receive buffer would do harm, too: the kernel grows it only for a peer from which
+//! the server has read fast, so a client whose command never reads queues 128 KiB there, and would
+//! queue all of a buffer that was set. TCP_WINDOW_CLAMP is no bound: the kernel raises it again as the
+//! buffer grows. So the receive buffer is left to `net.ipv4.tcp_rmem`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +25,7 @@ use nix::sys::socket::{
 };
 
 use crate::config::{ClientLimits, Listen};
+use crate::limits::UNSENT_LEN_MAX;
 
 /// With port 0: how often a port is chosen until it is free on every address.
 const PORT_TRIES: u32 = 16;
@@ -117,7 +128,30 @@ fn set_inherited_options(socket: BorrowedFd<'_>, limits: &ClientLimits) -> nix::
     let millis = u32::try_from(user_timeout.as_millis())
         .unwrap_or(u32::MAX)
         .max(1);
-    setsockopt(&socket, sockopt::TcpUserTimeout, &millis)
+    setsockopt(&socket, sockopt::TcpUserTimeout, &millis)?;
+    match set_unsent_max(socket, UNSENT_LEN_MAX) {
+        // A system that imitates Linux may lack it. Clients are served as well without it.
+        Err(Errno::ENOPROTOOPT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Sets TCP_NOTSENT_LOWAT (tcp(7)), which `nix` does not have: the number of queued and unsent bytes
+/// from which on a write would block.
+#[allow(unsafe_code)]
+fn set_unsent_max(socket: BorrowedFd<'_>, len: libc::c_int) -> nix::Result<()> {
+    let option_len = size_of_val(&len) as libc::socklen_t;
+    // SAFETY: the descriptor is open while it is borrowed, and the int outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const len).cast(),
+            option_len,
+        )
+    };
+    Errno::result(result).map(drop)
 }
 
 /// `listen(2)`. The function of `nix` refuses a backlog above the SOMAXCONN that the C library was

@@ -12,6 +12,7 @@ use super::owner::Owner;
 use crate::client::Client;
 use crate::event_loop::instant::Instant;
 use crate::limits::{ACCEPT_RETRY, ACCEPTS_PER_TURN};
+use crate::log::Level;
 use crate::peer::Peer;
 use crate::system::{AcceptError, System};
 
@@ -129,8 +130,8 @@ impl<S: System> Server<S> {
         match admitted {
             Ok(id) => self.settle_client(id),
             Err((peer, error)) => {
-                let log = &self.cx.log;
-                log.warn(format_args!("not served peer={peer}: {error}"));
+                let (log, text) = (&self.cx.log, format_args!(": {error}"));
+                log.write_of_peer(Level::Warn, "not served", &peer, text, self.cx.now);
             }
         }
     }

@@ -144,13 +144,18 @@ impl<S: System> Handler for Server<S> {
             self.free_gone();
         }
         self.trim_memory();
+        let report_due = self.cx.log.report_due();
+        if report_due.is_some_and(|due| due <= self.cx.now) || self.is_stopped() {
+            self.cx.log.report_repeats();
+        }
         if self.is_stopped() {
             self.free_all();
             Next::Stop
         } else if self.visits.is_waiting() {
             Next::Poll
         } else {
-            Next::Wait(self.timers.next())
+            let next = [self.timers.next(), self.cx.log.report_due()];
+            Next::Wait(next.into_iter().flatten().min())
         }
     }
 }

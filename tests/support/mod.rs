@@ -29,7 +29,7 @@ pub use faults::{Call, Faults};
 pub use http::{Request, Response};
 pub use proc::{
     Process, anonymous, children_of, cpu_time, descendants_of, descriptors_of, processes_with,
-    rss_anon,
+    rss_anon, send_queue,
 };
 pub use random::Random;
 pub use server::{Launch, Server};

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// One process. Its start time distinguishes it from a later process with the same PID.
@@ -77,6 +78,25 @@ impl Process {
             since.elapsed() > Duration::from_millis(300)
         });
     }
+}
+
+/// The number of bytes in the send queue of the socket from `local` to `peer`, not acknowledged by the
+/// peer's TCP (`tx_queue` in proc(5)). Both are IPv4 addresses of this machine.
+#[track_caller]
+pub fn send_queue(local: SocketAddr, peer: SocketAddr) -> usize {
+    let hex = |address: SocketAddr| match address {
+        SocketAddr::V4(it) => {
+            let ip = u32::from_ne_bytes(it.ip().octets());
+            format!("{ip:08X}:{:04X}", it.port())
+        }
+        SocketAddr::V6(_) => panic!("{address} is in another table"),
+    };
+    let ends = format!(" {} {} ", hex(local), hex(peer));
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc");
+    let (_, rest) = table.split_once(&ends).expect("the socket");
+    // The state, then both queues: `01 00000000:00000000`.
+    let queue = rest.get(3..11).expect("the queue");
+    usize::from_str_radix(queue, 16).expect("a number")
 }
 
 /// Every process of this machine.

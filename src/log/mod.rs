@@ -3,18 +3,27 @@
 //! The server has one thread. If a write to a stopped terminal blocked, every client would wait. So
 //! the log writes a line only when its [`Sink`] is ready. A line that the sink does not take is lost
 //! and counted, also after an error; the next line that is written follows a report of the count.
+//! Lines that a peer can cause at any rate are written once a second and otherwise counted
+//! ([`repeats`]).
 //!
 //! ```text
 //! 2026-11-23T02:39:00.123Z info  closed peer=127.0.0.1:5555 path="/ws" service=command
 //! ```
 
-use std::cell::Cell;
+mod repeats;
+mod visible;
+
+use std::cell::{Cell, RefCell};
 use std::fmt::{self, Write as _};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use self::repeats::Repeats;
+use self::visible::is_visible;
 use crate::calendar::civil_date;
+use crate::event_loop::instant::Instant;
 use crate::limits::{LOG_ESCAPED_LEN_MAX, LOG_LINE_LEN_MAX};
+use crate::peer::Peer;
 
 /// How important a log line is. The most important level is the smallest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +70,7 @@ pub struct Log {
     lost: Cell<u64>,
     /// Whether the last write was incomplete, so that the next one must begin with a newline.
     is_incomplete: Cell<bool>,
+    repeats: RefCell<Repeats>,
 }
 
 impl Log {
@@ -71,6 +81,7 @@ impl Log {
             sink,
             lost: Cell::new(0),
             is_incomplete: Cell::new(false),
+            repeats: RefCell::default(),
         }
     }
 
@@ -94,8 +105,41 @@ impl Log {
         self.write(Level::Debug, text);
     }
 
-    /// Logs one line: the time, `level` and `text`. Control characters are escaped, and the line is
-    /// cut to [`LOG_LINE_LEN_MAX`] bytes. Nothing is formatted unless `level` is
+    /// Logs `{event} peer={peer}{text}`, for a line that a peer can cause at any rate. Of equal lines
+    /// about one peer, one a second is written and the others are counted ([`repeats`]).
+    pub(crate) fn write_of_peer(
+        &self,
+        level: Level,
+        event: &'static str,
+        peer: &Peer,
+        text: fmt::Arguments,
+        now: Instant,
+    ) {
+        if !self.enabled(level) {
+            return;
+        }
+        if self.report_due().is_some_and(|due| due <= now) {
+            self.report_repeats();
+        }
+        let mut repeats = self.repeats.borrow_mut();
+        if repeats.is_new(level, event, peer.client_ip(), text, now) {
+            self.write(level, format_args!("{event} peer={peer}{text}"));
+        }
+    }
+
+    /// When [`Log::report_repeats`] is to be called; `None`: no line was counted.
+    pub(crate) fn report_due(&self) -> Option<Instant> {
+        self.repeats.borrow().due()
+    }
+
+    /// Logs how many lines about peers were counted and not written.
+    pub(crate) fn report_repeats(&self) {
+        let mut repeats = self.repeats.borrow_mut();
+        repeats.report(|level, text| self.write(level, text));
+    }
+
+    /// Logs one line: the time, `level` and `text`. Characters that are not visible are escaped, and
+    /// the line is cut to [`LOG_LINE_LEN_MAX`] bytes. Nothing is formatted unless `level` is
     /// [enabled](Self::enabled).
     pub(crate) fn write(&self, level: Level, text: fmt::Arguments) {
         if !self.enabled(level) {
@@ -273,19 +317,22 @@ impl Line {
 }
 
 impl fmt::Write for Line {
-    /// Appends `text` by whole characters. Control characters could forge a log line or control the
-    /// terminal that shows it, so they are escaped.
+    /// Appends `text` by whole characters, and escapes those that are not visible: `\x1b`,
+    /// `\u{202e}`.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            if character.is_control() {
-                // All control characters of Unicode are below U+00A0, so two digits suffice.
-                let code = u32::from(character);
+            let code = u32::from(character);
+            if is_visible(character) {
+                self.push(character.encode_utf8(&mut [0; 4]));
+            } else if code < 0x100 {
                 let digit = |shift: u32| char::from_digit(code >> shift & 15, 16).unwrap_or('?');
                 self.push("\\x");
                 self.push(digit(4).encode_utf8(&mut [0; 4]));
                 self.push(digit(0).encode_utf8(&mut [0; 4]));
             } else {
-                self.push(character.encode_utf8(&mut [0; 4]));
+                for escaped in character.escape_unicode() {
+                    self.push(escaped.encode_utf8(&mut [0; 4]));
+                }
             }
         }
         Ok(())
@@ -388,6 +435,39 @@ mod tests {
         let (sink, log) = log_to_memory(Level::Debug);
         log.debug(format_args!("a\nb\x1b[31m\u{9b}c é"));
         assert_eq!(sink.logged(), ["debug a\\x0ab\\x1b[31m\\x9bc é"]);
+    }
+
+    #[test]
+    fn characters_that_reorder_or_hide_text_are_escaped() {
+        let (sink, log) = log_to_memory(Level::Debug);
+        log.debug(format_args!("a\u{202e}b\u{200b}c\u{a0}\u{e0041}é"));
+        let line = "debug a\\u{202e}b\\u{200b}c\\xa0\\u{e0041}é";
+        assert_eq!(sink.logged(), [line]);
+    }
+
+    #[test]
+    fn equal_lines_of_one_peer_are_reported_by_their_number() {
+        let (sink, log) = log_to_memory(Level::Warn);
+        let refused = |port: u16, secs: u64| {
+            let peer = Peer::from(std::net::SocketAddr::from(([192, 0, 2, 1], port)));
+            let now = Instant::EPOCH + Duration::from_secs(secs);
+            log.write_of_peer(Level::Warn, "refused", &peer, format_args!(": no"), now);
+            log.write_of_peer(Level::Debug, "refused", &peer, format_args!(": no"), now);
+        };
+        (1..=100).for_each(|port| refused(port, 7));
+        assert_eq!(
+            log.report_due(),
+            Some(Instant::EPOCH + Duration::from_secs(8))
+        );
+        // The event loop may be late.
+        refused(101, 9);
+        assert_eq!(log.report_due(), None, "a level that is off is not counted");
+        let lines = [
+            "warn  refused peer=192.0.2.1:1: no",
+            "warn  99 more: refused peer=192.0.2.1: no",
+            "warn  refused peer=192.0.2.1:101: no",
+        ];
+        assert_eq!(sink.logged(), lines);
     }
 
     #[test]
