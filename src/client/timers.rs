@@ -56,7 +56,7 @@ impl<S: Socket> Client<S> {
             Phase::Open(open) => {
                 let terms = open.terms(self.record.opened_at, limits);
                 let silence = open.keepalive.deadline(&keepalive_intervals(limits));
-                terms.map(|(at, _)| at).chain(silence).min()
+                terms.map(|(at, _)| at).chain([silence]).min()
             }
             Phase::Closing { timeout, .. } | Phase::Lingering { timeout, .. } => {
                 return Some(timeout.deadline());

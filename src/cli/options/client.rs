@@ -152,13 +152,17 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Send a ping when a client has been silent for this long, and again each time it has \
-         passed. It must be shorter than `--pong-timeout`.",
+         passed, even while its command does not read. It must be shorter than `--pong-timeout`.",
     ),
     option(
         "--pong-timeout=TIME [60s]       silence before a client is dropped",
         |draft, text| set(&mut draft.config.clients.pong_timeout, time(text)),
     )
-    .text("Drop a client that has been silent for this long, pongs included."),
+    .text(
+        "Drop a client that has been silent for this long, pongs included. While its command does \
+         not read, or while it does not take its own output, the server does not read from it, and \
+         silence does not count.",
+    ),
     option(
         "--write-timeout=TIME [60s]      drop a client that acknowledges nothing",
         |draft, text| set(&mut draft.config.clients.write_timeout, time(text)),
