@@ -2,6 +2,7 @@
 
 use crate::client::access_record::Loss;
 use crate::client::close_timeout::CloseTimeout;
+use crate::client::pace::Pace;
 use crate::client::{Client, Phase};
 use crate::context::Context;
 use crate::event_loop::readiness::Readiness;
@@ -55,6 +56,7 @@ impl<S: Socket> Client<S> {
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Open(mut open) => {
+                self.pace = Pace::default();
                 open.assembly.clear(&mut cx.pool);
                 self.will_queue(cx.now);
                 let out = self.outbox.writer(&mut cx.pool);
@@ -106,6 +108,7 @@ impl<S: Socket> Client<S> {
     pub(super) fn linger(&mut self, cx: &mut Context) {
         if let Phase::Open(open) = &mut self.phase {
             open.assembly.clear(&mut cx.pool);
+            self.pace = Pace::default();
         }
         self.phase = Phase::Lingering {
             timeout: self.close_timeout(cx),

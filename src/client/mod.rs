@@ -27,6 +27,7 @@ mod closing;
 mod http;
 pub(crate) mod keepalive;
 mod open;
+mod pace;
 mod timers;
 mod write_progress;
 
@@ -37,6 +38,7 @@ use self::access_record::{AccessRecord, Loss};
 use self::close_timeout::CloseTimeout;
 use self::http::Http;
 use self::open::Open;
+use self::pace::Pace;
 pub(crate) use self::timers::SESSION_EXPIRED;
 use self::write_progress::WriteProgress;
 use crate::config::ClientLimits;
@@ -61,6 +63,8 @@ pub(crate) struct Client<S> {
     /// Bytes the kernel has accepted since the connection began.
     written: u64,
     progress: WriteProgress,
+    /// How fast the peer takes responses and our last bytes. Not used while the WebSocket is open.
+    pace: Pace,
     /// Whether the peer's Close has arrived, as its own or as the answer to ours.
     peer_closed: bool,
     /// The command that serves this client, from the opening handshake on.
@@ -114,6 +118,7 @@ impl<S: Socket> Client<S> {
             outbox: Outbox::new(),
             written: 0,
             progress: WriteProgress::new(now),
+            pace: Pace::default(),
             peer_closed: false,
             process: None,
             record: AccessRecord::new(peer, now),

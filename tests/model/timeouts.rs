@@ -11,11 +11,14 @@
 //!     |       write time-out while bytes are queued
 //!     |
 //!  Ending(n)  one side (1) or both (2) have said their last:
-//!             close time-out; write time-out while the client still takes bytes
+//!             close time-out; while the client still takes bytes, write time-out and a total
 //! ```
+
+use std::time::Duration;
 
 use wspipe::config::Config;
 use wspipe::event_loop::instant::Instant;
+use wspipe::limits::LAST_BYTES_RATE_MIN;
 
 /// The state of a connection after a turn.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,9 @@ pub struct TimeoutModel {
     last_end: u64,
     close_due: Instant,
     looks_left: u32,
+    /// When the client must have taken all bytes up to the last frame, however slowly it takes
+    /// them: known once the server has looked.
+    total_due: Option<Instant>,
     /// Whether a time-out had expired after the previous turn.
     had_expired: bool,
 }
@@ -93,6 +99,7 @@ impl TimeoutModel {
             last_end: 0,
             close_due: first.now,
             looks_left: 0,
+            total_due: None,
             had_expired: false,
         }
     }
@@ -135,6 +142,7 @@ impl TimeoutModel {
         if has_changed {
             self.last_end = produced(seen);
             self.close_due = seen.now + config.clients.close_timeout;
+            self.total_due = None;
             // Bytes that are queued may have been produced long before.
             self.looks_left = if last.queued == 0 { 1 } else { 2 };
         }
@@ -217,6 +225,16 @@ impl TimeoutModel {
     /// close time-out from when the server notices that it has.
     fn is_close_overdue(&mut self, seen: Snapshot, config: &Config) -> bool {
         let is_behind = seen.acked < self.last_end;
+        if is_behind && self.close_due <= seen.seen_until {
+            // Pongs may be queued behind the last frame.
+            let missing = self.last_end - seen.acked + config.clients.high_water as u64;
+            let rate = Duration::from_secs(1 + missing / LAST_BYTES_RATE_MIN);
+            let total = config.clients.write_timeout + rate;
+            let total_due = *self.total_due.get_or_insert(seen.now + total);
+            if total_due <= seen.seen_until {
+                return true;
+            }
+        }
         if is_behind && (self.looks_left == 2 || self.close_due <= seen.seen_until) {
             self.looks_left = 2;
             self.close_due = seen.now + config.clients.close_timeout;

@@ -169,7 +169,9 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Drop a client that has acknowledged nothing of what is queued for it for this long. \
-         The server checks four times in TIME, so it can take a quarter longer.",
+         The server checks four times in TIME, so it can take a quarter longer. An HTTP response, and \
+         what is queued when a WebSocket closes, must be acknowledged within TIME plus a second for \
+         every 4 KiB.",
     ),
     option(
         "--close-timeout=TIME [10s]      time for the closing handshake",
@@ -177,7 +179,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Time for the closing handshake and the end of TCP, counted from when the client has \
-         taken everything that was sent before.",
+         taken everything that was sent before. `--write-timeout` bounds how long it may take that.",
     ),
     option(
         "--head-timeout=TIME [10s]       time for a request head",
