@@ -3,7 +3,7 @@
 use crate::client::access_record::Loss;
 use crate::client::close_timeout::CloseTimeout;
 use crate::client::pace::Pace;
-use crate::client::{Client, Phase};
+use crate::client::{Client, PeerClose, Phase};
 use crate::context::Context;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::OutputError;
@@ -91,9 +91,10 @@ impl<S: Socket> Client<S> {
             match ws.next_event(&mut bytes, out, len_max) {
                 Ok(None) => return cost(ws.frames()),
                 Ok(Some(Event::Close(code))) => {
-                    // 1001 is not an answer to our Close: the user left the page, and the two
-                    // frames crossed.
-                    self.peer_closed = code != Some(CloseCode::GOING_AWAY);
+                    self.peer_close = match code {
+                        Some(CloseCode::GOING_AWAY) => PeerClose::Crossed,
+                        _ => PeerClose::Arrived,
+                    };
                     break;
                 }
                 Err(_) => break,

@@ -65,8 +65,7 @@ pub(crate) struct Client<S> {
     progress: WriteProgress,
     /// How fast the peer takes responses and our last bytes. Not used while the WebSocket is open.
     pace: Pace,
-    /// Whether the peer's Close has arrived, as its own or as the answer to ours.
-    peer_closed: bool,
+    peer_close: PeerClose,
     /// The command that serves this client, from the opening handshake on.
     process: Option<ProcessId>,
     record: AccessRecord,
@@ -97,6 +96,18 @@ enum Phase {
     Gone,
 }
 
+/// The peer's Close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerClose {
+    /// It has not arrived.
+    Awaited,
+    /// It has arrived behind our Close with 1001, which is no answer: the page was left, and the two
+    /// have crossed.
+    Crossed,
+    /// It has arrived, as the peer's own or as the answer to ours.
+    Arrived,
+}
+
 /// Why [`Client::pump`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pumped {
@@ -119,7 +130,7 @@ impl<S: Socket> Client<S> {
             written: 0,
             progress: WriteProgress::new(now),
             pace: Pace::default(),
-            peer_closed: false,
+            peer_close: PeerClose::Awaited,
             process: None,
             record: AccessRecord::new(peer, now),
             wake_at: None,
@@ -165,7 +176,13 @@ impl<S: Socket> Client<S> {
     /// Whether the peer's Close has arrived. If ours was first, the peer has received everything
     /// that was sent before it.
     pub(crate) fn has_closed(&self) -> bool {
-        self.peer_closed
+        self.peer_close == PeerClose::Arrived
+    }
+
+    /// Whether both Closes have been exchanged and all bytes written: only the end of TCP is missing.
+    pub(crate) fn has_said_all(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { shut: true, .. })
+            && self.peer_close != PeerClose::Awaited
     }
 
     /// Whether the entry can be freed.
