@@ -73,6 +73,8 @@ pub(crate) struct Client<S> {
     pub(crate) wake_at: Option<Instant>,
     /// Whether this client has a deferred visit.
     pub(crate) is_deferred: bool,
+    /// Whether it counts for the limits on clients.
+    pub(crate) has_place: bool,
 }
 
 /// Where a connection is in its life. Each phase owns only what it needs.
@@ -135,6 +137,7 @@ impl<S: Socket> Client<S> {
             record: AccessRecord::new(peer, now),
             wake_at: None,
             is_deferred: false,
+            has_place: false,
         }
     }
 
