@@ -94,6 +94,11 @@ pub(crate) const STACK_MIN: u32 = 64 * 1024;
 /// wake-ups.
 pub(crate) const UNSENT_LEN_MAX: i32 = 128 * 1024;
 
+/// Bytes per second that a peer must take of an HTTP response and of the last bytes of a connection,
+/// on average and after `--write-timeout`. A modem of 56 kbit/s takes more. So 4 MB in the kernel's
+/// send buffer hold a connection for at most a quarter of an hour and the time-outs.
+pub const LAST_BYTES_RATE_MIN: u64 = 4 * 1024;
+
 // -- Buffers -------------------------------------------------------------------------------------
 
 /// Bytes of the one buffer that every socket and pipe is read into. A larger buffer takes fewer

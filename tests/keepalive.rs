@@ -115,6 +115,50 @@ fn a_client_that_is_not_read_is_not_taken_for_silent() {
     assert!(sender.join().expect("the sender"), "not all was sent");
 }
 
+/// A proxy on the way would otherwise end an idle connection, and with it an hour's work.
+#[test]
+fn a_client_whose_command_does_not_read_is_still_pinged() {
+    // More than the command's pipe, the outbox before it and one read hold.
+    let messages = masked(FIN | TEXT, &[b'x'; 32 * 1024]).repeat(32);
+    let options = ["--ping-interval=200ms", "--pong-timeout=1s"];
+    for shared in [false, true] {
+        let options = [&options[..], if shared { &["--shared"] } else { &[] }].concat();
+        let server = Server::script(&options, "echo ready; exec sleep 100");
+        let mut sender = server.open("/");
+        assert_eq!(sender.text(), "ready");
+        let mut clients = Vec::from_iter(shared.then(|| server.open("/")));
+        let sent = sender.wire.send_in_background(messages.clone());
+        clients.push(sender);
+        // Nobody answers: a pong would land inside a frame of the sender. After the pong time-out
+        // the others would be dropped if they were read.
+        for _ in 0..15 {
+            for client in &mut clients {
+                let asked = Instant::now();
+                assert_eq!(client.frame().opcode, PING, "shared: {shared}");
+                let waited = asked.elapsed();
+                assert!(waited < Duration::from_secs(2), "{waited:?}");
+            }
+        }
+        drop((clients, server));
+        let _ = sent.join();
+    }
+}
+
+/// The end of its connection is queued behind data that is not read. Its kernel answers the ping to a
+/// closed socket with a reset.
+#[test]
+fn a_client_that_closes_while_its_command_does_not_read_is_noticed_by_a_ping() {
+    let options = ["--ping-interval=500ms", "--pong-timeout=2s"];
+    let server = Server::script(&options, "echo ready; exec sleep 100");
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "ready");
+    let unit = masked(FIN | TEXT, &[b'x'; 32 * 1024]);
+    // More than all buffers on the way hold.
+    client.wire.flood(&unit, usize::MAX);
+    drop(client);
+    server.await_no_children();
+}
+
 #[test]
 fn a_client_that_only_reads_output_is_not_dropped() {
     // The client sends no pongs, but its TCP acknowledges the output.

@@ -730,6 +730,45 @@ fn resuming_repeatedly_leaves_no_old_connections() {
 }
 
 #[test]
+fn a_client_that_returns_has_one_place_and_its_old_connection_none() {
+    for option in ["--max-clients=1", "--max-clients-per-ip=1"] {
+        let options = ["--resume=30", "--close-timeout=1h", option];
+        let server = Server::script(&options, "exec cat");
+        let mut old = open(&server, TOKEN, 0);
+        old.round_trip("one");
+        // The old connection does not answer its Close.
+        let mut new = resume(&server, 1, 1);
+        old.expect_close("the old connection", 4409);
+        let other = server.upgrade("/");
+        assert!(server.try_open(&other).is_err(), "{option}: one too many");
+        new.round_trip("two");
+        new.leave();
+        wait_until("the place is free", || server.try_open(&other).is_ok());
+    }
+}
+
+/// Its Close would wait behind the output, which the client gets on the new connection.
+#[test]
+fn a_replaced_connection_that_takes_no_output_is_dropped_at_once() {
+    let options = [
+        "--resume=30",
+        "--max-clients=1",
+        "--replay-buffer=64M",
+        "--write-timeout=1h",
+        "--close-timeout=1h",
+        "yes",
+    ];
+    let server = Server::start(&options);
+    let stuck = open(&server, TOKEN, 0);
+    server.only_child().await_stalled();
+    let before = server.descriptors();
+    let new = resume(&server, 0, 0);
+    server.await_descriptors(before);
+    assert_eq!(server.children().len(), 1);
+    drop((stuck, new));
+}
+
+#[test]
 fn with_once_a_stale_session_is_not_the_served_client() {
     let mut server = Server::start(&["--resume=30", "--once", "--", "sh", "-c", "echo hi; exit 3"]);
     assert_lost(open(&server, TOKEN, 5));

@@ -173,6 +173,38 @@ fn a_client_over_max_clients_per_ip_is_429() {
     await_place(&server).round_trip("served");
 }
 
+/// How fast a client takes its last bytes must not keep others out.
+#[test]
+fn a_client_that_was_closed_has_no_place_while_it_takes_its_last_bytes() {
+    for option in ["--max-clients=1", "--max-clients-per-ip=1"] {
+        let options = ["--session-timeout=500ms", option, "yes"];
+        let server = Server::start(&options);
+        let before = server.descriptors();
+        let slow = server.open_with_small_buffers("/");
+        let mut next = await_place(&server);
+        assert!(
+            server.descriptors() > before + 1,
+            "the first is still there"
+        );
+        next.frame();
+        drop((slow, next));
+    }
+}
+
+/// It has no place any more, but it is served until it has everything.
+#[test]
+fn with_once_a_slow_client_gets_the_last_bytes() {
+    let options = ["--once", "--drain-timeout=100ms"];
+    let server = Server::script(&options, "head -c 300000 /dev/zero | tr '\\0' 'x'; exit 3");
+    let mut client = server.open_with_small_buffers("/");
+    std::thread::sleep(Duration::from_secs(1));
+    let (texts, (code, _)) = client.texts_to_close();
+    assert_eq!((texts.concat().len(), code), (300_000, 4003));
+    client.send_close(code, "");
+    drop(client);
+    assert_eq!(exit_code(server), Some(3));
+}
+
 #[test]
 fn a_command_over_max_processes_is_503() {
     let server = Server::start(&["--max-processes=2", "--route=/=cat", "--route=/e=echo:"]);

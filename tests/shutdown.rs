@@ -96,6 +96,40 @@ fn a_client_that_does_not_answer_delays_the_exit_until_the_drain_timeout() {
     drop(client);
 }
 
+/// A container gets SIGKILL ten seconds after SIGTERM.
+#[test]
+fn by_default_a_shutdown_takes_less_than_ten_seconds() {
+    let mut server = Server::script(&["--kill-after=20s"], STUBBORN);
+    let mut client = server.open("/");
+    assert_eq!(client.text(), "ready");
+    let start = Instant::now();
+    server.signal(Signal::SIGTERM);
+    // The close is not answered, and the command ignores signals.
+    assert_eq!(client.close().0, 1001);
+    assert_eq!(server.exit_status().code(), Some(0));
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(7), "{took:?}");
+    assert!(took < Duration::from_millis(9500), "{took:?}");
+}
+
+#[test]
+fn a_client_that_has_answered_but_keeps_tcp_open_does_not_delay_the_exit() {
+    // A browser answers with the code that it was sent.
+    for code in [1000, 1001] {
+        let mut server = Server::start(&["--drain-timeout=1h", "--close-timeout=1h"]);
+        let mut clients = ["/echo", "/ws"].map(|target| server.open(target));
+        server.signal(Signal::SIGTERM);
+        for client in &mut clients {
+            assert_eq!(client.close().0, 1001);
+            client.send_close(code, "");
+        }
+        assert_eq!(server.exit_status().code(), Some(0));
+        for client in &mut clients {
+            client.wire.expect_eof();
+        }
+    }
+}
+
 #[test]
 fn plain_http_connections_do_not_delay_the_exit() {
     let mut server = Server::start(&["--drain-timeout=1h"]);

@@ -68,6 +68,8 @@ pub(crate) enum Loss {
     Silent,
     /// The peer took nothing of what was queued.
     Stalled,
+    /// The peer took a response, or our last bytes, too slowly.
+    TooSlow,
     /// The peer did not do its part of closing.
     NotClosed,
     /// The socket failed.
@@ -82,6 +84,7 @@ impl fmt::Display for Loss {
             Loss::NoRequest => f.write_str("no request for --http-idle-timeout"),
             Loss::Silent => f.write_str("nothing received for --pong-timeout"),
             Loss::Stalled => f.write_str("the peer took nothing for --write-timeout"),
+            Loss::TooSlow => f.write_str("the peer took the last bytes too slowly"),
             Loss::NotClosed => f.write_str("not closed within --close-timeout"),
             Loss::Failed(kind) => kind.fmt(f),
         }

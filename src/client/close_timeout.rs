@@ -4,15 +4,17 @@
 //! live peer still takes, and those must not be lost. So two clocks count:
 //!
 //! 1. Until the peer has acknowledged all of our bytes, `--write-timeout` counts from each progress
-//!    ([`WriteProgress`]).
+//!    ([`WriteProgress`]), and the whole must keep a pace ([`Pace`]).
 //! 2. From then on the peer has `--close-timeout` for its part of the closing, whatever it sends.
 //!
 //! The acknowledged bytes are polled only when the timer fires, so a connection that closes in time
 //! costs nothing.
+//!
+//! [`WriteProgress`]: super::write_progress::WriteProgress
+//! [`Pace`]: super::pace::Pace
 
 use std::time::Duration;
 
-use crate::client::write_progress::WriteProgress;
 use crate::event_loop::instant::Instant;
 
 /// The close clock of one connection.
@@ -42,14 +44,14 @@ impl CloseTimeout {
     }
 
     /// Returns whether the connection has to be dropped; if not, sets a new deadline. `acked` is
-    /// the number of bytes the peer has acknowledged, which was already reported to `progress`.
+    /// the number of bytes the peer has acknowledged; if they are not all, it is dropped at
+    /// `stalled_at`.
     pub(super) fn on_timer(
         &mut self,
         now: Instant,
         acked: u64,
-        progress: &WriteProgress,
+        stalled_at: Instant,
         close_timeout: Duration,
-        write_timeout: Duration,
     ) -> bool {
         if now < self.deadline {
             return false;
@@ -61,7 +63,6 @@ impl CloseTimeout {
             self.deadline = now + close_timeout;
             return expired;
         }
-        let stalled_at = progress.deadline(write_timeout);
         self.was_behind = true;
         self.deadline = stalled_at.min(now + close_timeout);
         now >= stalled_at
@@ -71,6 +72,8 @@ impl CloseTimeout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::pace::Pace;
+    use crate::client::write_progress::WriteProgress;
 
     const CLOSE: Duration = Duration::from_secs(10);
     const WRITE: Duration = Duration::from_secs(60);
@@ -80,13 +83,17 @@ mod tests {
     fn dropped_at(last_byte: u64, acked: impl Fn(u64) -> u64) -> u64 {
         let start = Instant::EPOCH;
         let mut progress = WriteProgress::new(start);
+        let mut pace = Pace::default();
         let mut close_timeout = CloseTimeout::new(last_byte, start, CLOSE);
         loop {
             let now = close_timeout.deadline();
             let second = (now - start).as_secs();
             assert!(second < 100_000, "it never expires");
             progress.polled(acked(second), now);
-            if close_timeout.on_timer(now, acked(second), &progress, CLOSE, WRITE) {
+            pace.polled(acked(second), last_byte, now, WRITE);
+            let stalled_at = progress.deadline(WRITE);
+            let drop_at = pace.deadline().map_or(stalled_at, |at| at.min(stalled_at));
+            if close_timeout.on_timer(now, acked(second), drop_at, CLOSE) {
                 return second;
             }
         }
@@ -101,25 +108,32 @@ mod tests {
 
     #[test]
     fn a_slow_peer_gets_all_bytes_and_then_the_close_timeout() {
-        // A thousand bytes at ten a second.
-        assert_eq!(dropped_at(1000, |second| second * 10), 110);
+        // A megabyte at five thousand bytes a second.
+        assert_eq!(dropped_at(1_000_000, |second| second * 5_000), 210);
         // The same in bursts, with pauses shorter than the write time-out.
-        assert_eq!(dropped_at(1000, |second| second / 50 * 50 * 10), 110);
+        let bursts = |second| second / 50 * 50 * 5_000;
+        assert_eq!(dropped_at(1_000_000, bursts), 210);
+    }
+
+    #[test]
+    fn a_peer_that_takes_a_byte_now_and_then_is_dropped_all_the_same() {
+        // Without a total bound it would stay for eleven days.
+        assert_eq!(dropped_at(1_000_000, |second| second), 10 + 60 + 244);
     }
 
     #[test]
     fn a_peer_that_takes_nothing_gets_the_write_timeout() {
         assert_eq!(dropped_at(1000, |_| 0), 60);
-        assert_eq!(dropped_at(1000, |second| (second * 10).min(300)), 30 + 60);
+        let stops = |second: u64| (second * 5_000).min(150_000);
+        assert_eq!(dropped_at(1_000_000, stops), 30 + 60);
     }
 
     #[test]
     fn an_early_call_changes_nothing() {
         let start = Instant::EPOCH;
-        let progress = WriteProgress::new(start);
         let mut close_timeout = CloseTimeout::new(10, start, CLOSE);
         let early = start + Duration::from_secs(9);
-        assert!(!close_timeout.on_timer(early, 10, &progress, CLOSE, WRITE));
+        assert!(!close_timeout.on_timer(early, 10, start + WRITE, CLOSE));
         assert_eq!(close_timeout.deadline(), start + CLOSE);
     }
 }

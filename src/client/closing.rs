@@ -2,7 +2,8 @@
 
 use crate::client::access_record::Loss;
 use crate::client::close_timeout::CloseTimeout;
-use crate::client::{Client, Phase};
+use crate::client::pace::Pace;
+use crate::client::{Client, PeerClose, Phase};
 use crate::context::Context;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::OutputError;
@@ -55,6 +56,7 @@ impl<S: Socket> Client<S> {
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
         match std::mem::replace(&mut self.phase, Phase::Gone) {
             Phase::Open(mut open) => {
+                self.pace = Pace::default();
                 open.assembly.clear(&mut cx.pool);
                 self.will_queue(cx.now);
                 let out = self.outbox.writer(&mut cx.pool);
@@ -89,9 +91,10 @@ impl<S: Socket> Client<S> {
             match ws.next_event(&mut bytes, out, len_max) {
                 Ok(None) => return cost(ws.frames()),
                 Ok(Some(Event::Close(code))) => {
-                    // 1001 is not an answer to our Close: the user left the page, and the two
-                    // frames crossed.
-                    self.peer_closed = code != Some(CloseCode::GOING_AWAY);
+                    self.peer_close = match code {
+                        Some(CloseCode::GOING_AWAY) => PeerClose::Crossed,
+                        _ => PeerClose::Arrived,
+                    };
                     break;
                 }
                 Err(_) => break,
@@ -106,6 +109,7 @@ impl<S: Socket> Client<S> {
     pub(super) fn linger(&mut self, cx: &mut Context) {
         if let Phase::Open(open) = &mut self.phase {
             open.assembly.clear(&mut cx.pool);
+            self.pace = Pace::default();
         }
         self.phase = Phase::Lingering {
             timeout: self.close_timeout(cx),

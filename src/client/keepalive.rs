@@ -13,7 +13,9 @@
 //! - A pong cannot overtake the megabytes of output its ping waits behind. So from the first ping
 //!   on, bytes the peer's TCP acknowledges count as received (except those of the pings themselves,
 //!   see [`WriteProgress`](super::write_progress::WriteProgress)).
-//! - While we do not read, we cannot receive. So the clock stands still during a pause.
+//! - While we do not read, we cannot receive. So silence does not count during a pause. Pings go on:
+//!   a proxy on the way may end a connection on which nothing passes, and their bytes show the kernel
+//!   that a peer is gone.
 //!
 //! The time is an argument of every call. Receiving only stores an instant and moves no timer; see
 //! [`Keepalive::deadline`].
@@ -53,13 +55,18 @@ pub(crate) struct Keepalive(Clock);
 enum Clock {
     /// We read from the peer.
     Running {
-        /// When something was last received.
+        /// When the silence began: something was received or acknowledged, or a pause ended.
         received: Instant,
-        /// When a ping was last sent, if one was since then.
+        /// When a ping was last sent, if no byte was received since then; after a pause, its
+        /// `quiet_since`. One that is earlier than `received` only says when the next ping is
+        /// due.
         pinged: Option<Instant>,
     },
-    /// We do not read from the peer, so the clock stands still.
-    Paused,
+    /// We do not read from the peer, so its silence does not count.
+    Paused {
+        /// When something was last received, or a ping last sent.
+        quiet_since: Instant,
+    },
 }
 
 /// Each client has one.
@@ -82,16 +89,24 @@ impl Keepalive {
         }
     }
 
-    /// We stop reading from the peer. Until [`resumed`](Self::resumed) no ping is due, because its
-    /// pong could not be read, and silence does not count.
+    /// We stop reading from the peer. Until [`resumed`](Self::resumed) its silence does not count,
+    /// because its pongs cannot be read.
     pub(super) fn paused(&mut self) {
-        self.0 = Clock::Paused;
+        if let Clock::Running { received, pinged } = self.0 {
+            self.0 = Clock::Paused {
+                quiet_since: pinged.unwrap_or(received),
+            };
+        }
     }
 
-    /// We read again. The clock restarts `now`. Without a pause nothing changes.
+    /// We read again: silence counts from `now`. The next ping is due when it was during the pause,
+    /// so that pauses in quick succession do not postpone it. Without a pause nothing changes.
     pub(super) fn resumed(&mut self, now: Instant) {
-        if let Clock::Paused = self.0 {
-            *self = Keepalive::new(now);
+        if let Clock::Paused { quiet_since } = self.0 {
+            self.0 = Clock::Running {
+                received: now,
+                pinged: Some(quiet_since).filter(|at| *at < now),
+            };
         }
     }
 
@@ -108,18 +123,16 @@ impl Keepalive {
         }
     }
 
-    /// When [`on_timer`](Self::on_timer) must be called, if nothing happens until then; `None`
-    /// during a pause.
+    /// When [`on_timer`](Self::on_timer) must be called, if nothing happens until then.
     ///
-    /// Nearly every event moves the deadline away. So a timer armed earlier may stay: an early call
-    /// changes nothing and is followed by a new deadline. Only the end of a pause brings the
-    /// deadline nearer.
-    pub(super) fn deadline(&self, intervals: &Intervals) -> Option<Instant> {
+    /// Every event moves the deadline away or leaves it. So a timer armed earlier may stay: an early
+    /// call changes nothing and is followed by a new deadline.
+    pub(super) fn deadline(&self, intervals: &Intervals) -> Instant {
         match self.0 {
-            Clock::Paused => None,
+            Clock::Paused { quiet_since } => quiet_since + intervals.ping_interval,
             Clock::Running { received, pinged } => {
                 let ping = pinged.unwrap_or(received) + intervals.ping_interval;
-                Some(ping.min(received + intervals.pong_timeout))
+                ping.min(received + intervals.pong_timeout)
             }
         }
     }
@@ -132,22 +145,29 @@ impl Keepalive {
         seen_until: Instant,
         intervals: &Intervals,
     ) -> Verdict {
-        let Clock::Running { received, pinged } = &mut self.0 else {
-            return Verdict::Wait;
-        };
-        // A timer that fires late is not the peer's fault: this process was stopped, or its machine
-        // was suspended. A peer that was not pinged yet is pinged now and has the usual time to
-        // answer.
-        if pinged.is_none() {
-            let interval_ago = now.checked_sub(intervals.ping_interval);
-            *received = interval_ago.unwrap_or(Instant::EPOCH).max(*received);
-        }
-        if seen_until >= *received + intervals.pong_timeout {
-            return Verdict::Drop;
-        }
-        if now >= pinged.unwrap_or(*received) + intervals.ping_interval {
-            *pinged = Some(now);
-            return Verdict::Ping;
+        match &mut self.0 {
+            Clock::Running { received, pinged } => {
+                // A timer that fires late is not the peer's fault: this process was stopped, or its
+                // machine was suspended. A peer that was not pinged during this silence is pinged
+                // now and has the usual time to answer.
+                if pinged.is_none_or(|at| at < *received) {
+                    let interval_ago = now.checked_sub(intervals.ping_interval);
+                    *received = interval_ago.unwrap_or(Instant::EPOCH).max(*received);
+                }
+                if seen_until >= *received + intervals.pong_timeout {
+                    return Verdict::Drop;
+                }
+                if now >= pinged.unwrap_or(*received) + intervals.ping_interval {
+                    *pinged = Some(now);
+                    return Verdict::Ping;
+                }
+            }
+            Clock::Paused { quiet_since } => {
+                if now >= *quiet_since + intervals.ping_interval {
+                    *quiet_since = now;
+                    return Verdict::Ping;
+                }
+            }
         }
         Verdict::Wait
     }

@@ -27,6 +27,7 @@ mod closing;
 mod http;
 pub(crate) mod keepalive;
 mod open;
+mod pace;
 mod timers;
 mod write_progress;
 
@@ -37,6 +38,7 @@ use self::access_record::{AccessRecord, Loss};
 use self::close_timeout::CloseTimeout;
 use self::http::Http;
 use self::open::Open;
+use self::pace::Pace;
 pub(crate) use self::timers::SESSION_EXPIRED;
 use self::write_progress::WriteProgress;
 use crate::config::ClientLimits;
@@ -61,8 +63,9 @@ pub(crate) struct Client<S> {
     /// Bytes the kernel has accepted since the connection began.
     written: u64,
     progress: WriteProgress,
-    /// Whether the peer's Close has arrived, as its own or as the answer to ours.
-    peer_closed: bool,
+    /// How fast the peer takes responses and our last bytes. Not used while the WebSocket is open.
+    pace: Pace,
+    peer_close: PeerClose,
     /// The command that serves this client, from the opening handshake on.
     process: Option<ProcessId>,
     record: AccessRecord,
@@ -70,6 +73,8 @@ pub(crate) struct Client<S> {
     pub(crate) wake_at: Option<Instant>,
     /// Whether this client has a deferred visit.
     pub(crate) is_deferred: bool,
+    /// Whether it counts for the limits on clients.
+    pub(crate) has_place: bool,
 }
 
 /// Where a connection is in its life. Each phase owns only what it needs.
@@ -93,6 +98,18 @@ enum Phase {
     Gone,
 }
 
+/// The peer's Close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PeerClose {
+    /// It has not arrived.
+    Awaited,
+    /// It has arrived behind our Close with 1001, which is no answer: the page was left, and the two
+    /// have crossed.
+    Crossed,
+    /// It has arrived, as the peer's own or as the answer to ours.
+    Arrived,
+}
+
 /// Why [`Client::pump`] stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pumped {
@@ -114,11 +131,13 @@ impl<S: Socket> Client<S> {
             outbox: Outbox::new(),
             written: 0,
             progress: WriteProgress::new(now),
-            peer_closed: false,
+            pace: Pace::default(),
+            peer_close: PeerClose::Awaited,
             process: None,
             record: AccessRecord::new(peer, now),
             wake_at: None,
             is_deferred: false,
+            has_place: false,
         }
     }
 
@@ -160,7 +179,13 @@ impl<S: Socket> Client<S> {
     /// Whether the peer's Close has arrived. If ours was first, the peer has received everything
     /// that was sent before it.
     pub(crate) fn has_closed(&self) -> bool {
-        self.peer_closed
+        self.peer_close == PeerClose::Arrived
+    }
+
+    /// Whether both Closes have been exchanged and all bytes written: only the end of TCP is missing.
+    pub(crate) fn has_said_all(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { shut: true, .. })
+            && self.peer_close != PeerClose::Awaited
     }
 
     /// Whether the entry can be freed.

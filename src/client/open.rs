@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::client::assembly::Assembly;
 use crate::client::keepalive::Keepalive;
-use crate::client::{Client, Phase};
+use crate::client::{Client, PeerClose, Phase};
 use crate::context::Context;
 use crate::event_loop::instant::Instant;
 use crate::framing::Fragment;
@@ -118,7 +118,7 @@ impl<S: Socket> Client<S> {
                 }
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Close(code))) => {
-                    self.peer_closed = true;
+                    self.peer_close = PeerClose::Arrived;
                     self.record.code = Some(code.unwrap_or(CloseCode::NO_STATUS));
                     self.linger(cx);
                 }

@@ -5,6 +5,7 @@
 //! | HTTP | `--head-timeout`: the rest of a head does not come | 408 |
 //! | HTTP | `--http-idle-timeout`: no request comes | dropped |
 //! | HTTP, open | `--write-timeout`: the peer takes nothing ([`WriteProgress`]) | dropped |
+//! | HTTP, closing, lingering | the peer takes bytes too slowly ([`Pace`]) | dropped |
 //! | open | `--session-timeout`, `--idle-timeout` | closed with 1008 |
 //! | open | `--ping-interval`, `--pong-timeout` ([`Keepalive`]) | ping, dropped |
 //! | closing, lingering | `--close-timeout` ([`CloseTimeout`]) | dropped |
@@ -12,6 +13,7 @@
 //! A client has one timer. It may fire early: most events move a deadline away and leave the timer
 //! where it is. So when it fires, the client checks which deadlines have passed.
 //!
+//! [`Pace`]: super::pace::Pace
 //! [`WriteProgress`]: super::write_progress::WriteProgress
 //! [`Keepalive`]: super::keepalive::Keepalive
 //! [`CloseTimeout`]: super::close_timeout::CloseTimeout
@@ -48,15 +50,18 @@ impl<S: Socket> Client<S> {
         let unsent = !self.outbox.is_empty();
         let write = unsent.then(|| self.progress.deadline(limits.write_timeout));
         let other = match &self.phase {
-            Phase::Http(http) => match http.awaits() {
-                Awaits::Head => Some(http.since + limits.head_timeout),
-                Awaits::Request if !unsent => Some(http.since + limits.http_idle_timeout),
-                Awaits::Request | Awaits::Room => None,
-            },
+            Phase::Http(http) => {
+                let wait = match http.awaits() {
+                    Awaits::Head => Some(http.since + limits.head_timeout),
+                    Awaits::Request if !unsent => Some(http.since + limits.http_idle_timeout),
+                    Awaits::Request | Awaits::Room => None,
+                };
+                wait.into_iter().chain(self.pace.deadline()).min()
+            }
             Phase::Open(open) => {
                 let terms = open.terms(self.record.opened_at, limits);
                 let silence = open.keepalive.deadline(&keepalive_intervals(limits));
-                terms.map(|(at, _)| at).chain(silence).min()
+                terms.map(|(at, _)| at).chain([silence]).min()
             }
             Phase::Closing { timeout, .. } | Phase::Lingering { timeout, .. } => {
                 return Some(timeout.deadline());
@@ -69,6 +74,10 @@ impl<S: Socket> Client<S> {
     /// The timer has fired. The deadline may have moved since it was armed.
     pub(crate) fn on_timer(&mut self, cx: &mut Context) {
         let acked = self.poll_acknowledged(cx.now);
+        if !self.is_open() {
+            let (last_byte, write_timeout) = (self.last_byte(), cx.limits.write_timeout);
+            self.pace.polled(acked, last_byte, cx.now, write_timeout);
+        }
         if self
             .deadline(&cx.limits)
             .is_none_or(|at| at > cx.seen_until)
@@ -77,8 +86,10 @@ impl<S: Socket> Client<S> {
         }
         let stalled = !self.outbox.is_empty()
             && self.progress.deadline(cx.limits.write_timeout) <= cx.seen_until;
+        let too_slow = self.pace.deadline().is_some_and(|at| at <= cx.seen_until);
         match &mut self.phase {
             Phase::Http(_) if stalled => self.lost(Loss::Stalled, cx),
+            Phase::Http(_) if too_slow => self.lost(Loss::TooSlow, cx),
             Phase::Http(http) => match http.awaits() {
                 Awaits::Head => {
                     let refusal = http.timed_out();
@@ -102,10 +113,17 @@ impl<S: Socket> Client<S> {
                 }
             }
             Phase::Closing { timeout, .. } | Phase::Lingering { timeout, .. } => {
-                let limits = &cx.limits;
-                let (close, write) = (limits.close_timeout, limits.write_timeout);
-                if timeout.on_timer(cx.now, acked, &self.progress, close, write) {
-                    self.lost(Loss::NotClosed, cx);
+                let stalled_at = self.progress.deadline(cx.limits.write_timeout);
+                let drop_at = self
+                    .pace
+                    .deadline()
+                    .map_or(stalled_at, |at| at.min(stalled_at));
+                if timeout.on_timer(cx.now, acked, drop_at, cx.limits.close_timeout) {
+                    let loss = match too_slow {
+                        true => Loss::TooSlow,
+                        false => Loss::NotClosed,
+                    };
+                    self.lost(loss, cx);
                 }
             }
             Phase::Gone => {}

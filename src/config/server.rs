@@ -39,7 +39,7 @@ pub struct ServerLimits {
     pub once: bool,
     /// Whether the server stops when its last client has left. Default: no.
     pub exit_when_idle: bool,
-    /// Maximum number of WebSocket clients, each counted until its connection is gone; at least 1.
+    /// Maximum number of WebSocket clients, each counted until one side closes it; at least 1.
     /// Default: as many as there are descriptors for.
     pub clients_max: Option<usize>,
     /// Maximum number of clients from one IP address, at least 1. Default: any number.

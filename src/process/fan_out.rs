@@ -5,6 +5,8 @@
 //! runs. So its output is framed once, sent to each member, and kept for members that come later.
 //! A member always starts at the beginning of a message.
 
+use std::collections::BTreeSet;
+
 use crate::config::CommandSettings;
 use crate::framing::Fragment;
 use crate::process::replay_buffer::{Lost, ReplayBuffer};
@@ -16,8 +18,9 @@ use crate::ws::framed::Framed;
 pub(crate) struct FanOut {
     /// The connected clients. When the command's stdin has room again, they are read in this order.
     pub(crate) members: Vec<ClientId>,
-    /// Members that joined in the middle of a message: they wait for the next one.
-    late: Vec<ClientId>,
+    /// Members that joined in the middle of a message: they wait for the next one. An endless message
+    /// makes all of them late, and each is looked up for every fragment.
+    late: BTreeSet<ClientId>,
     /// Whether a member was not read because the command's stdin was full.
     pub(crate) stdin_was_full: bool,
     replay: ReplayBuffer,
@@ -46,7 +49,7 @@ impl FanOut {
     fn new(settings: &CommandSettings, messages_max: usize) -> Self {
         Self {
             members: Vec::new(),
-            late: Vec::new(),
+            late: BTreeSet::new(),
             stdin_was_full: false,
             replay: ReplayBuffer::new(),
             messages_max,
@@ -93,7 +96,7 @@ impl FanOut {
     pub(crate) fn join(&mut self, member: ClientId, replayed: &Framed) {
         self.members.push(member);
         if self.replay.is_unfinished() && replayed.frames.is_empty() {
-            self.late.push(member);
+            self.late.insert(member);
         }
     }
 
@@ -116,6 +119,11 @@ impl FanOut {
     pub(crate) fn note_stdin(&mut self, full: bool) -> bool {
         self.stdin_was_full |= full;
         self.stdin_was_full && !full
+    }
+
+    /// Whether any member still waits for a message to begin.
+    pub(crate) fn has_late(&self) -> bool {
+        !self.late.is_empty()
     }
 
     /// Whether a member still waits for a message to begin.
@@ -158,7 +166,7 @@ impl FanOut {
     pub(crate) fn remove(&mut self, member: ClientId) -> bool {
         let before = self.members.len();
         self.members.retain(|&other| other != member);
-        self.late.retain(|&other| other != member);
+        self.late.remove(&member);
         self.members.len() < before
     }
 }
@@ -224,6 +232,26 @@ mod tests {
         assert_eq!(late.messages, 1);
         fan_out.sent(&framed);
         assert!(!fan_out.is_late(member(1)));
+    }
+
+    /// One endless message makes every client late, and each is looked up for every fragment.
+    #[test]
+    fn late_members_are_found_without_a_search_through_all() {
+        const MEMBERS: u32 = 20_000;
+        let settings = CommandSettings {
+            framing: Framing::Length,
+            ..CommandSettings::default()
+        };
+        let mut fan_out = FanOut::shared(&settings);
+        fan_out.add(fragment(b"endless", true, false), &mut Framed::default());
+        for key in 0..MEMBERS {
+            fan_out.join(member(key), &Framed::default());
+        }
+        let start = std::time::Instant::now();
+        assert!((0..MEMBERS).all(|key| fan_out.is_late(member(key))));
+        // A search through all took half a minute.
+        let took = start.elapsed();
+        assert!(took < std::time::Duration::from_secs(2), "{took:?}");
     }
 
     #[test]

@@ -8,11 +8,14 @@ use crate::config::ServerLimits;
 use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
 
-/// Counts clients: WebSockets, until their connections are gone. A connection that only fetches pages
-/// does not count, so a full server still answers status requests and refusals.
+/// Counts clients: open WebSockets, and lost ones that `--resume` waits for. A client that has closed
+/// or was closed does not count: how fast it takes its last bytes must not keep others out. Nor does
+/// a connection that only fetches pages, so a full server still answers status requests and refusals.
 #[derive(Default)]
 pub(super) struct Admission {
     clients: usize,
+    /// Clients that no longer count, and whose connections are not yet gone.
+    closing: usize,
     /// The clients of each address, if there is a limit on them. An IPv6 address stands for its
     /// network ([`counted`]).
     by_address: HashMap<IpAddr, usize>,
@@ -80,6 +83,17 @@ impl Admission {
         }
     }
 
+    /// A client of this address is closing, and no longer counts.
+    pub(super) fn closed(&mut self, address: IpAddr) {
+        self.left(address);
+        self.closing += 1;
+    }
+
+    /// The connection of a client that was closing is gone.
+    pub(super) fn freed(&mut self) {
+        self.closing -= 1;
+    }
+
     /// A client of this address no longer counts.
     pub(super) fn left(&mut self, address: IpAddr) {
         self.clients -= 1;
@@ -92,9 +106,9 @@ impl Admission {
         }
     }
 
-    /// Whether clients have been served and all have left.
+    /// Whether clients have been served and the connections of all are gone.
     pub(super) fn is_deserted(&self) -> bool {
-        self.has_served && self.clients == 0
+        self.has_served && self.clients + self.closing == 0
     }
 }
 
@@ -162,8 +176,10 @@ mod tests {
         admission.left(A);
         assert_eq!(admission.check(A, &limits), Ok(()));
         admission.left(A);
-        admission.left(B);
+        admission.closed(B);
         assert!(admission.by_address.is_empty(), "no address is kept");
+        assert!(!admission.is_deserted(), "a connection is left");
+        admission.freed();
         assert!(admission.is_deserted());
     }
 
@@ -189,6 +205,22 @@ mod tests {
         assert_eq!(admission.check(ip("::ffff:10.0.0.2"), &limits), Ok(()));
         admission.left(ip("2001:db8:0:1:ffff::2"));
         assert_eq!(admission.check(ip("2001:db8:0:1::3"), &limits), Ok(()));
+    }
+
+    #[test]
+    fn a_client_that_is_closing_has_no_place() {
+        let limits = ServerLimits {
+            clients_max: Some(1),
+            clients_per_ip_max: Some(1),
+            ..ServerLimits::default()
+        };
+        let mut admission = Admission::default();
+        for _ in 0..10 {
+            assert_eq!(admission.check(A, &limits), Ok(()));
+            admission.served(A, &limits);
+            assert_eq!(status(admission.check(B, &limits), "--max-clients"), 503);
+            admission.closed(A);
+        }
     }
 
     #[test]

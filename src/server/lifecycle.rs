@@ -88,10 +88,14 @@ impl<S: System> Server<S> {
         };
         self.timers.disarm(Owner::Client(id), &mut client.wake_at);
         let process_id = client.process();
+        let has_place = client.has_place;
         let Some(record) = client.into_record() else {
             return;
         };
-        self.admission.left(record.ip());
+        match has_place {
+            true => self.admission.left(record.ip()),
+            false => self.admission.freed(),
+        }
         let process = process_id.and_then(|it| Some((it, self.processes.get(it)?)));
         match process {
             Some((process_id, process))
@@ -100,6 +104,24 @@ impl<S: System> Server<S> {
                 self.access_log.keep(process_id, record);
             }
             _ => self.log_access(&record),
+        }
+    }
+
+    /// A client that is no longer open gives up its place under the limits on clients. Its connection
+    /// may take longer. One that is still a member of its session keeps its place: if it is lost
+    /// before it answers, the session waits for it.
+    pub(super) fn release_place(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(id) else {
+            return;
+        };
+        if client.is_open() || !client.has_place {
+            return;
+        }
+        let process = client.process().and_then(|it| self.processes.get(it));
+        let session = process.and_then(|it| it.audience.session());
+        if !session.is_some_and(|it| it.fan_out.members.contains(&id)) {
+            client.has_place = false;
+            self.admission.closed(client.ip());
         }
     }
 

@@ -237,17 +237,14 @@ impl<S: Socket> Delivery<'_, S> {
     /// Sends `framed` to each member. With `waits` the command waits for its one member, which is then
     /// never closed as too slow.
     fn send_to_members(&mut self, fan_out: &mut FanOut, waits: bool, framed: &Framed) {
+        let late = fan_out.has_late().then(|| fan_out.for_late(framed));
         for &member in &fan_out.members {
             let Some(client) = self.clients.get_mut(member) else {
                 continue;
             };
-            let late;
-            let framed = match fan_out.is_late(member) {
-                false => framed,
-                true => {
-                    late = fan_out.for_late(framed);
-                    &late
-                }
+            let framed = match &late {
+                Some(late) if fan_out.is_late(member) => late,
+                _ => framed,
             };
             match waits {
                 true => client.send_framed(framed, self.cx),

@@ -80,7 +80,8 @@ impl<S: System> Server<S> {
     }
 
     /// Closes the connection that was replaced, and drops an older one that is still closing: a
-    /// client that comes back often has at most two connections.
+    /// client that comes back often has at most two connections. One that has bytes queued is dropped
+    /// at once, because its Close would wait behind them, and the client gets them on the newer one.
     fn close_replaced(&mut self, replaced: Option<ClientId>, older: Option<ClientId>) {
         if let Some(id) = older
             && let Some(client) = self.clients.get_mut(id)
@@ -92,7 +93,10 @@ impl<S: System> Server<S> {
             && let Some(client) = self.clients.get_mut(id)
         {
             let code = CloseCode::RESUMED_ELSEWHERE;
-            client.close(code, "resumed elsewhere", &mut self.cx);
+            match client.queued_bytes() {
+                0 => client.close(code, "resumed elsewhere", &mut self.cx),
+                _ => client.lost(Loss::Replaced, &mut self.cx),
+            }
             self.visits.push(Owner::Client(id));
         }
     }

@@ -16,7 +16,8 @@ use crate::ws::close::CloseCode;
 pub(super) enum Shutdown {
     /// It runs.
     No,
-    /// It stops with this exit status when everything is gone, or at the deadline.
+    /// It stops with this exit status when all commands are gone and all clients have said all, or at
+    /// the deadline.
     Draining { until: Instant, status: u8 },
     /// The drain has expired, and every process group was sent SIGKILL. Same exit status.
     Expired { status: u8 },
@@ -77,7 +78,8 @@ impl<S: System> Server<S> {
         self.drain(status);
     }
 
-    /// Closes every client and terminates every command. The server stops when they are gone.
+    /// Closes every client and terminates every command. The server stops when the commands
+    /// are gone and the clients have answered.
     fn drain(&mut self, status: u8) {
         let until = self.cx.now + self.limits.drain_timeout;
         self.shutdown = Shutdown::Draining { until, status };
@@ -118,7 +120,11 @@ impl<S: System> Server<S> {
     pub(super) fn is_stopped(&self) -> bool {
         match self.shutdown {
             Shutdown::No => false,
-            Shutdown::Draining { .. } => self.clients.is_empty() && self.processes.is_empty(),
+            // A client that answered the Close may keep TCP open for as long as it likes.
+            Shutdown::Draining { .. } => {
+                let mut clients = self.clients.iter();
+                self.processes.is_empty() && clients.all(|(_, client)| client.has_said_all())
+            }
             Shutdown::Expired { .. } | Shutdown::Forced => true,
         }
     }

@@ -194,6 +194,7 @@ impl<S: System> Server<S> {
         }
         let ip = record.ip();
         client.open(process_id, is_session || is_shared, self.cx.now);
+        client.has_place = true;
         if session_is_gone {
             self.admission.entered(ip, &self.limits);
             return self.refuse_resumption(id);

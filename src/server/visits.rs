@@ -234,11 +234,13 @@ impl<S: System> Server<S> {
         self.settle_client(id);
     }
 
-    /// Informs the client's command, arms the timer, and queues a client that is gone to be freed.
+    /// Informs the client's command, releases its place, arms the timer, and queues a client that is
+    /// gone to be freed.
     pub(super) fn settle_client(&mut self, id: ClientId) {
         if let Some(process_id) = self.clients.get(id).and_then(Client::process) {
             self.settle_client_with(id, process_id);
         }
+        self.release_place(id);
         let Some(client) = self.clients.get_mut(id) else {
             return;
         };

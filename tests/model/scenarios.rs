@@ -18,6 +18,8 @@ use crate::schedule::Shape;
 use crate::text::frame;
 use crate::world::World;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 impl Run {
     /// A run in which nothing is random.
     fn plain(config: Config) -> Self {
@@ -419,29 +421,38 @@ fn many_orphans_that_exit_together_cause_one_probe_of_each_group() {
 }
 
 /// A client that takes responses slowly keeps its socket full for longer than the write time-out:
-/// bytes that its TCP acknowledges keep it. A client that takes nothing is dropped, and requests
-/// that it sends do not change that.
+/// bytes that its TCP acknowledges keep it, until the total time for so few bytes has passed. A
+/// client that takes nothing is dropped by the write time-out. Requests that it sends do not change
+/// that.
 #[test]
-fn a_slow_client_of_pages_is_kept_and_a_stuck_one_dropped() {
+fn a_slow_client_of_pages_is_kept_for_a_time_and_a_stuck_one_dropped() {
     let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     // The server answers as many at once as fit into 2000 bytes, and the rest when there is room.
     for (count, goes_on) in [(10, false), (5, true), (100, false)] {
-        let mut run = Run::with_requests(&request.repeat(count));
-        let write_timeout = run.shape.config.clients.write_timeout;
-        for _ in 0..5 {
-            run.wait(write_timeout.mul_f32(0.9));
-            run.world.borrow_mut().wires[0].downstream.drain(..50);
+        for takes in [true, false] {
+            let mut run = Run::with_requests(&request.repeat(count));
+            let write_timeout = run.shape.config.clients.write_timeout;
+            let mut is_there_after = |steps| {
+                for _ in 0..steps {
+                    run.wait(write_timeout.mul_f32(0.05));
+                    if run.world.borrow().wires[0].dropped_at.is_some() {
+                        return false;
+                    }
+                    if takes {
+                        run.world.borrow_mut().wires[0].downstream.drain(..2);
+                    }
+                    if goes_on {
+                        run.world.borrow_mut().wires[0].send(request);
+                        run.world.borrow_mut().report(0);
+                    }
+                }
+                true
+            };
+            assert!(is_there_after(19));
+            assert!(!takes || is_there_after(5), "it takes bytes");
+            // The server looks a quarter of the time-out after the first bytes.
+            assert!(!is_there_after(3));
         }
-        for _ in 0..19 {
-            run.wait(write_timeout.mul_f32(0.05));
-            if goes_on {
-                run.world.borrow_mut().wires[0].send(request);
-                run.world.borrow_mut().report(0);
-            }
-        }
-        assert_eq!(run.world.borrow().wires[0].dropped_at, None);
-        run.wait(write_timeout.mul_f32(0.35));
-        assert!(run.world.borrow().wires[0].dropped_at.is_some());
     }
 }
 
@@ -461,19 +472,80 @@ fn the_write_timeout_of_a_page_begins_with_its_request() {
     assert_eq!(run.world.borrow().wires[0].dropped_at, None);
 }
 
-/// A client that still takes the last bytes is not idle, although the server has nothing to send.
+/// A client that still takes the last bytes is not idle, although the server has nothing to send. But
+/// it has no more time for them than their number allows.
 #[test]
 fn a_client_that_takes_its_last_page_slowly_is_not_idle() {
-    let mut run = Run::with_requests(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let idle_timeout = run.shape.config.clients.http_idle_timeout;
-    for _ in 0..5 {
-        run.wait(idle_timeout.mul_f32(0.9));
-        run.world.borrow_mut().wires[0].downstream.drain(..10);
+    for takes_all in [true, false] {
+        let mut run = Run::with_requests(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let idle_timeout = run.shape.config.clients.http_idle_timeout;
+        for _ in 0..2 {
+            run.wait(idle_timeout.mul_f32(0.9));
+            run.world.borrow_mut().wires[0].downstream.drain(..10);
+        }
+        assert_eq!(run.world.borrow().wires[0].dropped_at, None);
+        for _ in 0..11 {
+            let mut world = run.world.borrow_mut();
+            match takes_all {
+                true => world.wires[0].downstream.clear(),
+                false => drop(world.wires[0].downstream.drain(..1)),
+            }
+            drop(world);
+            run.wait(idle_timeout.mul_f32(0.1));
+        }
+        assert!(run.world.borrow().wires[0].dropped_at.is_some());
     }
-    assert_eq!(run.world.borrow().wires[0].dropped_at, None);
-    run.world.borrow_mut().wires[0].downstream.clear();
-    run.wait(idle_timeout.mul_f32(1.1));
-    assert!(run.world.borrow().wires[0].dropped_at.is_some());
+}
+
+/// A closed client that takes a few bytes now and then does not hold its connection: neither one
+/// that the server has closed, nor one that has closed, nor one whose last page is queued.
+#[test]
+fn a_client_that_takes_the_last_bytes_slowly_is_dropped_in_time() {
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for case in ["closed by the server", "closed by the client", "a page"] {
+        let config = Config {
+            clients: ClientLimits {
+                session_timeout: (case == "closed by the server").then_some(SECOND),
+                ..ClientLimits::default()
+            },
+            ..Config::default()
+        };
+        let mut run = match case {
+            "a page" => Run::with_requests(request),
+            _ => {
+                let mut run = Run::plain(config);
+                run.connect_to(false, false);
+                run.await_upgrades();
+                run.take_all(500);
+                let mut world = run.world.borrow_mut();
+                world.wires[0].send(&frame(true, 2, &[7; 1500]));
+                world.report(0);
+                drop(world);
+                run.settle();
+                run
+            }
+        };
+        if case == "closed by the client" {
+            let mut world = run.world.borrow_mut();
+            world.wires[0].close(&frame(true, 8, &[]));
+            world.report(0);
+            drop(world);
+            run.settle();
+        }
+        let ClientLimits {
+            close_timeout,
+            write_timeout,
+            ..
+        } = run.shape.config.clients;
+        let start = run.now;
+        while run.now < start + close_timeout + write_timeout {
+            assert_eq!(run.world.borrow().wires[0].dropped_at, None, "{case}");
+            run.world.borrow_mut().wires[0].downstream.drain(..1);
+            run.wait(SECOND);
+        }
+        run.wait(3 * SECOND);
+        assert!(run.world.borrow().wires[0].dropped_at.is_some(), "{case}");
+    }
 }
 
 /// Bytes that it took before count as progress only until the server next looks: after a quarter of

@@ -7,14 +7,18 @@
 //! ```text
 //!  Opening    waiting for a request, or for room for the response
 //!     |       request time-out; write time-out while bytes are queued
-//!   Open      pong time-out; write time-out while bytes are queued
+//!   Open      ping interval, paused or not; pong time-out unless paused;
+//!     |       write time-out while bytes are queued
 //!     |
 //!  Ending(n)  one side (1) or both (2) have said their last:
-//!             close time-out; write time-out while the client still takes bytes
+//!             close time-out; while the client still takes bytes, write time-out and a total
 //! ```
+
+use std::time::Duration;
 
 use wspipe::config::Config;
 use wspipe::event_loop::instant::Instant;
+use wspipe::limits::LAST_BYTES_RATE_MIN;
 
 /// The state of a connection after a turn.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +57,8 @@ pub struct TimeoutModel {
     /// When the client last showed that it is alive, and whether it has been pinged since.
     alive_at: Instant,
     is_pinged: bool,
+    /// When a byte last passed, either way.
+    quiet_since: Instant,
     /// From when on bytes that it takes count as a sign of life, and when the server will notice
     /// the last such bytes.
     acks_count_from: Instant,
@@ -69,6 +75,9 @@ pub struct TimeoutModel {
     last_end: u64,
     close_due: Instant,
     looks_left: u32,
+    /// When the client must have taken all bytes up to the last frame, however slowly it takes
+    /// them: known once the server has looked.
+    total_due: Option<Instant>,
     /// Whether a time-out had expired after the previous turn.
     had_expired: bool,
 }
@@ -80,6 +89,7 @@ impl TimeoutModel {
             last: first,
             alive_at: first.now,
             is_pinged: false,
+            quiet_since: first.now,
             acks_count_from: first.now,
             ack_due: None,
             takes_page: false,
@@ -89,6 +99,7 @@ impl TimeoutModel {
             last_end: 0,
             close_due: first.now,
             looks_left: 0,
+            total_due: None,
             had_expired: false,
         }
     }
@@ -108,6 +119,9 @@ impl TimeoutModel {
         let has_produced = seen.written > last.written || produced(seen) > produced(last);
         let has_changed = seen.stage != last.stage;
         let is_opening = seen.stage == Stage::Opening;
+        if seen.read > last.read || has_produced || has_changed {
+            self.quiet_since = seen.now;
+        }
         if seen.read > last.read {
             // Bytes that it takes before the first ping do not answer one.
             self.note_alive(seen.now, seen.now + config.clients.ping_interval);
@@ -128,6 +142,7 @@ impl TimeoutModel {
         if has_changed {
             self.last_end = produced(seen);
             self.close_due = seen.now + config.clients.close_timeout;
+            self.total_due = None;
             // Bytes that are queued may have been produced long before.
             self.looks_left = if last.queued == 0 { 1 } else { 2 };
         }
@@ -136,13 +151,18 @@ impl TimeoutModel {
             Stage::Ending(_) => self
                 .is_close_overdue(seen, config)
                 .then_some("the close time-out"),
-            // The queue may contain a Close, after which only the write time-out counts.
+            // The queue may contain a Close, after which only the write time-out counts, and no
+            // ping follows.
             _ if seen.queued > 0 => self.is_stuck(seen, config).then_some("the write time-out"),
             Stage::Opening => {
                 let is_idle = self.is_idle(seen, config);
                 is_idle.then_some("the request time-out")
             }
-            Stage::Open => is_silent.then_some("the pong time-out"),
+            Stage::Open if is_silent => Some("the pong time-out"),
+            Stage::Open => {
+                let ping_at = self.quiet_since + config.clients.ping_interval;
+                (ping_at <= seen.seen_until).then_some("the ping interval")
+            }
         }
     }
 
@@ -187,7 +207,8 @@ impl TimeoutModel {
     fn is_silent(&mut self, seen: Snapshot, config: &Config) -> bool {
         match self.ack_due {
             Some(due) if due > seen.seen_until => return false,
-            Some(_) => self.alive_at = seen.now,
+            // A timer that fires late after that leaves it the same time as a fresh one.
+            Some(_) => (self.alive_at, self.is_pinged) = (seen.now, false),
             None => {}
         }
         self.ack_due = None;
@@ -204,6 +225,16 @@ impl TimeoutModel {
     /// close time-out from when the server notices that it has.
     fn is_close_overdue(&mut self, seen: Snapshot, config: &Config) -> bool {
         let is_behind = seen.acked < self.last_end;
+        if is_behind && self.close_due <= seen.seen_until {
+            // Pongs may be queued behind the last frame.
+            let missing = self.last_end - seen.acked + config.clients.high_water as u64;
+            let rate = Duration::from_secs(1 + missing / LAST_BYTES_RATE_MIN);
+            let total = config.clients.write_timeout + rate;
+            let total_due = *self.total_due.get_or_insert(seen.now + total);
+            if total_due <= seen.seen_until {
+                return true;
+            }
+        }
         if is_behind && (self.looks_left == 2 || self.close_due <= seen.seen_until) {
             self.looks_left = 2;
             self.close_due = seen.now + config.clients.close_timeout;

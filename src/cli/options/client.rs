@@ -152,20 +152,26 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Send a ping when a client has been silent for this long, and again each time it has \
-         passed. It must be shorter than `--pong-timeout`.",
+         passed, even while its command does not read. It must be shorter than `--pong-timeout`.",
     ),
     option(
         "--pong-timeout=TIME [60s]       silence before a client is dropped",
         |draft, text| set(&mut draft.config.clients.pong_timeout, time(text)),
     )
-    .text("Drop a client that has been silent for this long, pongs included."),
+    .text(
+        "Drop a client that has been silent for this long, pongs included. While its command does \
+         not read, or while it does not take its own output, the server does not read from it, and \
+         silence does not count.",
+    ),
     option(
         "--write-timeout=TIME [60s]      drop a client that acknowledges nothing",
         |draft, text| set(&mut draft.config.clients.write_timeout, time(text)),
     )
     .text(
         "Drop a client that has acknowledged nothing of what is queued for it for this long. \
-         The server checks four times in TIME, so it can take a quarter longer.",
+         The server checks four times in TIME, so it can take a quarter longer. An HTTP response, and \
+         what is queued when a WebSocket closes, must be acknowledged within TIME plus a second for \
+         every 4 KiB.",
     ),
     option(
         "--close-timeout=TIME [10s]      time for the closing handshake",
@@ -173,7 +179,7 @@ pub(super) const TIMES: &[Opt] = &[
     )
     .text(
         "Time for the closing handshake and the end of TCP, counted from when the client has \
-         taken everything that was sent before.",
+         taken everything that was sent before. `--write-timeout` bounds how long it may take that.",
     ),
     option(
         "--head-timeout=TIME [10s]       time for a request head",

@@ -116,8 +116,8 @@ pub(super) const LIMITS: &[Opt] = &[
     .only(Scope::Several)
     .common()
     .text(
-        "Maximum number of WebSocket clients, including lost ones that `--resume` waits for. \
-         Further clients get 503. With `none`, file descriptors are the limit: set a lower one \
+        "Maximum number of WebSocket clients, including lost ones that `--resume` waits for. A \
+         client that is being closed no longer counts. Further clients get 503. With `none`, file descriptors are the limit: set a lower one \
          on a machine with little memory.",
     ),
     option(

@@ -42,8 +42,7 @@ impl World {
     }
 
     fn deadline(&self) -> u64 {
-        let deadline = self.keepalive.deadline(&INTERVALS);
-        deadline.map_or(u64::MAX, |at| (at - self.start).as_secs())
+        (self.keepalive.deadline(&INTERVALS) - self.start).as_secs()
     }
 
     /// Fires the timer at every deadline up to `end` and returns each verdict with its second.
@@ -187,14 +186,15 @@ fn acknowledged_pings_do_not_count_however_late() {
 }
 
 #[test]
-fn silence_during_a_pause_does_not_count() {
+fn silence_during_a_pause_does_not_count_and_pings_go_on() {
     let mut world = World::new();
     assert_eq!(world.until(50), [(25, Ping), (50, Ping)]);
     world.keepalive.paused();
     world.keepalive.paused();
-    assert_eq!(world.until(1_000_000), []);
-    world.keepalive.resumed(world.at(5000));
-    let expected = [(5025, Ping), (5050, Ping), (5060, Drop)];
+    let pings: Vec<_> = (3..=200).map(|turn| (turn * 25, Ping)).collect();
+    assert_eq!(world.until(5010), pings);
+    world.keepalive.resumed(world.at(5010));
+    let expected = [(5025, Ping), (5050, Ping), (5070, Drop)];
     assert_eq!(world.until(10_000), expected);
 }
 
@@ -205,11 +205,37 @@ fn a_pause_begins_and_ends_once() {
     assert_eq!(world.deadline(), 25, "there was no pause to end");
     world.keepalive.paused();
     world.keepalive.paused();
-    world.received(30);
-    assert_eq!(world.until(1000), [], "bytes do not end a pause");
-    world.keepalive.resumed(world.at(40));
-    world.keepalive.resumed(world.at(50));
-    assert_eq!(world.deadline(), 65);
+    world.received(24);
+    assert_eq!(world.deadline(), 25, "bytes do not end a pause");
+    world.keepalive.resumed(world.at(24));
+    world.keepalive.resumed(world.at(70));
+    let expected = [(25, Ping), (50, Ping), (75, Ping), (84, Drop)];
+    assert_eq!(world.until(1000), expected);
+}
+
+/// A sender that fills a shared command's stdin again and again pauses all clients each time.
+#[test]
+fn pauses_in_quick_succession_do_not_postpone_a_ping() {
+    let mut world = World::new();
+    let mut verdicts = Vec::new();
+    for second in 0..200 {
+        world.keepalive.paused();
+        verdicts.extend(world.until(second));
+        world.keepalive.resumed(world.at(second));
+    }
+    let pings: Vec<_> = (1..8).map(|turn| (turn * 25, Ping)).collect();
+    assert_eq!(verdicts, pings);
+}
+
+/// The machine is suspended directly after a pause in which no ping was due.
+#[test]
+fn a_late_call_after_a_pause_pings_before_it_drops() {
+    let mut world = World::new();
+    world.keepalive.paused();
+    world.keepalive.resumed(world.at(5));
+    let now = world.at(5000);
+    assert_eq!(world.keepalive.on_timer(now, now, &INTERVALS), Ping);
+    assert_eq!(world.until(10_000), [(5025, Ping), (5035, Drop)]);
 }
 
 #[test]
@@ -220,15 +246,14 @@ fn limits_without_end_never_expire() {
     };
     let mut world = World::new();
     let century = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-    let deadline = world.keepalive.deadline(&intervals);
-    assert!(deadline.unwrap() > world.start + century);
+    assert!(world.keepalive.deadline(&intervals) > world.start + century);
     let now = world.start + century;
     let verdict = world.keepalive.on_timer(now, now, &intervals);
     assert_eq!(verdict, Verdict::Wait);
 }
 
-/// In random lives, a ping comes at least an interval after the last one, and no peer is dropped
-/// from which something was received within the pong time-out.
+/// In random lives, pauses or not, a ping comes an interval after the last byte or ping, and no peer
+/// is dropped from which something was received within the pong time-out.
 #[test]
 fn random_lives_keep_the_intervals() {
     for_each_seed(500, |random| {
@@ -236,13 +261,13 @@ fn random_lives_keep_the_intervals() {
             acks_pings: random.one_in(2),
             ..World::new()
         };
-        let (mut received, mut pinged, mut paused) = (0, None, false);
+        let (mut received, mut quiet_since, mut paused) = (0, 0, false);
         for second in 0..400 {
             for (due, verdict) in world.until(second) {
                 match verdict {
                     Verdict::Ping => {
-                        assert!(!paused && due >= pinged.unwrap_or(received) + 25);
-                        pinged = Some(due);
+                        assert_eq!(due, quiet_since + 25);
+                        quiet_since = due;
                     }
                     Verdict::Drop => return assert!(!paused && due >= received + 60),
                     Verdict::Wait => unreachable!("it is not listed"),
@@ -251,7 +276,7 @@ fn random_lives_keep_the_intervals() {
             match random.below(60) {
                 0..=1 if !paused => {
                     world.received(second);
-                    (received, pinged) = (second, None);
+                    (received, quiet_since) = (second, second);
                 }
                 6 if !paused => {
                     world.keepalive.paused();
@@ -259,7 +284,7 @@ fn random_lives_keep_the_intervals() {
                 }
                 7..=10 if paused => {
                     world.keepalive.resumed(world.at(second));
-                    (received, pinged, paused) = (second, None, false);
+                    (received, paused) = (second, false);
                 }
                 11 => world.acked += random.below(1000) as u64,
                 _ => {}
