@@ -32,7 +32,7 @@ use lexopt::{Arg, Parser};
 
 use self::command_words::{misplaced_options, shell_operators};
 use self::draft::{Draft, Print};
-use self::suggestions::{find, unknown};
+use self::suggestions::{find, unknown_letter};
 use crate::config::Config;
 
 /// The text of `wspipe --version`.
@@ -91,7 +91,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageEr
             Some(Arg::Short('h')) => find("help")?,
             Some(Arg::Short('V')) => find("version")?,
             Some(Arg::Short(letter)) => {
-                return Err(unknown(&format!("-{}", letter.escape_debug()), None));
+                return Err(unknown_letter(letter));
             }
             Some(Arg::Value(name)) => {
                 let words: Vec<_> = std::iter::once(name).chain(parser.raw_args()?).collect();
