@@ -88,7 +88,7 @@ const OF_OTHERS: [(&[&str], &str); 22] = [
     ),
     (
         &["--header", "--index", "-I"],
-        "there is no such setting here: let a reverse proxy add \
+        "let a reverse proxy add \
         headers or send your own page",
     ),
 ];

@@ -245,7 +245,7 @@ impl Refusal {
         let reason = format!(
             "the command {} could not be started: {}",
             quote(command.as_bytes()),
-            error.escape_default(),
+            printable(error),
         );
         Refusal::new(Status::InternalError, reason).for_operator()
     }
@@ -283,6 +283,19 @@ fn size(bytes: usize) -> String {
         0 => format!("{}k", bytes / 1024),
         _ => bytes.to_string(),
     }
+}
+
+/// A text of ours as printable ASCII. Its quotes and backslashes stay, so that a command in it can be
+/// typed.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            ' '..='~' => line.push(character),
+            other => line.extend(other.escape_default()),
+        }
+    }
+    line
 }
 
 /// Makes bytes from a peer safe to print: quoted, escaped, and cut after 96 bytes.
