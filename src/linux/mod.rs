@@ -181,6 +181,10 @@ impl System for Linux {
         directory.map_or(DirEntry::Nothing, |directory| directory.entry(name))
     }
 
+    fn report_entry(&mut self, name: &str) -> Option<String> {
+        self.directory.as_mut()?.report(name)
+    }
+
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {
         let child = self.spawner.start(spawn)?;
         self.groups.started(child.pid);

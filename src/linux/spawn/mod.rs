@@ -31,7 +31,7 @@ pub(super) use self::descriptors::close_inherited_on_exec;
 use self::look_up::path_variable;
 pub(crate) use self::look_up::{can_enter, look_up};
 use self::program_file::unknown_format;
-pub(crate) use self::program_file::{Fault, ShellWord};
+pub(crate) use self::program_file::{Fault, ShellWord, why_not};
 use crate::config::Stderr;
 use crate::linux::limits::DescriptorLimit;
 use crate::system::{Child, Pid, Spawn, SpawnError};

@@ -93,6 +93,12 @@ pub(super) fn may_execute(file: &Path) -> Result<(), Fault> {
     })
 }
 
+/// A line about a file that cannot be started: its path, why, and the remedy.
+pub(crate) fn why_not(file: &Path) -> Option<String> {
+    let (fault, word) = (check(file).err()?, file.as_os_str());
+    Some(format!("{}: {}", ShellWord(word), fault.say(word)))
+}
+
 /// What the kernel could not execute, although it may be executed.
 pub(super) fn unknown_format(file: &Path) -> Fault {
     Fault::UnknownFormat(head_of(file).map_or(Content::Unknown, |head| content_of(&head)))
