@@ -165,7 +165,7 @@ fn a_wrong_argument_is_refused_in_one_line_that_names_it() {
 }
 
 #[test]
-fn a_port_in_use_is_refused_with_address_and_reason() {
+fn a_port_in_use_is_refused_with_its_process_and_the_next_step() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = holder.local_addr().expect("its address");
     let output = run(&["--port", &address.port().to_string()]);
@@ -173,6 +173,12 @@ fn a_port_in_use_is_refused_with_address_and_reason() {
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(line.contains(&address.to_string()), "{line}");
     assert!(line.to_lowercase().contains("in use"), "{line}");
+    let own = std::process::id();
+    assert!(
+        line.contains(&format!("(PID {own}): stop it with kill {own}")),
+        "{line}"
+    );
+    assert!(line.contains("--port=0"), "{line}");
 }
 
 #[test]
@@ -245,6 +251,7 @@ fn an_address_of_another_machine_is_refused() {
     let line = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(line.contains("192.0.2.1"), "{line}");
+    assert!(line.contains("no address of this machine"), "{line}");
 }
 
 #[test]
