@@ -142,14 +142,14 @@ fn an_empty_read_makes_no_message() {
 #[test]
 fn every_reason_fits_a_close_frame() {
     for error in [
-        OutputError::TooLong,
+        OutputError::TooLong(u32::MAX),
         OutputError::UnknownKind(255),
         OutputError::TextNotUtf8,
         OutputError::UnexpectedEof,
     ] {
         let reason = error.to_string();
         assert_eq!(crate::ws::close::truncate_reason(&reason), reason);
-        let too_big = error == OutputError::TooLong;
+        let too_big = matches!(error, OutputError::TooLong(_));
         assert_eq!(error.close_code().get(), if too_big { 1009 } else { 1011 });
     }
 }
