@@ -326,15 +326,24 @@ fn only_variables_in_passenv_are_inherited() {
 }
 
 #[test]
-fn home_lang_and_tz_are_passed_by_default() {
+fn home_locale_and_tz_are_passed_by_default() {
     let server = Launch::new(&["env"])
         .env("HOME", "/the/home")
         .env("LANG", "xx_XX")
+        .env("LC_ALL", "C.UTF-8")
+        .env("LC_CTYPE", "C")
+        .env("LC_TIME", "xyzzy")
         .env("TZ", "UTC")
         .env("SECRET", "xyzzy")
         .start();
     let (texts, _) = server.open("/").texts_to_close();
-    for expected in ["HOME=/the/home", "LANG=xx_XX", "TZ=UTC"] {
+    for expected in [
+        "HOME=/the/home",
+        "LANG=xx_XX",
+        "LC_ALL=C.UTF-8",
+        "LC_CTYPE=C",
+        "TZ=UTC",
+    ] {
         assert!(texts.contains(&expected.to_string()), "{texts:?}");
     }
     assert!(
