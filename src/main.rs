@@ -12,7 +12,12 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Invocation::Serve(config)) => serve(config),
+        Ok(Invocation::Serve { config, warnings }) => {
+            for warning in warnings {
+                print_to_stderr(&format!("warning: {warning}"));
+            }
+            serve(config)
+        }
         Ok(Invocation::Print(text)) => print(&text),
         Err(error) => {
             print_to_stderr(&error.to_string());

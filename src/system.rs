@@ -79,6 +79,12 @@ pub trait System {
     /// `..`. One that leads out of the directory stands for nothing.
     fn look_up(&mut self, name: &str) -> DirEntry;
 
+    /// Why the file with this name in the directory of `--dir` is not executable: a line for the log.
+    /// `None`: that has been reported.
+    fn report_entry(&mut self, _name: &str) -> Option<String> {
+        None
+    }
+
     /// Starts a command as the leader of its own process session and process group. When this
     /// returns, exec has succeeded.
     ///

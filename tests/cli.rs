@@ -166,7 +166,7 @@ fn a_wrong_argument_is_refused_in_one_line_that_names_it() {
 }
 
 #[test]
-fn a_port_in_use_is_refused_with_address_and_reason() {
+fn a_port_in_use_is_refused_with_its_process_and_the_next_step() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = holder.local_addr().expect("its address");
     let output = run(&["--port", &address.port().to_string()]);
@@ -174,6 +174,75 @@ fn a_port_in_use_is_refused_with_address_and_reason() {
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(line.contains(&address.to_string()), "{line}");
     assert!(line.to_lowercase().contains("in use"), "{line}");
+    let own = std::process::id();
+    assert!(
+        line.contains(&format!("(PID {own}): stop it with kill {own}")),
+        "{line}"
+    );
+    assert!(line.contains("--port=0"), "{line}");
+}
+
+#[test]
+fn a_command_that_cannot_be_meant_as_a_program_is_exit_2_with_the_remedy() {
+    for (args, says) in [
+        (
+            &["no-such-program-anywhere"][..],
+            "there is no program no-such-program-anywhere in PATH",
+        ),
+        (&["/tmp"], "--dir=/tmp"),
+        (&["cat | tr a b"], "sh -c 'cat | tr a b'"),
+        (&["ls -la"], "leave out the quotes around ls -la"),
+        (
+            &["--route=/x=no-such-program-anywhere", "cat"],
+            "no-such-program-anywhere",
+        ),
+        (&["--route=/x=/tmp"], "--dir=/tmp"),
+    ] {
+        let output = run(&[&["--port=0"], args].concat());
+        let line = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {line}");
+        assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+        assert!(line.contains(says), "{args:?}: {line}");
+    }
+}
+
+#[test]
+fn an_option_after_command_is_warned_about() {
+    let server = Server::start(&["cat", "--port=9000"]);
+    server.await_log(&["warning: cat gets --port=9000 as an argument"]);
+    let server = Server::start(&["--", "cat", "--port=9000"]);
+    assert!(
+        !server.log_text().contains("warning"),
+        "{}",
+        server.log_text()
+    );
+}
+
+#[test]
+fn the_start_lines_name_the_page_the_paths_and_the_commands() {
+    let server = Server::start(&["--route=/log=tail -f x", "cat", "-n"]);
+    let address = server.address();
+    server.await_log(&[&format!("wspipe: http://{address}/   page")]);
+    server.await_log(&[&format!("wspipe: ws://{address}/     cat ...")]);
+    server.await_log(&[&format!("wspipe: ws://{address}/log  tail ...")]);
+    let log = server.log_text();
+    let last = log.lines().last().expect("a line");
+    assert_eq!(last, format!("wspipe: listening on http://{address}/"));
+}
+
+#[test]
+fn a_wildcard_address_is_never_a_link() {
+    let server = Server::start(&["--address=0.0.0.0", "--echo"]);
+    let port = server.address().port();
+    server.await_log(&[&format!(
+        "wspipe: listening on http://127.0.0.1:{port}/, on every IPv4 address (0.0.0.0)"
+    )]);
+    assert!(
+        !server.log_text().contains("//0.0.0.0"),
+        "{}",
+        server.log_text()
+    );
+    server.open("/").round_trip("served");
 }
 
 #[test]
@@ -183,6 +252,7 @@ fn an_address_of_another_machine_is_refused() {
     let line = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{line}");
     assert!(line.contains("192.0.2.1"), "{line}");
+    assert!(line.contains("no address of this machine"), "{line}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -869,10 +869,15 @@ impl Container {
             .spawn()
             .expect("unshare");
         let mut stderr = BufReader::new(unshare.stderr.take().expect("a pipe"));
-        let mut line = String::new();
-        stderr.read_line(&mut line).expect("the start line");
-        let address = line.trim().strip_prefix("wspipe: listening on http://");
-        let address = address.unwrap_or_else(|| panic!("not a start line: {line}"));
+        let mut lines = stderr.by_ref().lines();
+        let address = lines.find_map(|line| {
+            let line = line.expect("a line");
+            Some(
+                line.strip_prefix("wspipe: listening on http://")?
+                    .to_owned(),
+            )
+        });
+        let address = address.expect("a start line");
         // Read the rest too, so that the pipe does not fill.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         let server = children_of(unshare.id() as i32)[0].pid;

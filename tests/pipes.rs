@@ -326,15 +326,24 @@ fn only_variables_in_passenv_are_inherited() {
 }
 
 #[test]
-fn home_lang_and_tz_are_passed_by_default() {
+fn home_locale_and_tz_are_passed_by_default() {
     let server = Launch::new(&["env"])
         .env("HOME", "/the/home")
         .env("LANG", "xx_XX")
+        .env("LC_ALL", "C.UTF-8")
+        .env("LC_CTYPE", "C")
+        .env("LC_TIME", "xyzzy")
         .env("TZ", "UTC")
         .env("SECRET", "xyzzy")
         .start();
     let (texts, _) = server.open("/").texts_to_close();
-    for expected in ["HOME=/the/home", "LANG=xx_XX", "TZ=UTC"] {
+    for expected in [
+        "HOME=/the/home",
+        "LANG=xx_XX",
+        "LC_ALL=C.UTF-8",
+        "LC_CTYPE=C",
+        "TZ=UTC",
+    ] {
         assert!(texts.contains(&expected.to_string()), "{texts:?}");
     }
     assert!(
@@ -581,27 +590,76 @@ fn a_missing_command_is_404() {
 }
 
 #[test]
-fn a_command_missing_from_the_path_is_404() {
-    let server = Server::start(&["no-such-command-anywhere"]);
-    server.await_log(&["warn", "no-such-command-anywhere"]);
+fn a_command_that_leaves_the_path_is_404() {
+    let dir = TempDir::new();
+    support::write_file(&dir.path("tool"), "#!/bin/sh\necho here\n", 0o755);
+    let path = format!("--setenv=PATH={}", dir.text("."));
+    let server = Server::start(&[&path, "tool"]);
+    assert_eq!(server.open("/").texts_to_close().0, ["here"]);
+    std::fs::remove_file(dir.path("tool")).expect("removed");
     refused(&server, "no file in the path", 404);
 }
 
 #[test]
-fn a_command_that_cannot_be_executed_is_500() {
+fn a_command_that_cannot_be_executed_is_500_and_says_why_at_start_and_to_the_client() {
     let dir = TempDir::new();
     let cases = [
-        ("not-executable", "#!/bin/sh\n", 0o644),
-        ("no-interpreter", "#!/no/such/interpreter\n", 0o755),
+        ("not-executable", "#!/bin/sh\n", 0o644, "chmod +x"),
+        ("data", "\0\0", 0o644, "it is a data file"),
+        (
+            "no-interpreter",
+            "#!/no/such/interpreter\n",
+            0o755,
+            "\"/no/such/interpreter\" is not there",
+        ),
+        (
+            "dos",
+            "#!/bin/sh\r\n",
+            0o755,
+            "\"/bin/sh\\r\" is not there, because its lines end in \\r\\n",
+        ),
+        ("no-head", "echo hello\n", 0o755, "begin it with a line"),
     ];
-    for (name, text, mode) in cases {
+    for (name, text, mode, says) in cases {
         support::write_file(&dir.path(name), text, mode);
-        let server = Server::start(&[dir.text(name).as_str()]);
+        let path = dir.text(name);
+        let server = Server::start(&[path.as_str()]);
+        server.await_log(&["warning:", &path, "cannot be started yet:", says]);
         let before = server.descriptors();
         refused(&server, name, 500);
+        server.await_log(&["refused peer=", "status=500", says]);
+        let response = server.exchange(&server.upgrade("/"));
+        assert!(
+            response.text().contains(says),
+            "{name}: {}",
+            response.text()
+        );
+        assert!(
+            !response.text().contains(&path),
+            "clients need not know the path"
+        );
         server.await_no_children();
         server.await_descriptors(before);
     }
+}
+
+#[test]
+fn the_remedy_for_a_script_without_x_bit_works_when_it_is_typed() {
+    let dir = TempDir::new();
+    support::write_file(&dir.path("my tool"), "#!/bin/sh\r\necho here\r\n", 0o644);
+    let server = Server::start(&[&dir.text("my tool")]);
+    for remedy in ["chmod +x '", "sed -i 's/\\r$//' '"] {
+        let text = server.exchange(&server.upgrade("/")).text();
+        let start = text
+            .find(remedy)
+            .unwrap_or_else(|| panic!("{remedy}: {text}"));
+        let status = std::process::Command::new("sh")
+            .args(["-c", text[start..].trim_end()])
+            .current_dir(dir.path("."))
+            .status();
+        assert!(status.expect("a shell").success(), "{text}");
+    }
+    assert_eq!(server.open("/").texts_to_close().0, ["here"]);
 }
 
 #[test]

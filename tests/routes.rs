@@ -188,6 +188,41 @@ fn a_route_whose_command_is_missing_is_404_and_others_are_served() {
 }
 
 #[test]
+fn a_websocket_at_a_path_without_a_service_is_logged_at_info_with_its_path() {
+    let server = Server::start(&["--route=/cat=cat"]);
+    assert!(refusal(&server, "/cats\"", 404).contains("\"/cats\\\"\""));
+    server.await_log(&[
+        "info  refused peer=",
+        "status=404",
+        "no WebSocket is served at \"/cats\\\"\"",
+    ]);
+    // A page that a browser looks for by itself is no news.
+    server
+        .exchange(&server.get("/favicon.ico"))
+        .expect_refusal("no page", 404);
+    server.open("/cat").round_trip("served");
+    assert!(
+        !server.log_text().contains("there is nothing"),
+        "{}",
+        server.log_text()
+    );
+}
+
+#[test]
+fn the_beginning_of_a_connection_is_logged_at_debug() {
+    let server = Server::start(&["--log-level=debug", "cat"]);
+    let mut client = server.open("/a");
+    let peer = client.wire.local_address().to_string();
+    client.round_trip("open");
+    server.await_log(&["debug accepted", &peer]);
+    server.await_log(&[
+        "debug opened",
+        &peer,
+        "path=\"/a\" service=command command=\"cat\" pid=",
+    ]);
+}
+
+#[test]
 fn each_program_of_a_directory_is_at_its_path() {
     let home = programs();
     let root = home.text("root");
@@ -213,6 +248,27 @@ fn each_program_of_a_directory_is_at_its_path() {
     assert_eq!(where_at(&server, "/new"), "0 /new|||/new");
     std::fs::remove_file(home.path("root/new")).expect("it is there");
     refusal(&server, "/new", 404);
+}
+
+#[test]
+fn a_file_of_a_directory_that_is_not_executable_is_logged_once() {
+    let home = programs();
+    write_file(&home.path("root/plain"), WHERE, 0o644);
+    write_file(&home.path("root/other"), "", 0o644);
+    let server = Server::start(&[&format!("--dir={}", home.text("root"))]);
+    for path in ["/plain", "/plain", "/plain/x", "/other", "/none"] {
+        assert!(!refusal(&server, path, 404).contains("chmod"), "{path}");
+    }
+    let path = home.text("root/plain");
+    server.await_log(&[
+        "warn  not served:",
+        &format!("{path}: it is not executable: chmod +x {path}"),
+    ]);
+    server.await_log(&["warn  not served:", &home.text("root/other")]);
+    assert_eq!(server.log_text().matches("not served:").count(), 2);
+    // The remedy works at once.
+    write_file(&home.path("root/plain"), WHERE, 0o755);
+    assert_eq!(where_at(&server, "/plain"), "0 /plain|||/plain");
 }
 
 #[test]

@@ -39,7 +39,7 @@ complete -c wspipe -n __wspipe_before_command -l crlf -x -a 'strip keep' -d 'whe
 complete -c wspipe -n __wspipe_before_command -l max-line -x -a 'none' -d 'longest line that a command may print'
 complete -c wspipe -n __wspipe_before_command -l flush -x -a 'off' -d 'send an unfinished line after this time'
 complete -c wspipe -n __wspipe_before_command -l stderr -x -a 'merge log drop json' -d 'where the command\'s stderr goes'
-complete -c wspipe -n __wspipe_before_command -l passenv -x -a '(set -nx)' -d 'variables that the command inherits'
+complete -c wspipe -n __wspipe_before_command -l passenv -x -a '(set -nx)' -d 'variables it inherits'
 complete -c wspipe -n __wspipe_before_command -l setenv -x -d 'set a variable of the command; repeatable'
 complete -c wspipe -n __wspipe_before_command -l cwd -x -a '(__fish_complete_directories (commandline -ct))' -d 'directory that the command starts in'
 complete -c wspipe -n __wspipe_before_command -l umask -x -d 'permission bits that its new files lack'

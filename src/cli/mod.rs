@@ -6,11 +6,13 @@
 //! | `values.rs`, `command_values.rs`, `shell_words.rs` | reads the value of an option |
 //! | `draft.rs` | what the options read so far ask for |
 //! | `conflicts.rs` | refuses options that contradict each other or have no effect |
+//! | `command_words.rs` | warns about words of COMMAND that were meant for wspipe or for a shell |
 //! | `suggestions.rs` | finds an option by its name, or suggests one |
 //! | `help.rs` | `--help` and `--help=all` |
 //! | `reference/` | for tests only: writes the man page, the completions and the manual's page |
 
 mod command_values;
+mod command_words;
 mod conflicts;
 mod draft;
 mod help;
@@ -28,8 +30,9 @@ use std::fmt;
 
 use lexopt::{Arg, Parser};
 
+use self::command_words::{misplaced_options, shell_operators};
 use self::draft::{Draft, Print};
-use self::suggestions::{find, unknown};
+use self::suggestions::{find, unknown_letter};
 use crate::config::Config;
 
 /// The text of `wspipe --version`.
@@ -40,7 +43,12 @@ const VERSION: &str = concat!("wspipe ", env!("CARGO_PKG_VERSION"), "\n");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Invocation {
     /// Serve.
-    Serve(Config),
+    Serve {
+        /// What the options ask for.
+        config: Config,
+        /// What is probably not meant so: one line each, which names the remedy.
+        warnings: Vec<String>,
+    },
     /// Print this text and exit: the help or the version.
     Print(String),
 }
@@ -74,6 +82,7 @@ impl From<lexopt::Error> for UsageError {
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageError> {
     let mut parser = Parser::from_args(args);
     let mut draft = Draft::default();
+    let mut warnings = Vec::new();
     let command = loop {
         let rest = parser.try_raw_args();
         let dashes = rest.is_some_and(|rest| rest.peek() == Some(OsStr::new("--")));
@@ -82,10 +91,15 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageEr
             Some(Arg::Short('h')) => find("help")?,
             Some(Arg::Short('V')) => find("version")?,
             Some(Arg::Short(letter)) => {
-                return Err(unknown(&format!("-{}", letter.escape_debug()), None));
+                return Err(unknown_letter(letter));
             }
             Some(Arg::Value(name)) => {
-                break Some(std::iter::once(name).chain(parser.raw_args()?).collect());
+                let words: Vec<_> = std::iter::once(name).chain(parser.raw_args()?).collect();
+                // With `--` the operator has said where COMMAND begins.
+                if !dashes {
+                    warnings.extend(misplaced_options(&words));
+                }
+                break Some(words);
             }
             // In a script whose variable for COMMAND is empty, this must not start the demo's shell.
             None if dashes => {
@@ -103,7 +117,9 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageEr
             }));
         }
     };
-    draft.finish(command).map(Invocation::Serve)
+    let config = draft.finish(command)?;
+    warnings.extend(shell_operators(&config.routes));
+    Ok(Invocation::Serve { config, warnings })
 }
 
 #[cfg(test)]

@@ -10,20 +10,115 @@ const RENAMED: [(&str, &str); 3] = [
     ("drain", "drain-timeout"),
 ];
 
+const TLS: &str = "there is no TLS here: put a reverse proxy such as Caddy or nginx before it, which \
+                   then connects to --address=127.0.0.1";
+const ADDRESS: &str = "write --address=ADDR";
+const NO_LOGIN: &str =
+    "there is no login here: put a reverse proxy that asks for a password before it";
+const LOG_LEVEL: &str = "write --log-level=debug";
+const IS_ON: &str = "leave it out: what a client sends always reaches the command";
+
+/// Options of similar programs (websocketd, ttyd, GoTTY, websocat), and what to write here.
+const OF_OTHERS: [(&[&str], &str); 22] = [
+    (&["-p"], "write --port=N"),
+    (
+        &["--host", "--listen", "--bind", "--interface", "-i", "-l"],
+        ADDRESS,
+    ),
+    (
+        &[
+            "--ssl",
+            "--tls",
+            "--sslcert",
+            "--sslkey",
+            "--ssl-cert",
+            "--ssl-key",
+            "--tls-crt",
+            "-S",
+        ],
+        TLS,
+    ),
+    (
+        &["--credential", "-c", "--auth-header", "--basic-auth"],
+        NO_LOGIN,
+    ),
+    (&["--writable", "-W", "--permit-write"], IS_ON),
+    (&["--devconsole"], "leave it out: the console page is at /"),
+    (
+        &["--staticdir", "--cgidir", "--static"],
+        "no files are served here, only programs: let a \
+        web server send the files; --dir=DIR serves the programs in DIR",
+    ),
+    (&["--maxforks"], "write --max-processes=N"),
+    (
+        &["--max-connection", "--max-connections", "-m"],
+        "write --max-clients=N",
+    ),
+    (
+        &["--sameorigin", "--check-origin", "-O"],
+        "leave it out: only pages of this server may \
+        connect, and those that --origin=LIST names",
+    ),
+    (
+        &["--loglevel", "--verbose", "-v", "--debug", "-d"],
+        LOG_LEVEL,
+    ),
+    (&["--quiet", "-q"], "write --log-level=warn"),
+    (&["--uid", "-u"], "write --user=NAME"),
+    (&["--gid", "-g"], "write --group=NAME"),
+    (&["-w", "--chdir", "--workdir"], "write --cwd=DIR"),
+    (
+        &["-b"],
+        "write --binary for bytes as they come, or --route=/PATH=COMMAND for a base path",
+    ),
+    (&["--base-path", "--path"], "write --route=/PATH=COMMAND"),
+    (&["--oneshot", "-o"], "write --once"),
+    (
+        &["--exit-no-conn", "--exit-no-client"],
+        "write --exit-when-idle",
+    ),
+    (
+        &["--env", "-e"],
+        "write --setenv=NAME=VALUE, or --passenv=NAME for a variable of the server",
+    ),
+    (
+        &["--timeout"],
+        "write --idle-timeout=TIME, or --session-timeout=TIME for the longest \
+        connection",
+    ),
+    (
+        &["--header", "--index", "-I"],
+        "let a reverse proxy add \
+        headers or send your own page",
+    ),
+];
+
+/// The remedy for an option of a similar program, written with its dashes.
+fn of_others(written: &str) -> Option<&'static str> {
+    let found = OF_OTHERS.iter().find(|(names, _)| names.contains(&written));
+    found.map(|(_, remedy)| *remedy)
+}
+
 /// The option with this name, or an error that suggests one.
 pub(super) fn find(name: &str) -> Result<&'static Opt, UsageError> {
     if let Some((old, new)) = RENAMED.iter().find(|(old, _)| *old == name) {
         return Err(UsageError(format!("--{old} is now --{new}: write that")));
     }
     let found = OPTIONS.iter().find(|option| option.name() == name);
-    found.ok_or_else(|| unknown(&format!("--{}", name.escape_debug()), nearest(name)))
+    found.ok_or_else(|| unknown(&format!("--{name}"), nearest(name)))
 }
 
-/// The error for an option that does not exist.
-pub(super) fn unknown(option: &str, nearest: Option<&str>) -> UsageError {
-    UsageError(match nearest {
-        Some(nearest) => format!("there is no option {option}: did you mean --{nearest}?"),
-        None => format!("there is no option {option}: wspipe --help=all lists them"),
+/// The error for an option of one letter that does not exist.
+pub(super) fn unknown_letter(letter: char) -> UsageError {
+    unknown(&format!("-{letter}"), None)
+}
+
+fn unknown(option: &str, nearest: Option<&str>) -> UsageError {
+    let shown = option.escape_debug();
+    UsageError(match (of_others(option), nearest) {
+        (Some(remedy), _) => format!("there is no option {shown}: {remedy}"),
+        (None, Some(nearest)) => format!("there is no option {shown}: did you mean --{nearest}?"),
+        (None, None) => format!("there is no option {shown}: wspipe --help=all lists them"),
     })
 }
 
@@ -94,11 +189,52 @@ mod tests {
             );
         }
         let long = format!("--{}", "x".repeat(100_000));
-        for word in ["--x", "--tls", "--host", "-p", "-xyz", "-\n", "--é", &long] {
+        for word in ["--x", "--qqq", "-x", "-xyz", "-\n", "--é", &long] {
             assert!(
                 error(&[word]).ends_with("wspipe --help=all lists them"),
                 "{word}"
             );
+        }
+    }
+
+    #[test]
+    fn an_option_of_a_similar_program_is_refused_with_ours() {
+        for (words, says) in [
+            (vec!["-p", "9000"], "there is no option -p: write --port=N"),
+            (vec!["-p9000"], "there is no option -p: write --port=N"),
+            (
+                vec!["--host=::1"],
+                "there is no option --host: write --address=ADDR",
+            ),
+            (
+                vec!["--maxforks=2"],
+                "there is no option --maxforks: write --max-processes=N",
+            ),
+            (vec!["--ssl"], "reverse proxy"),
+            (vec!["--devconsole"], "at /"),
+        ] {
+            let message = error(&words);
+            assert!(message.contains(says), "{words:?}: {message}");
+        }
+        let (mut seen, is_ours) = (Vec::new(), |name: &str| {
+            OPTIONS.iter().any(|option| option.name() == name)
+        });
+        for (names, remedy) in OF_OTHERS {
+            for name in names {
+                assert!(error(&[name]).ends_with(remedy), "{name}");
+                assert!(
+                    !is_ours(name.trim_start_matches('-')) || !name.starts_with("--"),
+                    "{name}"
+                );
+                assert!(!seen.contains(name), "{name} is there twice");
+                seen.push(name);
+            }
+            // Every option that the remedy names is an option of ours.
+            for named in remedy.split("--").skip(1) {
+                let end = named.find(|c: char| c != '-' && !c.is_ascii_lowercase());
+                let name = &named[..end.unwrap_or(named.len())];
+                assert!(is_ours(name), "{remedy}: there is no --{name}");
+            }
         }
     }
 

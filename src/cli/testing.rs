@@ -11,7 +11,14 @@ pub(super) fn parse_words(words: &[&str]) -> Result<Invocation, UsageError> {
 
 pub(super) fn config(words: &[&str]) -> Config {
     match parse_words(words) {
-        Ok(Invocation::Serve(config)) => config,
+        Ok(Invocation::Serve { config, .. }) => config,
+        other => panic!("{words:?}: {other:?}"),
+    }
+}
+
+pub(super) fn warnings(words: &[&str]) -> Vec<String> {
+    match parse_words(words) {
+        Ok(Invocation::Serve { warnings, .. }) => warnings,
         other => panic!("{words:?}: {other:?}"),
     }
 }

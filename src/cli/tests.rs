@@ -40,7 +40,7 @@ fn a_command_may_be_any_bytes_but_a_value_must_be_utf_8() {
     assert!(value.to_string().ends_with("write it in UTF-8"));
 
     let parsed = parse([word.clone(), word.clone()].into_iter());
-    let Ok(Invocation::Serve(config)) = parsed else {
+    let Ok(Invocation::Serve { config, .. }) = parsed else {
         panic!("{parsed:?}");
     };
     assert_eq!(config.mode, Mode::Command(vec![word.clone(), word]));

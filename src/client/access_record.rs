@@ -144,9 +144,34 @@ impl AccessRecord {
         self.peer.client_ip()
     }
 
-    /// The line for the log.
+    /// The beginning of each line about this connection: its peer, its path and what serves it.
+    pub(crate) fn identity(&self) -> impl fmt::Display {
+        Identity(self)
+    }
+
+    /// The line for the log about the connection, once it has ended.
     pub(crate) fn line(&self, now: Instant) -> impl fmt::Display {
         Line { record: self, now }
+    }
+}
+
+struct Identity<'a>(&'a AccessRecord);
+
+impl fmt::Display for Identity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer={}", self.0.peer)?;
+        let Some(Target { path, back_end }) = self.0.target.as_deref() else {
+            return Ok(());
+        };
+        write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
+        match back_end {
+            BackEnd::Command(name) => {
+                let (name, pid) = (Escaped(name.as_bytes()), self.0.pid);
+                write!(f, " service=command command=\"{name}\" pid={pid}")
+            }
+            BackEnd::Echo => f.write_str(" service=echo"),
+            BackEnd::None => f.write_str(" service=none"),
+        }
     }
 }
 
@@ -158,28 +183,15 @@ struct Line<'a> {
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let AccessRecord {
-            peer,
-            target,
-            pid,
             opened_at,
             received,
             sent,
             code,
             loss,
             exit,
+            ..
         } = self.record;
-        write!(f, "closed peer={peer}")?;
-        if let Some(Target { path, back_end }) = target.as_deref() {
-            write!(f, " path=\"{}\"", Escaped(path.as_bytes()))?;
-            match back_end {
-                BackEnd::Command(name) => {
-                    let name = Escaped(name.as_bytes());
-                    write!(f, " service=command command=\"{name}\" pid={pid}")?;
-                }
-                BackEnd::Echo => f.write_str(" service=echo")?,
-                BackEnd::None => f.write_str(" service=none")?,
-            }
-        }
+        write!(f, "closed {}", self.record.identity())?;
         let duration = self.now.saturating_duration_since(*opened_at);
         write!(
             f,
@@ -225,6 +237,10 @@ mod tests {
         };
         record.open(target("/ws", BackEnd::Command("sh".into())), 77, now);
         assert!(record.is_opened());
+        assert_eq!(
+            record.identity().to_string(),
+            "peer=127.0.0.1:5555 path=\"/ws\" service=command command=\"sh\" pid=77"
+        );
         record.received.count(3, true);
         record.sent.count(10, false);
         record.sent.count(2, true);

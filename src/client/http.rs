@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
 use crate::http::head_scanner::HeadScanner;
-use crate::http::refusal::Refusal;
+use crate::http::refusal::{Concerns, Refusal};
 use crate::log::Level;
 use crate::system::Socket;
 
@@ -134,9 +134,10 @@ impl<S: Socket> Client<S> {
 
     /// Answers with a refusal, and closes the connection if the refusal says so.
     pub(crate) fn refuse(&mut self, refusal: &Refusal, cx: &mut Context) {
-        let level = match refusal.for_operator {
-            true => Level::Warn,
-            false => Level::Debug,
+        let level = match refusal.concerns {
+            Concerns::Operator => Level::Warn,
+            Concerns::Either => Level::Info,
+            Concerns::Client => Level::Debug,
         };
         let (peer, status, reason) = (&self.record.peer, refusal.status.code(), &refusal.reason);
         let text = format_args!(" status={status}: {reason}");

@@ -23,8 +23,8 @@ pub struct CommandSettings {
     /// log where the framing is not lines, so that a warning cannot corrupt a record.
     pub stderr: Stderr,
 
-    /// The environment variables a command inherits; no others. Default: `PATH`, `LANG`, `TZ`,
-    /// `HOME`.
+    /// The environment variables a command inherits; no others. Default: `PATH`, `LANG`,
+    /// `LC_ALL`, `LC_CTYPE`, `TZ`, `HOME`.
     pub passenv: Vec<OsString>,
     /// Variables a command gets besides those it inherits; of two with the same name the later
     /// counts. Default: none.
@@ -79,7 +79,9 @@ impl Default for CommandSettings {
             line_len_max: None,
             flush: None,
             stderr: Stderr::Merge,
-            passenv: ["PATH", "LANG", "TZ", "HOME"].map(OsString::from).to_vec(),
+            passenv: ["PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "HOME"]
+                .map(OsString::from)
+                .to_vec(),
             setenv: Vec::new(),
             cwd: None,
             umask: None,

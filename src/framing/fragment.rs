@@ -37,8 +37,8 @@ impl<'a> Fragment<'a> {
 /// disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputError {
-    /// A line or record is longer than `--max-line`.
-    TooLong,
+    /// A line or record is longer than `--max-line`, which is this number of bytes.
+    TooLong(u32),
     /// With `length`: the first byte of a header is neither 1 nor 2.
     UnknownKind(u8),
     /// With `headers`: a line of a header is no header field.
@@ -65,7 +65,7 @@ impl OutputError {
     /// would meet the same limit. Everything else is 1011: the server could not do its task.
     pub(crate) const fn close_code(self) -> CloseCode {
         match self {
-            OutputError::TooLong => CloseCode::MESSAGE_TOO_BIG,
+            OutputError::TooLong(_) => CloseCode::MESSAGE_TOO_BIG,
             OutputError::UnknownKind(_)
             | OutputError::NotHeader
             | OutputError::HeaderTooLong
@@ -82,7 +82,10 @@ impl OutputError {
 impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooLong => f.write_str("the command printed a line longer than --max-line"),
+            Self::TooLong(max) => write!(
+                f,
+                "the command printed a line longer than {max} bytes (--max-line)"
+            ),
             Self::UnknownKind(byte) => write!(
                 f,
                 "the command printed {byte} where a message's kind is due, 1 (text) or 2 (binary)"

@@ -173,7 +173,7 @@ impl Records {
 
     fn check_len(&self, rest_len: usize) -> Result<(), OutputError> {
         match self.emitted.saturating_add(saturating_u32(rest_len)) > self.record_len_max {
-            true => Err(OutputError::TooLong),
+            true => Err(OutputError::TooLong(self.record_len_max)),
             false => Ok(()),
         }
     }

@@ -20,6 +20,12 @@ impl Path {
         Path(segments.map(|it| it.as_bytes().to_vec()).collect())
     }
 
+    /// The decoded path, to be shown.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let segments = self.0.iter();
+        segments.flat_map(|it| [b"/", &it[..]].concat()).collect()
+    }
+
     /// Whether this is `path`, which is not percent-encoded.
     pub(crate) fn is(&self, path: &str) -> bool {
         self.below(path).is_some_and(<[_]>::is_empty)

@@ -26,9 +26,29 @@ pub fn decode(text: &str) -> Vec<u8> {
     decoded
 }
 
+/// Encodes what a path of a URL cannot contain as it is (RFC 3986 section 3.3).
+pub(crate) fn encode(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => encoded.push(byte.into()),
+            _ if b"/-._~!$&'()*+,;=:@".contains(&byte) => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_encoded_path_is_decoded_to_the_same() {
+        assert_eq!(encode("/a b/ä?#%\n"), "/a%20b/%C3%A4%3F%23%25%0A");
+        let all: String = (1..=255).map(char::from).collect();
+        assert_eq!(decode(&encode(&all)), all.as_bytes());
+    }
 
     #[test]
     fn digits_are_decoded_and_everything_else_stays() {

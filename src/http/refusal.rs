@@ -5,6 +5,7 @@
 //! operator finds the remedy without reading the source.
 
 use super::date::HttpDate;
+use super::path::Path;
 use super::response::{Fields, Response, Status};
 use crate::limits::{HEADERS_MAX, SIZE_MAX};
 
@@ -21,9 +22,19 @@ pub struct Refusal {
     pub(crate) close: bool,
     /// Whether the body is omitted: the request was a HEAD.
     pub(super) head_only: bool,
-    /// Whether the operator may have to act, for example with an option. Otherwise only the client
-    /// can.
-    pub(crate) for_operator: bool,
+    /// Who may have to act.
+    pub(crate) concerns: Concerns,
+}
+
+/// Who may have to act on a refusal, which decides how important its log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concerns {
+    /// The client.
+    Client,
+    /// The client or the operator: one of them has the wrong path.
+    Either,
+    /// The operator, for example with an option.
+    Operator,
 }
 
 /// The methods that every path has.
@@ -41,7 +52,7 @@ impl Refusal {
             fields: &[],
             close: false,
             head_only: false,
-            for_operator: false,
+            concerns: Concerns::Client,
         }
     }
 
@@ -51,7 +62,7 @@ impl Refusal {
 
     fn for_operator(self) -> Refusal {
         Refusal {
-            for_operator: true,
+            concerns: Concerns::Operator,
             ..self
         }
     }
@@ -201,6 +212,15 @@ impl Refusal {
         Refusal::new(Status::NotImplemented, reason)
     }
 
+    /// 404: an opening handshake for a path without a service. The reason follows `at "PATH"`.
+    pub(crate) fn no_service(path: &Path, reason: &str) -> Refusal {
+        let path = quote(&path.to_bytes());
+        Refusal {
+            concerns: Concerns::Either,
+            ..Refusal::not_found(format!("no WebSocket is served at {path}{reason}"))
+        }
+    }
+
     /// 426: a plain request for a path that serves WebSockets only.
     pub(crate) fn upgrade_required() -> Refusal {
         let reason = "this path speaks WebSocket: ask for it with an opening handshake (RFC 6455)";
@@ -245,7 +265,7 @@ impl Refusal {
         let reason = format!(
             "the command {} could not be started: {}",
             quote(command.as_bytes()),
-            error.escape_default(),
+            printable(error),
         );
         Refusal::new(Status::InternalError, reason).for_operator()
     }
@@ -283,6 +303,19 @@ fn size(bytes: usize) -> String {
         0 => format!("{}k", bytes / 1024),
         _ => bytes.to_string(),
     }
+}
+
+/// A text of ours as printable ASCII. Its quotes and backslashes stay, so that a command in it can be
+/// typed.
+fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            ' '..='~' => line.push(character),
+            other => line.extend(other.escape_default()),
+        }
+    }
+    line
 }
 
 /// Makes bytes from a peer safe to print: quoted, escaped, and cut after 96 bytes.
@@ -331,6 +364,7 @@ mod tests {
             (Refusal::other_user(Some(7), 0), 403, "uid 7, the server runs as uid 0; --same-user=no", false),
             (Refusal::other_user(None, 0), 403, "no known user", false),
             (Refusal::user_behind_proxy(), 403, "--same-user=no", false),
+            (Refusal::no_service(&Path::plain("/x\n"), ": none"), 404, "at \"/x\\n\": none", false),
             (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
             (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
             (Refusal::unavailable("descriptors"), 503, "for now: descriptors", true),

@@ -56,6 +56,8 @@ pub enum DirEntry {
     Program,
     /// A directory.
     Directory,
+    /// A file that is not executable, which is not served either.
+    NotExecutable,
     /// Nothing that is served.
     Nothing,
 }
@@ -129,7 +131,7 @@ fn find_program(segments: &[Vec<u8>], look_up: LookUp<'_>) -> Option<Endpoint> {
         name.push_str(file_name(segment)?);
         match look_up(&name) {
             DirEntry::Directory => {}
-            DirEntry::Nothing => return None,
+            DirEntry::NotExecutable | DirEntry::Nothing => return None,
             DirEntry::Program => {
                 let script_name = format!("/{name}");
                 let service = Service::Program(name);
@@ -169,13 +171,13 @@ impl Router {
             Router::Demo { shell: true } if path.is(DEMO_SHELL) => {
                 at(DEMO_SHELL, Service::Command(0))
             }
-            Router::Demo { shell: false } if path.is(DEMO_SHELL) => Err(no_shell()),
-            Router::Demo { .. } => Err(Refusal::not_found(
-                "no WebSocket is served at this path: the demo has /echo and /ws",
-            )),
+            Router::Demo { shell: false } if path.is(DEMO_SHELL) => {
+                Err(Refusal::no_service(path, &format!(": {NO_SHELL}")))
+            }
+            Router::Demo { .. } => Err(Refusal::no_service(path, ": the demo has /echo and /ws")),
             Router::Routes(routes) => routes
                 .find(path, look_up)
-                .ok_or_else(|| Refusal::not_found("no WebSocket is served at this path")),
+                .ok_or_else(|| Refusal::no_service(path, "")),
         }
     }
 
@@ -185,7 +187,7 @@ impl Router {
         match self {
             Router::Demo { .. } if path.is(DEMO_ECHO) => Refusal::upgrade_required(),
             Router::Demo { shell: true } if path.is(DEMO_SHELL) => Refusal::upgrade_required(),
-            Router::Demo { shell: false } if path.is(DEMO_SHELL) => no_shell(),
+            Router::Demo { shell: false } if path.is(DEMO_SHELL) => Refusal::not_found(NO_SHELL),
             Router::Demo { .. } => nothing_there(),
             Router::Routes(routes) => match routes.find(path, look_up) {
                 // COMMAND is at every path, also at /favicon.ico: 426 would be misleading.
@@ -199,15 +201,11 @@ impl Router {
     }
 }
 
+const NO_SHELL: &str = "the demo has a shell only while every address is a loopback one; \
+                        to serve one elsewhere name it as the command: wspipe [OPTIONS] sh";
+
 fn nothing_there() -> Refusal {
     Refusal::not_found("there is nothing at this path; the console page is at /")
-}
-
-fn no_shell() -> Refusal {
-    Refusal::not_found(
-        "the demo has a shell only while every address is a loopback one; \
-         to serve one elsewhere name it as the command: wspipe [OPTIONS] sh",
-    )
 }
 
 #[cfg(test)]

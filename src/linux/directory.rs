@@ -6,20 +6,27 @@
 //! a link before the program starts; but only by a user who can write to the directory, and such a
 //! user could as well add a program.
 //!
-//! No file is opened: opening a pipe or a device could block.
+//! No pipe or device is opened: that could block.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, eaccess};
 
+use super::spawn::why_not;
 use crate::http::routes::DirEntry;
+
+/// How many files are remembered as reported. Beyond that, a file may be reported again.
+const REPORTED_MAX: usize = 1024;
 
 /// A directory whose programs are served.
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     root: PathBuf,
+    /// The real paths of files that were asked for and are not executable.
+    reported: HashSet<PathBuf>,
 }
 
 impl Directory {
@@ -33,12 +40,28 @@ impl Directory {
         }
         eaccess(path, AccessFlags::X_OK)?;
         let root = std::path::absolute(path)?;
-        Ok(Self { root })
+        Ok(Self {
+            root,
+            reported: HashSet::new(),
+        })
     }
 
     /// Its absolute path.
     pub(crate) fn path(&self) -> &Path {
         &self.root
+    }
+
+    /// Why the file `name` is not served, the first time that it is asked for.
+    pub(super) fn report(&mut self, name: &str) -> Option<String> {
+        let path = self.root.join(name);
+        let real = fs::canonicalize(&path).ok()?;
+        if self.reported.len() == REPORTED_MAX {
+            self.reported.clear();
+        }
+        if !self.reported.insert(real) {
+            return None;
+        }
+        why_not(&path)
     }
 
     /// The kind of the entry `name`, a relative path. A file whose kind or rights cannot be read
@@ -56,11 +79,12 @@ impl Directory {
         if file.is_dir() {
             return Ok(DirEntry::Directory);
         }
-        let runs = file.is_file() && eaccess(&real, AccessFlags::X_OK).is_ok();
-        Ok(if runs {
-            DirEntry::Program
-        } else {
-            DirEntry::Nothing
+        if !file.is_file() {
+            return Ok(DirEntry::Nothing);
+        }
+        Ok(match eaccess(&real, AccessFlags::X_OK) {
+            Ok(()) => DirEntry::Program,
+            Err(_) => DirEntry::NotExecutable,
         })
     }
 }
@@ -102,7 +126,7 @@ mod tests {
             ("sub/tool", DirEntry::Program),
             ("sublink/tool", DirEntry::Program),
             ("here/run", DirEntry::Program),
-            ("text", DirEntry::Nothing),
+            ("text", DirEntry::NotExecutable),
             ("run/x", DirEntry::Nothing),
             ("none", DirEntry::Nothing),
             ("escape", DirEntry::Nothing),
@@ -116,6 +140,26 @@ mod tests {
         ];
         for (name, entry) in cases {
             assert_eq!(directory.entry(name), entry, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_executable_is_reported_once_by_whatever_name() {
+        let scratch = TestDir::new("reported");
+        let text = scratch.file("text", "#!/bin/sh\n", 0o644);
+        symlink(".", scratch.path().join("here")).unwrap();
+        let mut directory = Directory::open(scratch.path()).unwrap();
+        let report = directory.report("text").expect("the first time");
+        assert!(
+            report.contains(&format!("{text}: it is not executable: chmod +x {text}")),
+            "{report}"
+        );
+        assert_eq!(directory.report("text"), None);
+        assert_eq!(directory.report("here/here/text"), None);
+        for number in 0..2 * REPORTED_MAX {
+            directory.reported.insert(number.to_string().into());
+            directory.report(&scratch.file("more", "", 0o644));
+            assert!(directory.reported.len() <= REPORTED_MAX + 1);
         }
     }
 

@@ -24,6 +24,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
+use super::port_holder::remedy;
 use crate::config::{ClientLimits, Listen};
 use crate::limits::UNSENT_LEN_MAX;
 
@@ -36,7 +37,7 @@ const KEEPALIVE_MAX: u64 = 32_767;
 /// Listens on every address, on the same port. The order is that of the addresses.
 ///
 /// # Errors
-/// The first address that cannot be used; the text names it and the system's reason.
+/// The first address that cannot be used; the text names it, the system's reason and the next step.
 pub(super) fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
     let mut tries = 1;
     loop {
@@ -69,9 +70,10 @@ fn listen_on_each(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpL
         let address = SocketAddr::new(ip, port);
         let socket = listening_socket(address, listen.backlog, limits).map_err(|errno| {
             let kind = io::Error::from(errno).kind();
+            let (reason, remedy) = (errno.desc(), remedy(errno, address));
             io::Error::new(
                 kind,
-                format!("cannot listen on {address}: {}", errno.desc()),
+                format!("cannot listen on {address}: {reason}{remedy}"),
             )
         })?;
         let listener = TcpListener::from(socket);
@@ -267,10 +269,8 @@ mod tests {
         let address = listeners[0].local_addr().unwrap();
         let error = listen_on(&[V4], address.port()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(
-            error.to_string(),
-            format!("cannot listen on {address}: Address already in use")
-        );
+        let says = format!("cannot listen on {address}: Address already in use by ");
+        assert!(error.to_string().starts_with(&says), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `listener`, `accept`, `socket` | listening, accepting, what is asked of a connection |
 //! | `peer_user/` | the user at the other end of a connection |
+//! | `port_holder` | who holds a port that is in use, and the next step |
 //! | `spawn/` | starting a command: pipes, clone, child setup |
 //! | `processes` | reaping, and signals to process groups |
 //! | `signals` | the signals that the server itself receives |
@@ -22,6 +23,7 @@ mod listener;
 pub mod log_sink;
 mod memory;
 mod peer_user;
+mod port_holder;
 mod processes;
 mod signals;
 mod socket;
@@ -179,6 +181,10 @@ impl System for Linux {
     fn look_up(&mut self, name: &str) -> DirEntry {
         let directory = self.directory.as_ref();
         directory.map_or(DirEntry::Nothing, |directory| directory.entry(name))
+    }
+
+    fn report_entry(&mut self, name: &str) -> Option<String> {
+        self.directory.as_mut()?.report(name)
     }
 
     fn spawn(&mut self, spawn: &Spawn<'_>) -> Result<Child<Sender, Receiver>, SpawnError> {

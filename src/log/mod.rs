@@ -32,9 +32,9 @@ pub enum Level {
     Error,
     /// Something is wrong, and the operator should fix it.
     Warn,
-    /// One line for each connection when it ends.
+    /// One line for each connection when it ends, and for each handshake that asks for a wrong path.
     Info,
-    /// Each step of a connection, and each mistake of a peer.
+    /// Each step of a connection from its beginning on, and each mistake of a peer.
     Debug,
 }
 

@@ -121,6 +121,7 @@ impl<S: System> Server<S> {
 
     /// Makes a client of an accepted connection.
     fn add_client(&mut self, mut socket: S::Socket, peer: Peer) {
+        self.cx.log.debug(format_args!("accepted peer={peer}"));
         let admitted =
             self.clients
                 .try_insert_with(|id| match self.system.watch_client(&mut socket, id) {

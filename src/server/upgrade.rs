@@ -10,7 +10,7 @@ use crate::http::proxy::Remote;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::resume;
-use crate::http::routes::Endpoint;
+use crate::http::routes::{DirEntry, Endpoint};
 use crate::process::Process;
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
@@ -87,9 +87,17 @@ impl<S: System> Server<S> {
         };
         let date = self.cx.date();
         let out = client.response(&mut self.cx.pool);
-        let system = &mut self.system;
-        let look_up = &mut |name: &str| system.look_up(name);
-        match answer(request, &self.site, look_up, date, out)? {
+        let (system, log) = (&mut self.system, &self.cx.log);
+        let mut look_up = |name: &str| {
+            let entry = system.look_up(name);
+            if entry == DirEntry::NotExecutable
+                && let Some(report) = system.report_entry(name)
+            {
+                log.warn(format_args!("not served: {report}"));
+            }
+            entry
+        };
+        match answer(request, &self.site, &mut look_up, date, out)? {
             Answer::Response { close: false } => Ok(Outcome::Answered),
             Answer::Response { close: true } => Ok(Outcome::Close),
             Answer::Upgrade {
@@ -192,6 +200,9 @@ impl<S: System> Server<S> {
         if let Some(remote) = remote {
             record.peer.speaks_for(remote);
         }
+        self.cx
+            .log
+            .debug(format_args!("opened {}", record.identity()));
         let ip = record.ip();
         client.open(process_id, is_session || is_shared, self.cx.now);
         client.has_place = true;

@@ -108,7 +108,10 @@ pub enum Violation {
     /// A text message is not UTF-8 (sections 5.6 and 8.1).
     TextNotUtf8,
     /// A message is above the size limit of this server (sections 7.4.1 and 10.4).
-    MessageTooBig,
+    MessageTooBig {
+        /// That limit, in bytes (`--max-message`).
+        len_max: u64,
+    },
 }
 
 impl Violation {
@@ -116,7 +119,7 @@ impl Violation {
     pub const fn close_code(self) -> CloseCode {
         match self {
             Violation::CloseReasonNotUtf8 | Violation::TextNotUtf8 => CloseCode::INVALID_PAYLOAD,
-            Violation::MessageTooBig => CloseCode::MESSAGE_TOO_BIG,
+            Violation::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -145,7 +148,12 @@ impl fmt::Display for Violation {
             Violation::CloseCodeIllegal(code) => write!(f, "close code {code} must not be sent"),
             Violation::CloseReasonNotUtf8 => f.write_str("a close reason is not UTF-8"),
             Violation::TextNotUtf8 => f.write_str("a text message is not UTF-8"),
-            Violation::MessageTooBig => f.write_str("a message is too big"),
+            Violation::MessageTooBig { len_max } => {
+                write!(
+                    f,
+                    "a message is longer than {len_max} bytes (--max-message)"
+                )
+            }
         }
     }
 }
@@ -182,7 +190,7 @@ mod tests {
         Violation::CloseCodeIllegal(65535),
         Violation::CloseReasonNotUtf8,
         Violation::TextNotUtf8,
-        Violation::MessageTooBig,
+        Violation::MessageTooBig { len_max: u64::MAX },
     ];
 
     #[test]
@@ -250,7 +258,7 @@ mod tests {
         for violation in ALL {
             let expected = match violation {
                 Violation::TextNotUtf8 | Violation::CloseReasonNotUtf8 => 1007,
-                Violation::MessageTooBig => 1009,
+                Violation::MessageTooBig { .. } => 1009,
                 _ => 1002,
             };
             assert_eq!(violation.close_code().get(), expected, "{violation:?}");

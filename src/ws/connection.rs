@@ -276,7 +276,9 @@ impl Connection {
         self.message_len = u32::try_from(len).unwrap_or(u32::MAX);
         // In the other states data is dropped, so it may have any length.
         if len > message_len_max && self.state == CloseState::Open {
-            return Err(Violation::MessageTooBig);
+            return Err(Violation::MessageTooBig {
+                len_max: message_len_max,
+            });
         }
         Ok(())
     }

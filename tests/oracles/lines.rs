@@ -132,7 +132,10 @@ fn record_reference(
     let mut texts = Vec::new();
     for record in ended.chain(unfinished) {
         if record.len() > options.record_len_max {
-            return (texts, Err(OutputError::TooLong));
+            return (
+                texts,
+                Err(OutputError::TooLong(options.record_len_max as u32)),
+            );
         }
         texts.push(String::from_utf8_lossy(record).into_owned());
     }

@@ -166,14 +166,16 @@ impl Server {
         Server::start(&[options, &["--", "sh", "-c", script]].concat())
     }
 
-    /// The addresses of the start lines, `wspipe: listening on http://ADDRESS/`.
+    /// The addresses of the start lines, `wspipe: listening on http://ADDRESS/`, perhaps with a note
+    /// behind. For a wildcard address, it is the loopback address.
     #[track_caller]
     fn await_addresses(&mut self, count: usize) -> Vec<SocketAddr> {
         let deadline = Instant::now() + TIMEOUT;
         loop {
             let found: Vec<SocketAddr> = (self.log.lines().iter())
                 .filter_map(|line| line.strip_prefix("wspipe: listening on http://"))
-                .map(|rest| rest.trim_end_matches('/').parse().expect("an address"))
+                .filter_map(|rest| rest.split_once('/'))
+                .map(|(address, _)| address.parse().expect("an address"))
                 .collect();
             if found.len() >= count {
                 return found;
@@ -204,34 +206,25 @@ impl Server {
         &self.addresses
     }
 
-    /// The address to connect to. For a wildcard address, the loopback address.
-    fn reachable(&self) -> SocketAddr {
-        let mut address = self.address();
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
-        address
-    }
-
     #[track_caller]
     pub fn connect(&self) -> Wire {
-        Wire::connect(self.reachable())
+        Wire::connect(self.address())
     }
 
     /// A client with small socket buffers, so that it soon falls behind if it does not read.
     #[track_caller]
     pub fn open_with_small_buffers(&self, target: &str) -> Client {
-        let mut wire = Wire::connect_with_small_buffers(self.reachable());
+        let mut wire = Wire::connect_with_small_buffers(self.address());
         wire.send(&self.upgrade(target).to_bytes());
         Client::accepted(wire)
     }
 
     pub fn get(&self, target: &str) -> Request {
-        Request::get(self.reachable(), target)
+        Request::get(self.address(), target)
     }
 
     pub fn upgrade(&self, target: &str) -> Request {
-        Request::upgrade(self.reachable(), target)
+        Request::upgrade(self.address(), target)
     }
 
     /// The response to `request` on a connection of its own.

@@ -116,7 +116,7 @@ pub(super) const MESSAGES: &[Opt] = &[
 
 pub(super) const PROCESS: &[Opt] = &[
     option(
-        "--passenv=LIST [PATH,LANG,TZ,HOME]  variables that the command inherits",
+        "--passenv=LIST [PATH,LANG,LC_ALL,LC_CTYPE,TZ,HOME]  variables it inherits",
         |draft, text| {
             let names = list(text, variable)?
                 .into_iter()

@@ -181,7 +181,7 @@ fn a_record_may_be_as_long_as_the_limit() {
             let too_long = "x".repeat(limit + 1) + end;
             cut_everywhere(too_long.as_bytes(), |chunks| {
                 let records = Records::with(b'\n', Crlf::Strip, 16, limit);
-                let expected = Err(OutputError::TooLong);
+                let expected = Err(OutputError::TooLong(limit as u32));
                 assert_eq!(messages(records, chunks), expected, "{limit} {end:?}");
             });
         }
@@ -193,7 +193,7 @@ fn no_part_of_a_short_record_over_the_limit_is_emitted() {
     let mut records = Records::with(b'\n', Crlf::Strip, 16, 10);
     let never = &mut |fragment: Fragment<'_>| panic!("{fragment:?}");
     assert_eq!(records.push(&[b'x'; 10], never), Ok(()));
-    assert_eq!(records.push(b"x", never), Err(OutputError::TooLong));
+    assert_eq!(records.push(b"x", never), Err(OutputError::TooLong(10)));
 }
 
 #[test]

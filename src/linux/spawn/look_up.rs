@@ -3,14 +3,15 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, eaccess};
 
-use crate::system::{Spawn, SpawnError};
+use super::program_file::{Fault, check, may_execute};
+use crate::system::Spawn;
 
 /// Where programs are looked for without a PATH, as `execvp(3)` of glibc does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -39,26 +40,32 @@ pub(super) fn candidates(command: &OsStr, path: Option<&OsStr>) -> Vec<PathBuf> 
 /// The file that exec would find for a command's name, with this PATH and from the directory `cwd`
 /// (`None`: the server's own).
 ///
-/// # Errors No such file exists, or none may be executed.
+/// # Errors
+/// There is no such file, or none that could be started: why, and the file.
 pub(crate) fn look_up(
     command: &OsStr,
     path: Option<&OsStr>,
     cwd: Option<&Path>,
-) -> Result<PathBuf, SpawnError> {
+) -> Result<PathBuf, (Fault, PathBuf)> {
+    let mut refused = (Fault::Missing, PathBuf::from(command));
     if command.is_empty() {
-        return Err(SpawnError::NotFound);
+        return Err(refused);
     }
-    let mut refused = SpawnError::NotFound;
     for path in candidates(command, path) {
         let path = match cwd {
             Some(cwd) => cwd.join(path),
             None => path,
         };
-        match executable(path) {
-            Err(SpawnError::NotFound) => {}
+        match may_execute(&path) {
+            Ok(()) => {
+                return match check(&path) {
+                    Ok(()) => Ok(path),
+                    Err(fault) => Err((fault, path)),
+                };
+            }
+            Err(Fault::Missing) => {}
             // A later directory may have one that can be executed.
-            Err(error) => refused = error,
-            found => return found,
+            Err(fault) => refused = (fault, path),
         }
     }
     Err(refused)
@@ -76,21 +83,6 @@ pub(crate) fn can_enter(directory: &Path) -> io::Result<()> {
     Ok(eaccess(directory, AccessFlags::X_OK)?)
 }
 
-/// The path, if it is a file that the server's user may execute.
-fn executable(path: PathBuf) -> Result<PathBuf, SpawnError> {
-    match fs::metadata(&path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            Err(SpawnError::NotFound)
-        }
-        Err(error) => Err(SpawnError::NotExecutable(error)),
-        Ok(file) if !file.is_file() => Err(SpawnError::NotExecutable(Errno::EACCES.into())),
-        Ok(_) => match eaccess(&path, AccessFlags::X_OK) {
-            Ok(()) => Ok(path),
-            Err(errno) => Err(SpawnError::NotExecutable(errno.into())),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,18 +92,18 @@ mod tests {
     fn names_are_looked_up_as_by_exec() {
         let one = TestDir::new("look-up-1");
         let two = TestDir::new("look-up-2");
-        let plain = PathBuf::from(one.file("tool", "", 0o644));
-        let tool = PathBuf::from(two.file("tool", "", 0o755));
+        let plain = PathBuf::from(one.file("tool", "#!/bin/sh\n", 0o644));
+        let tool = PathBuf::from(two.file("tool", "#!/bin/sh\n", 0o755));
         let path = env::join_paths([one.path(), two.path()]).unwrap();
         let found = |command: &Path, path: &OsStr| look_up(command.as_os_str(), Some(path), None);
 
         let second = found(Path::new("tool"), &path).unwrap();
         assert_eq!(second, tool, "a file that cannot be executed is skipped");
         let only_plain = found(Path::new("tool"), one.path().as_os_str());
-        assert!(matches!(only_plain, Err(SpawnError::NotExecutable(_))));
+        assert!(matches!(only_plain, Err((Fault::NoExecuteBit(_), _))));
         assert!(matches!(
             found(&plain, &path),
-            Err(SpawnError::NotExecutable(_))
+            Err((Fault::NoExecuteBit(_), _))
         ));
         assert_eq!(
             found(&tool, OsStr::new("")).unwrap(),
@@ -120,11 +112,11 @@ mod tests {
         );
         assert!(matches!(
             found(Path::new("other"), &path),
-            Err(SpawnError::NotFound)
+            Err((Fault::Missing, _))
         ));
         assert!(matches!(
             found(Path::new(""), &path),
-            Err(SpawnError::NotFound)
+            Err((Fault::Missing, _))
         ));
         assert!(
             look_up(OsStr::new("sh"), None, None).is_ok(),

@@ -14,10 +14,11 @@ mod child_setup;
 mod clone;
 mod descriptors;
 mod look_up;
+mod program_file;
 
 use std::ffi::c_int;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use mio::unix::pipe::{Receiver, Sender};
@@ -29,6 +30,8 @@ use self::clone::Cloner;
 pub(super) use self::descriptors::close_inherited_on_exec;
 use self::look_up::path_variable;
 pub(crate) use self::look_up::{can_enter, look_up};
+use self::program_file::unknown_format;
+pub(crate) use self::program_file::{Fault, ShellWord, why_not};
 use crate::config::Stderr;
 use crate::linux::limits::DescriptorLimit;
 use crate::system::{Child, Pid, Spawn, SpawnError};
@@ -131,32 +134,41 @@ fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
         .raw_os_error()
         .map_or(Errno::UnknownErrno, Errno::from_raw);
     match errno {
-        // exec also fails in this way when the file exists but its interpreter does not.
-        Errno::ENOENT | Errno::ENOTDIR => {
-            match look_up(&spawn.command[0], path_variable(spawn), cwd) {
-                Ok(_) => SpawnError::NotExecutable(io::Error::new(
-                    ErrorKind::NotFound,
-                    "the interpreter that it names is not there",
-                )),
-                Err(error) => error,
-            }
-        }
-        Errno::ENOEXEC => SpawnError::NotExecutable(io::Error::new(
-            error.kind(),
-            "it is no program of this machine, and no script that begins with #!",
-        )),
-        Errno::EACCES
+        Errno::ENOENT
+        | Errno::ENOTDIR
+        | Errno::ENOEXEC
+        | Errno::EACCES
         | Errno::EPERM
         | Errno::EISDIR
         | Errno::ELIBBAD
         | Errno::ELOOP
         | Errno::EINVAL
-        | Errno::ETXTBSY => SpawnError::NotExecutable(error),
+        | Errno::ETXTBSY => explain_exec(errno, spawn),
         Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS | Errno::EMFILE | Errno::ENFILE => {
             SpawnError::Exhausted(error)
         }
         _ => SpawnError::Failed(error),
     }
+}
+
+/// Why exec refused a command, from looking at its file. Clients read this, and need not know where
+/// the file is.
+fn explain_exec(errno: Errno, spawn: &Spawn<'_>) -> SpawnError {
+    let cwd = spawn.settings.cwd.as_deref();
+    let found = look_up(&spawn.command[0], path_variable(spawn), cwd);
+    let (fault, file) = match (found, errno) {
+        (Err((Fault::Missing, _)), Errno::ENOENT | Errno::ENOTDIR) => return SpawnError::NotFound,
+        (Ok(file), Errno::ENOEXEC) => (unknown_format(&file), file),
+        // exec also says this when the file exists, but the interpreter that it names does not.
+        (Ok(_), Errno::ENOENT | Errno::ENOTDIR) => {
+            let error = io::Error::other("the interpreter that it names is not there");
+            return SpawnError::NotExecutable(error);
+        }
+        (Ok(_) | Err((Fault::Missing, _)), _) => return SpawnError::NotExecutable(errno.into()),
+        (Err(refused), _) => refused,
+    };
+    let name = file.file_name().unwrap_or(file.as_os_str());
+    SpawnError::NotExecutable(io::Error::other(fault.say(name)))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ fn output(script: &str) -> String {
 fn a_command_reads_and_writes_its_pipes() {
     let mut child = start_with(&["cat"], &[("PATH", "/usr/bin:/bin")], Stderr::Merge).unwrap();
     let nothing = child.stdout.read(&mut [0]).unwrap_err();
-    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
     child.stdin.write_all(b"hello").unwrap();
     drop(child.stdin);
     assert_eq!(read_all(&mut child.stdout), "hello");
@@ -261,9 +261,10 @@ fn a_failed_start_says_why() {
     let directory = TestDir::new("refusals");
     let path = directory.text();
     let orphan = directory.file("orphan", "#!/no/such/interpreter\n", 0o755);
-    directory.file("plain", "text", 0o644);
-    let denied = "not executable: Permission denied (os error 13)";
-    let no_interpreter = "not executable: the interpreter that it names is not there";
+    directory.file("plain", "#!/bin/sh\n", 0o644);
+    let denied = "not executable: it is not executable: chmod +x plain";
+    let no_interpreter = "not executable: its interpreter \"/no/such/interpreter\" is not there: \
+                          install it, or correct the first line";
 
     assert_eq!(refusal("/no/such/file", path), "not found");
     assert_eq!(refusal("missing", path), "not found");
@@ -276,7 +277,7 @@ fn a_failed_start_says_why() {
     assert_eq!(refusal("", path), "not found");
     assert_eq!(refusal(&format!("{path}/plain"), path), denied);
     assert_eq!(refusal("plain", path), denied);
-    assert_eq!(refusal(path, path), denied);
+    assert_eq!(refusal(path, path), "not executable: it is a directory");
     assert_eq!(refusal(&orphan, path), no_interpreter);
     assert_eq!(refusal("orphan", path), no_interpreter);
     assert!(refusal("a\0b", path).starts_with("failed: "));

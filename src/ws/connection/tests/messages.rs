@@ -216,7 +216,7 @@ fn text_that_is_not_utf8_fails_the_connection_at_the_first_bad_byte() {
 #[test]
 fn a_message_above_the_limit_is_refused_at_the_frame_header() {
     use Opcode::{Continuation, Ping, Pong, Text};
-    let too_big = || fails(Violation::MessageTooBig);
+    let too_big = || fails(Violation::MessageTooBig { len_max: 8 });
     let cases = vec![
         case(
             "the longest message",
@@ -295,7 +295,7 @@ fn the_message_limit_may_be_zero_and_the_sum_of_fragments_does_not_wrap() {
     let mut bytes = end(b"four");
     let limit = u64::from(u32::MAX) - 1;
     let event = connection.next_event(&mut &mut bytes[..], &mut Vec::new(), limit);
-    assert_eq!(event, Err(Violation::MessageTooBig));
+    assert_eq!(event, Err(Violation::MessageTooBig { len_max: limit }));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn reference_data(
     if state == CloseState::Open
         && u128::from(header.payload_len) + bytes.len() as u128 > u128::from(max)
     {
-        return Err(Violation::MessageTooBig);
+        return Err(Violation::MessageTooBig { len_max: max });
     }
     bytes.extend_from_slice(payload);
     let last = whole && header.fin;

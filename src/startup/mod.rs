@@ -7,9 +7,13 @@
 //! 2. Listen, and change the user. A port below 1024 may need root. Then close the process to other
 //!    processes of its user.
 //! 3. Check what depends on the user: directories again, `--nice`, `--rlimit`.
-//! 4. Print the warnings, then the addresses. A program that waits for "listening on" may connect at
-//!    once, so those lines come last.
-//! 5. Run the loop.
+//! 4. Look the commands up as the user that will run them (`commands.rs`).
+//! 5. Print the warnings, then what is served and where (`start_lines.rs`). A program that waits for
+//!    "listening on" may connect at once, so those lines come last.
+//! 6. Run the loop.
+
+mod commands;
+mod start_lines;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -19,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use self::start_lines::start_lines;
 use crate::config::{CommandSettings, Config, Mode, Stderr, Target};
 use crate::context::Context;
 use crate::event_loop::EventLoop;
@@ -34,7 +39,7 @@ use crate::linux::directory::Directory;
 use crate::linux::limits::{
     DescriptorLimit, check_minimum, process_limit, warnings as limit_warnings,
 };
-use crate::linux::spawn::{can_enter, check_privileges, look_up};
+use crate::linux::spawn::{can_enter, check_privileges};
 use crate::linux::{Linux, close_to_own_user, host_name, log_sink};
 use crate::log::Log;
 use crate::server::{Command, Commands, Server};
@@ -94,6 +99,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     }
     close_to_own_user().map_err(StartError::system("PR_SET_DUMPABLE"))?;
     check_privileges(&config.command).map_err(StartError::Usage)?;
+    let not_yet = commands::check(&config, &commands).map_err(StartError::Usage)?;
 
     let settings = config.has_commands().then_some(&config.command);
     let limits = limit_warnings(listeners, settings, descriptors.soft, process_limit());
@@ -104,12 +110,18 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
-    for warning in exposure_warnings(&config, &site.router, &commands, &addresses) {
+    let exposure = exposure_warnings(&config, &site.router, &commands, &addresses);
+    for warning in exposure.iter().chain(&not_yet) {
         print_line(&format!("warning: {warning}"));
     }
     let log = Log::new(log_sink::stderr(), config.log_level);
-    for address in &addresses {
-        print_line(&format!("listening on http://{address}/"));
+    for line in start_lines(
+        &site.router,
+        &commands,
+        config.directory.as_deref(),
+        &addresses,
+    ) {
+        print_line(&line);
     }
 
     let same_user = config.mode == Mode::Demo && config.access.same_user;
@@ -254,7 +266,7 @@ fn name_of(program: &OsStr) -> Rc<str> {
     name.to_string_lossy().into()
 }
 
-/// Warnings for the operator: other machines can reach the server, or a command is missing.
+/// Who can reach the server, and what is not served because of that.
 fn exposure_warnings(
     config: &Config,
     router: &Router,
@@ -271,13 +283,6 @@ fn exposure_warnings(
     }
     if config.mode != Mode::Demo {
         warnings.extend(exposed(config, commands, addresses));
-    }
-    let path = path_of_commands(config);
-    for program in commands.iter().map(|words| &words[0]) {
-        if let Err(error) = look_up(program, path.as_deref(), config.command.cwd.as_deref()) {
-            let shown = program.to_string_lossy();
-            warnings.push(format!("{shown} cannot be started yet: {error}"));
-        }
     }
     warnings
 }
@@ -296,19 +301,4 @@ fn exposed(config: &Config, commands: &[Vec<OsString>], addresses: &[SocketAddr]
     addresses
         .map(|address| format!("anyone who can reach {address} runs {shown} as {user}"))
         .collect()
-}
-
-/// The PATH of the commands.
-fn path_of_commands(config: &Config) -> Option<OsString> {
-    let set = config
-        .command
-        .setenv
-        .iter()
-        .rev()
-        .find(|(name, _)| name == "PATH");
-    match set {
-        Some((_, path)) => Some(path.clone()),
-        None => std::env::var_os("PATH")
-            .filter(|_| config.command.passenv.iter().any(|it| it == "PATH")),
-    }
 }
