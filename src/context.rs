@@ -11,11 +11,12 @@ use crate::log::Log;
 
 /// The clock, the limits, the shared buffers and the log. The server owns the only one.
 pub struct Context {
-    /// The time of this turn. Only the event loop reads the clock.
+    /// The time of this turn, as the event loop read it from the clock.
     pub(crate) now: Instant,
-    /// Every event up to this time has been delivered; at most `now`. A peer's silence is measured
-    /// up to this time ([`crate::event_loop`] says why).
-    pub(crate) seen_until: Instant,
+    /// Every event up to this time has been delivered, and the visits that it asked for have taken
+    /// place; at most `now`. What a peer did or did not do is judged by this time
+    /// ([`crate::event_loop`] says why); what we owe it is judged by `now`.
+    pub(crate) acted_until: Instant,
     /// Sizes and time-outs of a client's connection.
     pub(crate) limits: ClientLimits,
     /// The one buffer that sockets and pipes are read into. Its content is valid during a call only.
@@ -31,7 +32,7 @@ impl Context {
     pub fn new(limits: ClientLimits, log: Log, now: Instant) -> Self {
         Self {
             now,
-            seen_until: now,
+            acted_until: now,
             limits,
             scratch: vec![0; SCRATCH_LEN].into_boxed_slice(),
             pool: Pool::new(POOL_BUFFERS_MAX, POOL_BUFFER_LEN_MAX),

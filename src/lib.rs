@@ -30,11 +30,11 @@
 //!
 //! 1. **An event.** [`EventLoop::run`] waits in `epoll_wait(2)`, reads the clock once and delivers
 //!    each event of the batch to the [`Server`], which unpacks the token into a [`Source`]. A
-//!    listening socket only enters the queue of deferred visits: accepting is put off to the end of
+//!    listening socket only enters the queue of postponed visits: accepting is put off to the end of
 //!    the turn, so that a flood of connections cannot delay the connected clients.
-//! 2. **Accepted.** `Server::add_client` makes a [`Client`] in an [`Arena`] and registers its socket
-//!    once. No limit on clients is checked yet: a full server can still answer and say
-//!    that it is full.
+//! 2. **Accepted.** `Server::add_client` (`server/accept.rs`) makes a [`Client`] in an [`Arena`] and
+//!    registers its socket once. No limit on clients is checked yet: a full server can still answer
+//!    and say that it is full.
 //! 3. **Bytes.** When the socket becomes readable, that is remembered as [`Readiness`], and
 //!    [`Client::pump`] does what is both ready and wanted: it reads into the one scratch buffer of
 //!    the [`Context`].
@@ -42,26 +42,27 @@
 //!    `--max-head`. [`Request::parse`] parses it. [`answer()`] decides: a page, a refusal, or a
 //!    WebSocket. For a WebSocket, [`handshake::check`] checks RFC 6455 section 4.2.1, and
 //!    [`Policy`] checks Host and Origin.
-//! 5. **A command.** `Server::accept_upgrade` checks the limits on clients; `Server::start` checks
-//!    those on commands, and [`System::spawn`] starts one, which becomes a [`Process`]. The 101 is
-//!    queued, and the connection is open.
+//! 5. **A command.** `Server::accept_upgrade` (`server/upgrade.rs`) checks the limits on clients;
+//!    `Server::start` (`server/start.rs`) checks those on commands, and [`System::spawn`] starts one,
+//!    which becomes a [`Process`]. `Server::open` queues the 101, and the connection is open.
 //! 6. **Messages in.** From now on the bytes are frames. [`Connection::next_event`] unmasks them in
 //!    place, answers pings and takes the messages out; an [`Assembly`] joins those that arrived in
 //!    chunks. A message is queued whole in the command's [`Stdin`] (with `--framing=raw` in
-//!    parts, as they arrive), or echoed into the client's own [`Outbox`]. Each outbox is written as far as the kernel takes it, once for all that one read
-//!    brought.
-//! 7. **Messages out.** `Server::forward_output` reads what the command prints. A [`Splitter`] cuts
-//!    it into messages for its [`Audience`], as long as the client has room. A full outbox makes its
-//!    source unwanted, and what is not wanted is not read: that is the back-pressure, both ways.
-//!    (Output without an audience is read and dropped, so that the command can end.)
+//!    parts, as they arrive), or echoed into the client's own [`Outbox`]. Each client's outbox is
+//!    written once for all that one read brought, stdin once for each visit.
+//! 7. **Messages out.** `Server::forward_output` (`server/output.rs`) reads what the command prints.
+//!    A [`Splitter`] cuts it into messages for its [`Audience`], as long as the client has room. A
+//!    full outbox makes its source unwanted, and what is not wanted is not read: that is the
+//!    back-pressure, both ways. When the outbox has drained, settling the client visits the command
+//!    again. (Output without an audience is read and dropped, so that the command can end.)
 //! 8. **Time.** [`Timers`] fire for an entry that is due, and its clock decides: [`Keepalive`] that a
-//!    ping is due or the client is to be dropped, an [`Escalation`] that the next signal is due. A timer fires only after one more poll, when
-//!    every event before its time has been delivered.
+//!    ping is due or the client is to be dropped, an [`Escalation`] that the next signal is due. A
+//!    timer fires only after one more poll, when every event before its time has been delivered.
 //! 9. **The end.** The command exits and is reaped. The rest of its output is delivered, and
 //!    [`Client::command_exited`] says how it ended in the close frame. Or the client leaves first,
 //!    and [`Process::abandon`] closes stdin and begins the escalation.
 //! 10. **Gone.** The client lingers until the peer has closed TCP; the process stays until its group
-//!     is gone or was sent SIGKILL. Then `Server::free_gone` frees each slot, after the batch, and an
+//!     is gone or was sent SIGKILL. Then `Server::free_gone` (`server/lifecycle.rs`) frees each slot, after the batch, and an
 //!     [`AccessRecord`] goes to the [`Log`].
 //!
 //! # The layers
@@ -85,7 +86,7 @@
 //!
 //! # Eight files to read, and a question for each
 //!
-//! 1. [`event_loop`] (`mod.rs`): why are timers compared with `seen_until` and not with the clock?
+//! 1. [`event_loop`] (`mod.rs`): why are timers not compared with the clock?
 //! 2. [`event_loop::readiness`]: what would happen if a read that stops early forgot the rest?
 //! 3. [`client`] (`mod.rs`): in which phase is a client that sends a Close, and what reads its last
 //!    bytes?
@@ -112,8 +113,8 @@
 //! | ready, wanted | a read or write that epoll has announced and that has not blocked since; a read or write that the state of the entry asks for. Work is done where both hold |
 //! | visit | doing all work that is ready and wanted for one entry, within a budget |
 //! | settle | after a visit: inform the other side, arm the timer, queue an ended entry to be freed |
-//! | immediate, deferred | visits before the next event; visits at the end of a turn |
-//! | `seen_until` | every event up to this time has been delivered |
+//! | immediate, postponed, deferred | visits before the next event; at the end of a turn that had no time for them yet; at the end of a turn of which they have had their share |
+//! | `seen_until`, `acted_until` | every event up to this time has been delivered; and the visits that it asked for have taken place |
 //! | budget | how much one visit may read, or a turn may accept or start, before the others have theirs |
 //! | high-water mark | the number of queued bytes at which reading from the other side pauses |
 //! | audience | the receivers of a command's output: one client, a resumable session, all clients |

@@ -34,7 +34,7 @@ pub(crate) const TURN_TIME_MAX: Duration = Duration::from_millis(4);
 /// counts for a quarter, because it takes that much less work than the same bytes in short messages.
 /// So a visit takes a few hundred microseconds at most, and yet a message of 1 MiB, the default of
 /// `--max-message`, is echoed in one. Spread over several turns, it took 75% more CPU time.
-pub const READ_BUDGET: usize = 320 * 1024;
+pub const VISIT_BUDGET: usize = 320 * 1024;
 
 /// What a frame costs a visit, besides its bytes: about 600 empty frames are a visit's work.
 pub(crate) const FRAME_COST: usize = 512;
@@ -128,7 +128,7 @@ pub const HEADER_LEN_MAX: usize = 4 * 1024;
 
 /// Bytes from which a chunk counts as long. A long chunk for a socket that takes data is written
 /// from where it lies, because one more system call costs less than the copy; and it counts for less
-/// in the [`READ_BUDGET`].
+/// in the [`VISIT_BUDGET`].
 pub(crate) const LONG_LEN: usize = 32 * 1024;
 
 /// Bytes of one read from a command with `--stderr=json`. An empty line takes 1 byte there and 31 as
@@ -179,7 +179,7 @@ pub(crate) const LOG_LINES_PER_PEER: usize = 8;
 pub(crate) const LOG_PEER_LINES_MAX: usize = 64;
 
 // A read must fit the budget of a turn, and an escaped text must leave room in its log line.
-const _: () = assert!(SCRATCH_LEN <= READ_BUDGET);
+const _: () = assert!(SCRATCH_LEN <= VISIT_BUDGET);
 const _: () = assert!(FRAMES_READ_LEN <= SCRATCH_LEN && LOG_READ_LEN <= SCRATCH_LEN);
 const _: () = assert!(JSON_READ_LEN <= SCRATCH_LEN);
 const _: () = assert!(4 * LOG_ESCAPED_LEN_MAX < LOG_LINE_LEN_MAX);

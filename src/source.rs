@@ -26,7 +26,7 @@ pub type ProcessId = Id<ProcessTag>;
 /// [`Arena::resolve`](crate::event_loop::arena::Arena::resolve) before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A listening socket, by its index in the list of addresses.
+    /// A listening socket, by its index in the list of listeners.
     Listener(u32),
     /// The signal descriptor.
     Signals,

@@ -137,12 +137,12 @@ impl Keepalive {
         }
     }
 
-    /// What to do `now`, when every event up to `seen_until` has been delivered. A
+    /// What to do `now`, when every event up to `acted_until` has been delivered. A
     /// [`Verdict::Ping`] counts as sent.
     pub(super) fn on_timer(
         &mut self,
         now: Instant,
-        seen_until: Instant,
+        acted_until: Instant,
         intervals: &Intervals,
     ) -> Verdict {
         match &mut self.0 {
@@ -154,7 +154,7 @@ impl Keepalive {
                     let interval_ago = now.checked_sub(intervals.ping_interval);
                     *received = interval_ago.unwrap_or(Instant::EPOCH).max(*received);
                 }
-                if seen_until >= *received + intervals.pong_timeout {
+                if acted_until >= *received + intervals.pong_timeout {
                     return Verdict::Drop;
                 }
                 if now >= pinged.unwrap_or(*received) + intervals.ping_interval {

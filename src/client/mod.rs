@@ -71,8 +71,8 @@ pub(crate) struct Client<S> {
     record: AccessRecord,
     /// When this client's timer fires, if it is armed.
     pub(crate) wake_at: Option<Instant>,
-    /// Whether this client has a deferred visit.
-    pub(crate) is_deferred: bool,
+    /// Whether a visit of this client is queued for the end of a turn: postponed or deferred.
+    pub(crate) is_queued: bool,
     /// Whether it counts for the limits on clients.
     pub(crate) has_place: bool,
 }
@@ -115,7 +115,7 @@ enum PeerClose {
 pub(crate) enum Pumped {
     /// Nothing is both ready and wanted.
     Idle,
-    /// The budget of this turn is spent; there may be more to read.
+    /// The budget of the visit is spent; there may be more to read.
     Spent,
     /// A request head is complete; the server has to answer it.
     Request,
@@ -136,7 +136,7 @@ impl<S: Socket> Client<S> {
             process: None,
             record: AccessRecord::new(peer, now),
             wake_at: None,
-            is_deferred: false,
+            is_queued: false,
             has_place: false,
         }
     }
@@ -225,7 +225,7 @@ impl<S: Socket> Client<S> {
     // -- Reading and writing ---------------------------------------------------------------------
 
     /// Does what the socket is ready for and the phase wants: writes, reads, and handles what was
-    /// read, until nothing is left or the `budget` of the visit is spent ([`READ_BUDGET`](crate::limits::READ_BUDGET)). `stdin`
+    /// read, until nothing is left or the `budget` of the visit is spent ([`VISIT_BUDGET`](crate::limits::VISIT_BUDGET)). `stdin`
     /// is that of the client's command.
     pub(crate) fn pump<W: Write>(
         &mut self,

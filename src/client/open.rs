@@ -111,7 +111,7 @@ impl<S: Socket> Client<S> {
                 Ok(None) => break,
                 Ok(Some(Event::Data { kind, bytes, last })) => {
                     if bytes.len() >= LONG_LEN {
-                        // A long chunk costs a quarter: see READ_BUDGET.
+                        // A long chunk costs a quarter: see VISIT_BUDGET.
                         cost -= bytes.len() / 4 * 3;
                     }
                     self.on_chunk(kind, bytes, last, stdin.as_deref_mut(), cx);

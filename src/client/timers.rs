@@ -80,13 +80,13 @@ impl<S: Socket> Client<S> {
         }
         if self
             .deadline(&cx.limits)
-            .is_none_or(|at| at > cx.seen_until)
+            .is_none_or(|at| at > cx.acted_until)
         {
             return;
         }
         let stalled = !self.outbox.is_empty()
-            && self.progress.deadline(cx.limits.write_timeout) <= cx.seen_until;
-        let too_slow = self.pace.deadline().is_some_and(|at| at <= cx.seen_until);
+            && self.progress.deadline(cx.limits.write_timeout) <= cx.acted_until;
+        let too_slow = self.pace.deadline().is_some_and(|at| at <= cx.acted_until);
         match &mut self.phase {
             Phase::Http(_) if stalled => self.lost(Loss::Stalled, cx),
             Phase::Http(_) if too_slow => self.lost(Loss::TooSlow, cx),
@@ -99,14 +99,14 @@ impl<S: Socket> Client<S> {
             },
             Phase::Open(open) => {
                 let mut terms = open.terms(self.record.opened_at, &cx.limits);
-                if let Some((_, reason)) = terms.find(|(at, _)| *at <= cx.seen_until) {
+                if let Some((_, reason)) = terms.find(|(at, _)| *at <= cx.acted_until) {
                     return self.close(CloseCode::POLICY_VIOLATION, reason, cx);
                 }
                 if stalled {
                     return self.lost(Loss::Stalled, cx);
                 }
                 let limits = keepalive_intervals(&cx.limits);
-                match open.keepalive.on_timer(cx.now, cx.seen_until, &limits) {
+                match open.keepalive.on_timer(cx.now, cx.acted_until, &limits) {
                     Verdict::Wait => {}
                     Verdict::Ping => self.ping(cx),
                     Verdict::Drop => self.lost(Loss::Silent, cx),

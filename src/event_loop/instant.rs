@@ -1,7 +1,8 @@
 //! A point in time in eight bytes: [`Instant`].
 //!
 //! The standard library's takes sixteen, and each client keeps half a dozen. This one has the same
-//! methods, as far as they are needed, but no `now`: only the event loop reads the clock.
+//! methods, as far as they are needed, but no `now`: the clock is read
+//! through [`Clock`](super::Clock) only.
 
 use std::num::NonZeroU64;
 use std::ops::{Add, Sub};

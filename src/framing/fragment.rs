@@ -44,7 +44,7 @@ pub enum OutputError {
     /// With `headers`: a line of a header is no header field.
     NotHeader,
     /// With `headers`: a header is longer than
-    /// [`HEADER_LEN_MAX`](crate::limits::HEADER_LEN_MAX).
+    /// [`HEADER_LEN_MAX`].
     HeaderTooLong,
     /// With `headers`: a header without a length.
     LengthMissing,

@@ -54,7 +54,8 @@ impl Account {
 
     /// Changes the user and groups of the process for good.
     ///
-    /// # Errors The system refuses the change, or the change could be undone. The server must not
+    /// # Errors
+    /// The system refuses the change, or the change could be undone. The server must not
     /// continue then.
     pub(crate) fn assume(&self) -> io::Result<()> {
         if geteuid().is_root() {

@@ -3,8 +3,8 @@
 //! ```text
 //!            client left, shutdown            reaped
 //!  Running ------------------------> Terminating ------> Exited ----------------------> gone
-//!     |                                                    ^  ^  group gone, output
-//!     +----------------------------------------------------+  |  delivered or unwanted
+//!     |                                                    ^  ^  group gone or sent SIGKILL,
+//!     +----------------------------------------------------+  |  output delivered or unwanted
 //!     |                      reaped                           |
 //!     +-------------> Outlived -------------------------------+
 //!       reaped, with             EOF, client left, shutdown
@@ -61,8 +61,8 @@ pub(crate) struct Process<W, R> {
     pub(crate) outputs: Outputs<R>,
     /// When this process's timer fires, if it is armed.
     pub(crate) wake_at: Option<Instant>,
-    /// Whether this process has a deferred visit.
-    pub(crate) is_deferred: bool,
+    /// Whether a visit of this process is queued for the end of a turn: postponed or deferred.
+    pub(crate) is_queued: bool,
 }
 
 /// Where a command is in its life.
@@ -95,7 +95,7 @@ impl<W: Write, R: Read> Process<W, R> {
             outputs: Outputs::new(child.stdout, child.stderr, &settings),
             settings,
             wake_at: None,
-            is_deferred: false,
+            is_queued: false,
         }
     }
 

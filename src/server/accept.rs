@@ -2,7 +2,7 @@
 //!
 //! epoll is edge-triggered: it announces a waiting connection only once. So every path below ends
 //! in one of three ways: the listener is empty (the next connection is a new edge), the listener is
-//! deferred again (there may be more), or a timer is armed (accepting failed, and the edge is
+//! postponed again (there may be more), or a timer is armed (accepting failed, and the edge is
 //! spent).
 
 use std::io;
@@ -19,16 +19,16 @@ use crate::system::{AcceptError, System};
 /// The state of each listener between two turns.
 pub(super) struct Acceptor {
     listeners: Vec<Listener>,
-    /// When accepting is tried again on the waiting listeners.
+    /// When accepting is tried again on the blocked listeners.
     pub(super) retry_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Listener {
-    /// Whether its visit is deferred.
-    is_deferred: bool,
+    /// Whether its visit is postponed.
+    is_queued: bool,
     /// Whether accepting failed although a connection waits.
-    is_waiting: bool,
+    is_blocked: bool,
 }
 
 impl Acceptor {
@@ -45,33 +45,33 @@ impl Acceptor {
         self.listeners.len()
     }
 
-    /// The deferred visit of the listener takes place.
+    /// The postponed visit of the listener takes place.
     pub(super) fn visited(&mut self, index: u32) {
-        self.set(index, |listener| listener.is_deferred = false);
+        self.set(index, |listener| listener.is_queued = false);
     }
 
-    /// The visit of the listener is deferred. Returns whether it was not already.
-    fn deferred(&mut self, index: u32) -> bool {
-        let was = self.set(index, |listener| listener.is_deferred = true);
-        was.is_some_and(|listener| !listener.is_deferred)
+    /// The visit of the listener is postponed. Returns whether it was not already.
+    fn postponed(&mut self, index: u32) -> bool {
+        let was = self.set(index, |listener| listener.is_queued = true);
+        was.is_some_and(|listener| !listener.is_queued)
     }
 
     /// No connection waits on the listener any more.
     fn emptied(&mut self, index: u32) {
-        self.set(index, |listener| listener.is_waiting = false);
+        self.set(index, |listener| listener.is_blocked = false);
     }
 
     /// Accepting failed although a connection waits. Returns whether this is the first listener
-    /// that waits.
-    fn starts_waiting(&mut self, index: u32) -> bool {
-        let is_news = !self.listeners.iter().any(|listener| listener.is_waiting);
-        self.set(index, |listener| listener.is_waiting = true);
+    /// that is blocked.
+    fn blocked(&mut self, index: u32) -> bool {
+        let is_news = !self.listeners.iter().any(|listener| listener.is_blocked);
+        self.set(index, |listener| listener.is_blocked = true);
         is_news
     }
 
-    fn is_waiting(&self, index: u32) -> bool {
+    fn is_blocked(&self, index: u32) -> bool {
         let listener = self.listeners.get(index as usize);
-        listener.is_some_and(|listener| listener.is_waiting)
+        listener.is_some_and(|listener| listener.is_blocked)
     }
 
     /// Changes the state of a listener and returns the one before.
@@ -84,20 +84,20 @@ impl Acceptor {
 }
 
 impl<S: System> Server<S> {
-    /// Defers the visit of a listener. All accepting starts there, so it happens at most once a turn
+    /// Postpones the visit of a listener. All accepting starts there, so it happens at most once a turn
     /// for each listener.
-    pub(super) fn defer_listener(&mut self, index: u32) {
-        if self.acceptor.deferred(index) {
+    pub(super) fn postpone_listener(&mut self, index: u32) {
+        if self.acceptor.postponed(index) {
             self.visits
-                .postpone(Owner::Listener(index), self.cx.seen_until);
+                .postpone(Owner::Listener(index), self.cx.acted_until);
         }
     }
 
-    /// Defers the visit of every listener on which connections wait for resources.
+    /// Postpones the visit of every listener on which connections wait for resources.
     pub(super) fn retry_accept(&mut self) {
         for index in 0..self.acceptor.len() as u32 {
-            if self.acceptor.is_waiting(index) {
-                self.defer_listener(index);
+            if self.acceptor.is_blocked(index) {
+                self.postpone_listener(index);
             }
         }
     }
@@ -116,7 +116,7 @@ impl<S: System> Server<S> {
                 }
             }
         }
-        self.defer_listener(index);
+        self.postpone_listener(index);
     }
 
     /// Makes a client of an accepted connection.
@@ -141,7 +141,7 @@ impl<S: System> Server<S> {
     /// the timer fires; clients that are connected are still served.
     fn accept_failed(&mut self, index: u32, error: &io::Error, remedy: Option<&str>) {
         // Logged once, not at every attempt.
-        if self.acceptor.starts_waiting(index) {
+        if self.acceptor.blocked(index) {
             let (separator, remedy) = remedy.map_or(("", ""), |remedy| ("; ", remedy));
             self.cx.log.warn(format_args!(
                 "new connections wait: {error}{separator}{remedy}"
@@ -158,25 +158,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_deferred_once() {
+    fn a_listener_is_postponed_once() {
         let mut acceptor = Acceptor::new(2);
-        assert!(acceptor.deferred(1));
-        assert!(!acceptor.deferred(1));
-        assert!(acceptor.deferred(0), "each by itself");
+        assert!(acceptor.postponed(1));
+        assert!(!acceptor.postponed(1));
+        assert!(acceptor.postponed(0), "each by itself");
         acceptor.visited(1);
-        assert!(acceptor.deferred(1));
-        assert!(!acceptor.deferred(2), "there is no such listener");
+        assert!(acceptor.postponed(1));
+        assert!(!acceptor.postponed(2), "there is no such listener");
     }
 
     #[test]
     fn a_failure_is_news_until_every_listener_is_empty() {
         let mut acceptor = Acceptor::new(2);
-        assert!(acceptor.starts_waiting(1));
-        assert!(!acceptor.starts_waiting(1) && !acceptor.starts_waiting(0));
+        assert!(acceptor.blocked(1));
+        assert!(!acceptor.blocked(1) && !acceptor.blocked(0));
         acceptor.emptied(1);
-        assert!(acceptor.is_waiting(0) && !acceptor.is_waiting(1));
-        assert!(!acceptor.starts_waiting(0), "it was blocked all the time");
+        assert!(acceptor.is_blocked(0) && !acceptor.is_blocked(1));
+        assert!(!acceptor.blocked(0), "it was blocked all the time");
         acceptor.emptied(0);
-        assert!(acceptor.starts_waiting(0));
+        assert!(acceptor.blocked(0));
     }
 }

@@ -100,9 +100,9 @@ impl<S: System> Server<S> {
         for (index, &member) in fan_out.members.iter().enumerate() {
             if let Some(client) = self.clients.get_mut(member)
                 && client.has_work(false, &self.cx.limits)
-                && !client.is_deferred
+                && !client.is_queued
             {
-                client.is_deferred = true;
+                client.is_queued = true;
                 self.visits.defer(Owner::Client(member));
                 first = first.or(Some(index));
             }

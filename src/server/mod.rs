@@ -103,7 +103,7 @@ impl<S: System> Handler for Server<S> {
 
     fn on_ready(&mut self, token: Token, readiness: Readiness) {
         match Source::from(token) {
-            Source::Listener(index) => self.defer_listener(index),
+            Source::Listener(index) => self.postpone_listener(index),
             Source::Signals => self.on_signals(),
             Source::Client(id) => self.on_client_ready(id, readiness),
             Source::Stdin(id) => self.on_pipe_ready(id, |process| {
@@ -133,8 +133,10 @@ impl<S: System> Handler for Server<S> {
     }
 
     fn end_turn(&mut self, seen_until: Instant) -> Next {
+        // Postponed visits come before timers, because their bytes may prove a client alive. Entries
+        // that have had their share come last.
         self.run_postponed();
-        self.cx.seen_until = self.visits.seen_until(seen_until);
+        self.cx.acted_until = self.visits.acted_until(seen_until);
         self.fire_timers();
         self.run_deferred();
         self.free_gone();
@@ -151,7 +153,7 @@ impl<S: System> Handler for Server<S> {
         if self.is_stopped() {
             self.free_all();
             Next::Stop
-        } else if self.visits.is_waiting() {
+        } else if self.visits.are_queued() {
             Next::Poll
         } else {
             let next = [self.timers.next(), self.cx.log.report_due()];
@@ -220,8 +222,8 @@ impl<S: System> Server<S> {
     }
 
     /// Every event up to this time has been delivered and acted on.
-    pub fn seen_until(&self) -> Instant {
-        self.cx.seen_until
+    pub fn acted_until(&self) -> Instant {
+        self.cx.acted_until
     }
 
     /// Bytes that wait to be written to a client; `None`: it is gone.
@@ -250,8 +252,8 @@ impl<S: System> Server<S> {
         };
         if let Some(client) = clients.get_mut(id) {
             client.readiness.merge(readiness);
-            let is_waiting = client.is_deferred;
-            self.visit_ready(Owner::Client(id), is_waiting);
+            let is_queued = client.is_queued;
+            self.visit_ready(Owner::Client(id), is_queued);
         }
     }
 
@@ -266,8 +268,8 @@ impl<S: System> Server<S> {
         };
         if let Some(process) = processes.get_mut(id) {
             merge(process);
-            let is_waiting = process.is_deferred;
-            self.visit_ready(Owner::Process(id), is_waiting);
+            let is_queued = process.is_queued;
+            self.visit_ready(Owner::Process(id), is_queued);
         }
     }
 
@@ -286,7 +288,7 @@ impl<S: System> Server<S> {
     /// no deadline, even a wrong one, can hold up the loop.
     fn fire_timers(&mut self) {
         for _ in 0..self.timers.len() {
-            let Some(owner) = self.timers.pop_due(self.cx.seen_until) else {
+            let Some(owner) = self.timers.pop_due(self.cx.acted_until) else {
                 break;
             };
             self.on_timer(owner);

@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
 use crate::framing::OutputError;
-use crate::limits::{FRAGMENT_COST, LOG_READ_LEN, READ_BUDGET, VISIT_COST};
+use crate::limits::{FRAGMENT_COST, LOG_READ_LEN, VISIT_BUDGET, VISIT_COST};
 use crate::log::Level;
 use crate::process::audience::Audience;
 use crate::process::fan_out::FanOut;
@@ -35,7 +35,7 @@ impl<S: System> Server<S> {
         };
         let has_audience = process.has_audience();
         let mut scratch = std::mem::take(&mut self.cx.scratch);
-        let mut budget = READ_BUDGET;
+        let mut budget = VISIT_BUDGET;
         let forwarded = loop {
             let waits_for = process.audience.waits_for();
             let client = waits_for.and_then(|client| self.clients.get(client));
@@ -69,7 +69,7 @@ impl<S: System> Server<S> {
                 Err(fault) => break Err(fault),
             }
         };
-        self.turn.worked(READ_BUDGET - budget);
+        self.turn.worked(VISIT_BUDGET - budget);
         self.cx.scratch = scratch;
         forwarded.unwrap_or_else(|fault| {
             self.output_failed(id, fault);
@@ -184,7 +184,7 @@ impl<S: System> Server<S> {
             debug_assert!(emitted.is_ok(), "a line for the log has any length");
         });
         // The rest has its turn after the others. Each line may have become fifty bytes.
-        self.turn.worked(READ_BUDGET);
+        self.turn.worked(VISIT_BUDGET);
         self.defer_process(id);
     }
 }

@@ -115,7 +115,7 @@ impl<S: System> Server<S> {
             return;
         };
         let deadline = process.audience.session().and_then(Session::deadline);
-        if !process.has_audience() || deadline.is_none_or(|at| at > self.cx.seen_until) {
+        if !process.has_audience() || deadline.is_none_or(|at| at > self.cx.acted_until) {
             return;
         }
         for &member in process.audience.members() {

@@ -11,20 +11,24 @@
 //!   settle: inform the other side, arm the timer, queue an ended entry to be freed
 //! ```
 //!
-//! **Why the queue terminates.** A visit pushes an immediate visit only for the other side of its
-//! link, and only if that side has something to do. Every visit that does something uses up one of
-//! three things: readiness (it reads or writes until `WouldBlock`), its budget (the rest is
-//! deferred), or a phase (phases never go back). Readiness and phases are renewed by events alone,
-//! and budgets by the next turn, so the immediate visits of one event are finite. Postponed and
-//! deferred visits run at most as often as there are any at the end of the turn, and only while the
-//! turn has time left.
+//! **Why the immediate visits end.** They are a stack. A visit pushes another only for the other side
+//! of its link, and only if that side has something to do. Every visit that does something uses up
+//! one of three things: readiness (it reads or writes until `WouldBlock`), its budget, or a phase
+//! (phases never go back). A visit that has spent its budget is deferred, and a client or process that
+//! is queued already is not pushed. Readiness is renewed by events, and at the two places where we
+//! know that there is more without one: after an exit the output is read to its end, and after our
+//! FIN the socket is. Both happen once in a life.
+//!
+//! **Why a turn ends.** Postponed and deferred visits run at most as often as there were any when
+//! their queue's time came, and only while the turn has time left.
 //!
 //! **Why a busy entry cannot delay the others.** An entry that has spent its budget waits behind all
 //! that have not. So an entry that asks for little is served within about one turn
 //! ([`TURN_TIME_MAX`](crate::limits::TURN_TIME_MAX)), however much work the others make.
 //!
-//! **Who may push.** Settling, and code that has just changed an entry's life: output that was
-//! queued for a member, a client that joined or left, a process that was reaped, a shutdown.
+//! **Who may push.** Settling, a timer that has fired, and code that has just changed an entry's
+//! life: output that was queued for a member, a client that joined or left, a process that was
+//! reaped, a shutdown.
 
 use std::collections::VecDeque;
 
@@ -33,7 +37,7 @@ use super::owner::Owner;
 use crate::client::access_record::Loss;
 use crate::client::{Client, Pumped};
 use crate::event_loop::instant::Instant;
-use crate::limits::{READ_BUDGET, REQUEST_COST, SPAWNS_PER_TURN};
+use crate::limits::{REQUEST_COST, SPAWNS_PER_TURN, VISIT_BUDGET};
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
@@ -41,10 +45,10 @@ use crate::system::System;
 /// The entries to be visited next.
 #[derive(Default)]
 pub(super) struct Visits {
-    /// Before the next event.
+    /// Before the next event, the last one first.
     immediate: Vec<Owner>,
-    /// At the end of a turn: entries that this turn had no time for, and listeners. Each with the time
-    /// up to which every event had been delivered and acted on when it came here.
+    /// At the end of a turn: entries that this turn had no time for, and listeners. Each with the
+    /// `acted_until` of the moment when it came here.
     postponed: VecDeque<(Owner, Instant)>,
     /// At the end of a turn, after those: entries that have had their share of this turn.
     deferred: VecDeque<Owner>,
@@ -57,16 +61,16 @@ impl Visits {
     }
 
     /// Visits `owner` at the end of a turn, although it has had nothing of this one yet.
-    /// `seen_until` is that of the turn before.
-    pub(super) fn postpone(&mut self, owner: Owner, seen_until: Instant) {
-        self.postponed.push_back((owner, seen_until));
+    /// `acted_until` is that of the turn before.
+    pub(super) fn postpone(&mut self, owner: Owner, acted_until: Instant) {
+        self.postponed.push_back((owner, acted_until));
     }
 
     /// The time up to which every event has been acted on, if it has been delivered up to `delivered`.
     /// A client whose last bytes wait for a postponed visit must not be dropped for its silence.
-    pub(super) fn seen_until(&self, delivered: Instant) -> Instant {
+    pub(super) fn acted_until(&self, delivered: Instant) -> Instant {
         let oldest = self.postponed.front();
-        oldest.map_or(delivered, |&(_, seen_until)| delivered.min(seen_until))
+        oldest.map_or(delivered, |&(_, acted_until)| delivered.min(acted_until))
     }
 
     /// Visits `owner` at the end of a turn, after all that have not had their share of this one.
@@ -75,7 +79,7 @@ impl Visits {
     }
 
     /// Whether visits wait for the end of a turn.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(super) fn are_queued(&self) -> bool {
         !self.postponed.is_empty() || !self.deferred.is_empty()
     }
 
@@ -91,7 +95,7 @@ impl Visits {
 pub(super) enum Progress {
     /// Nothing more is both ready and wanted.
     All,
-    /// The budget of this turn is spent; there is more to read.
+    /// The budget of the visit is spent; there is more to read.
     Spent,
 }
 
@@ -111,7 +115,7 @@ impl<S: System> Server<S> {
                 break;
             }
             if let Some((owner, _)) = self.visits.postponed.pop_front() {
-                self.run_waiting_visit(owner);
+                self.run_queued_visit(owner);
             }
         }
     }
@@ -124,21 +128,21 @@ impl<S: System> Server<S> {
                 break;
             }
             if let Some(owner) = self.visits.deferred.pop_front() {
-                self.run_waiting_visit(owner);
+                self.run_queued_visit(owner);
             }
         }
     }
 
-    fn run_waiting_visit(&mut self, owner: Owner) {
+    fn run_queued_visit(&mut self, owner: Owner) {
         match owner {
             Owner::Client(id) => {
                 if let Some(client) = self.clients.get_mut(id) {
-                    client.is_deferred = false;
+                    client.is_queued = false;
                 }
             }
             Owner::Process(id) => {
                 if let Some(process) = self.processes.get_mut(id) {
-                    process.is_deferred = false;
+                    process.is_queued = false;
                 }
             }
             Owner::Listener(index) => self.acceptor.visited(index),
@@ -148,28 +152,28 @@ impl<S: System> Server<S> {
         self.run_visits();
     }
 
-    /// Postpones a visit that this turn has no time for, unless one is waiting already.
+    /// Postpones a visit that this turn has no time for, unless one is queued already.
     pub(super) fn postpone(&mut self, owner: Owner) {
-        let was_waiting = match owner {
+        let was_queued = match owner {
             Owner::Client(id) => {
                 let client = self.clients.get_mut(id);
-                client.is_none_or(|it| std::mem::replace(&mut it.is_deferred, true))
+                client.is_none_or(|it| std::mem::replace(&mut it.is_queued, true))
             }
             Owner::Process(id) => {
                 let process = self.processes.get_mut(id);
-                process.is_none_or(|it| std::mem::replace(&mut it.is_deferred, true))
+                process.is_none_or(|it| std::mem::replace(&mut it.is_queued, true))
             }
             _ => false,
         };
-        if !was_waiting {
-            self.visits.postpone(owner, self.cx.seen_until);
+        if !was_queued {
+            self.visits.postpone(owner, self.cx.acted_until);
         }
     }
 
-    /// Visits an entry of which something became ready. One that waits for the end of the turn keeps
-    /// its place there, and one that this turn has no time for gets one.
-    pub(super) fn visit_ready(&mut self, owner: Owner, is_waiting: bool) {
-        match is_waiting {
+    /// Visits an entry of which something became ready. One that is queued for the end of the turn
+    /// keeps its place there, and one that this turn has no time for gets one.
+    pub(super) fn visit_ready(&mut self, owner: Owner, is_queued: bool) {
+        match is_queued {
             true => {}
             false if self.turn_is_over() => self.postpone(owner),
             false => self.visit(owner),
@@ -188,19 +192,19 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Defers a visit of a client, unless one is deferred already.
+    /// Defers a visit of a client, unless one is queued already.
     pub(super) fn defer_client(&mut self, id: ClientId) {
         if let Some(client) = self.clients.get_mut(id)
-            && !std::mem::replace(&mut client.is_deferred, true)
+            && !std::mem::replace(&mut client.is_queued, true)
         {
             self.visits.defer(Owner::Client(id));
         }
     }
 
-    /// Defers a visit of a process, unless one is deferred already.
+    /// Defers a visit of a process, unless one is queued already.
     pub(super) fn defer_process(&mut self, id: ProcessId) {
         if let Some(process) = self.processes.get_mut(id)
-            && !std::mem::replace(&mut process.is_deferred, true)
+            && !std::mem::replace(&mut process.is_queued, true)
         {
             self.visits.defer(Owner::Process(id));
         }
@@ -210,7 +214,7 @@ impl<S: System> Server<S> {
 
     /// Reads from a client and writes to it, and answers its requests.
     pub(super) fn visit_client(&mut self, id: ClientId) {
-        let mut budget = READ_BUDGET;
+        let mut budget = VISIT_BUDGET;
         loop {
             let Some(client) = self.clients.get_mut(id) else {
                 return;
@@ -230,7 +234,7 @@ impl<S: System> Server<S> {
                 }
             }
         }
-        self.turn.worked(READ_BUDGET - budget);
+        self.turn.worked(VISIT_BUDGET - budget);
         self.settle_client(id);
     }
 
@@ -284,6 +288,7 @@ impl<S: System> Server<S> {
         }
         let has_room = client.has_room(&self.cx.limits);
         let has_work = client.has_work(stdin_full, &self.cx.limits);
+        // This is what wakes a command whose client was full.
         let has_output = process.outputs.has_work() && has_room;
         // The command has output for this client, or room for the members that wait.
         let is_due = match &mut process.audience {
@@ -291,11 +296,12 @@ impl<S: System> Server<S> {
             Audience::Session(session) => session.fan_out.note_stdin(stdin_full) || has_output,
             Audience::Shared(fan_out) => fan_out.note_stdin(stdin_full),
         };
-        if is_due && !process.is_deferred {
+        if is_due && !process.is_queued {
             self.visits.push(Owner::Process(process_id));
         }
         if has_work {
-            // Not at once: this visit has had its budget.
+            // Not at once: client and command could call each other until both budgets are spent, and
+            // the others would wait.
             self.defer_client(id);
         }
     }

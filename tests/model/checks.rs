@@ -7,7 +7,7 @@ use wspipe::config::ClientLimits;
 use wspipe::event_loop::Next;
 use wspipe::framing::Framing;
 use wspipe::limits::{
-    ACCEPTS_PER_TURN, FRAGMENT_LEN, JSON_READ_LEN, READ_BUDGET, SCRATCH_LEN, SPAWNS_PER_TURN,
+    ACCEPTS_PER_TURN, FRAGMENT_LEN, JSON_READ_LEN, SCRATCH_LEN, SPAWNS_PER_TURN, VISIT_BUDGET,
 };
 
 use crate::client::State;
@@ -96,12 +96,12 @@ impl Run {
         for wire in &self.tracker.wires {
             let read = world.wires[*wire].read_in_turn;
             // Long messages count for a quarter.
-            let most = 4 * (4 * READ_BUDGET + SCRATCH_LEN);
+            let most = 4 * (4 * VISIT_BUDGET + SCRATCH_LEN);
             assert!(read <= most, "{read} bytes read from a client in one turn");
         }
         for command in &self.tracker.commands {
             let read = world.commands[*command].read_in_turn;
-            let most = 4 * (READ_BUDGET + SCRATCH_LEN);
+            let most = 4 * (VISIT_BUDGET + SCRATCH_LEN);
             assert!(read <= most, "{read} bytes read from a command in one turn");
         }
     }
@@ -221,7 +221,7 @@ impl Run {
             Next::Wait(deadline) => deadline.is_some_and(|at| at <= now),
             Next::Stop => false,
         };
-        let is_overdue = waits || self.seen_until < now;
+        let is_overdue = waits || self.acted_until < now;
         for &index in &self.tracker.commands {
             let command = &world.commands[index];
             let Some(client) = command.client.filter(|_| command.is_in_use()) else {
@@ -246,7 +246,7 @@ impl Run {
                 (_, Some(_)) if is_there && wire.dropped_at.is_none() => Termination::NotDue,
                 (Termination::IfNotResumed(lost, until), _) if !is_there || lost == number => {
                     match until {
-                        until if until <= self.seen_until => ends,
+                        until if until <= self.acted_until => ends,
                         _ => command.termination,
                     }
                 }
@@ -268,8 +268,8 @@ impl Run {
             let due = wire
                 .head
                 .map(|(_, since)| since + self.shape.config.clients.head_timeout);
-            wire.head_timed_out |= due.is_some_and(|due| due <= self.seen_until);
-            if due.is_some_and(|due| due <= self.seen_until_before) {
+            wire.head_timed_out |= due.is_some_and(|due| due <= self.acted_until);
+            if due.is_some_and(|due| due <= self.acted_until_before) {
                 let is_answered = wire.downstream_end || wire.write_was_blocked;
                 // The answer may wait for a visit, as long as the server has visits left to do.
                 assert!(
@@ -315,7 +315,7 @@ impl Run {
         let fullest = stdin_len.max(queued + wire.written_in_turn);
         Some(Snapshot {
             now: self.now,
-            seen_until: self.seen_until,
+            acted_until: self.acted_until,
             stage: match wire.stage() {
                 // A client without an answer when the server shuts down gets none.
                 Stage::Opening if world.shutting_down => Stage::Ending(1),

@@ -1,6 +1,6 @@
 //! The actions of clients: connect, send, read, leave in every possible way, and reconnect.
 
-use wspipe::limits::READ_BUDGET;
+use wspipe::limits::VISIT_BUDGET;
 
 use crate::client::{Client, State};
 use crate::command::take_exactly;
@@ -87,7 +87,7 @@ impl Run {
         let client = &self.clients[index];
         let rooms = match self.shape.scale {
             1 => [100, 100, 5000],
-            _ => [4 * READ_BUDGET, 4 * READ_BUDGET, 20_000],
+            _ => [4 * VISIT_BUDGET, 4 * VISIT_BUDGET, 20_000],
         };
         let room = rooms[self.random.below(3)];
         let mut wire = Wire::new(client.number, client.has_session, room);

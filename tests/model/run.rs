@@ -35,10 +35,10 @@ pub struct Run {
     /// When the last turn was.
     turned_at: Instant,
     /// Every event up to then has been delivered to the server.
-    pub seen_until: Instant,
+    pub acted_until: Instant,
     /// The same one turn earlier. That turn fired the timers due by then, or left some for the
     /// next.
-    pub seen_until_before: Instant,
+    pub acted_until_before: Instant,
     pub now: Instant,
     pub next: Next,
     pub shape: Rc<Shape>,
@@ -95,8 +95,8 @@ impl Run {
             clients: Vec::new(),
             random,
             turned_at: Instant::EPOCH,
-            seen_until: Instant::EPOCH,
-            seen_until_before: Instant::EPOCH,
+            acted_until: Instant::EPOCH,
+            acted_until_before: Instant::EPOCH,
             now,
             next: Next::Wait(None),
             shape,
@@ -127,7 +127,7 @@ impl Run {
             self.trace(format_args!("  edge {source:?} {readiness:?}"));
             self.server.on_ready(source.into(), readiness);
         }
-        self.seen_until_before = self.seen_until;
+        self.acted_until_before = self.acted_until;
         // An event since the last turn may be delivered as late as in the next one.
         let delivered = match self.random.one_in(2) {
             true => self.now,
@@ -137,9 +137,9 @@ impl Run {
         self.next = self.server.end_turn(delivered);
         // A turn that runs out of time has not acted on all events. Nothing may expire on them, and
         // the next turn goes on without sleeping.
-        self.seen_until = self.server.seen_until();
-        assert!((self.seen_until_before..=delivered).contains(&self.seen_until));
-        assert!(self.seen_until == delivered || matches!(self.next, Next::Poll | Next::Stop));
+        self.acted_until = self.server.acted_until();
+        assert!((self.acted_until_before..=delivered).contains(&self.acted_until));
+        assert!(self.acted_until == delivered || matches!(self.next, Next::Poll | Next::Stop));
         self.check_turn();
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wspipe::config::{ClientLimits, CommandSettings, Config};
 use wspipe::event_loop::Next;
 use wspipe::event_loop::readiness::Readiness;
-use wspipe::limits::{GROUP_PROBE, PIPE_LEN_MAX, READ_BUDGET, REAP_DELAY_MAX, SPAWNS_PER_TURN};
+use wspipe::limits::{GROUP_PROBE, PIPE_LEN_MAX, REAP_DELAY_MAX, SPAWNS_PER_TURN, VISIT_BUDGET};
 use wspipe::source::Source;
 use wspipe::system::Exit;
 
@@ -148,7 +148,7 @@ fn a_command_that_prints_without_end_gets_no_more_than_a_share_of_a_turn() {
     for _ in 0..10 {
         run.turn();
         assert_eq!(run.next, Next::Poll);
-        assert!(run.take_all(ROOM).len() >= READ_BUDGET);
+        assert!(run.take_all(ROOM).len() >= VISIT_BUDGET);
     }
 }
 

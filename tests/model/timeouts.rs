@@ -25,7 +25,7 @@ use wspipe::limits::LAST_BYTES_RATE_MIN;
 pub struct Snapshot {
     pub now: Instant,
     /// Every event up to then has been delivered to the server.
-    pub seen_until: Instant,
+    pub acted_until: Instant,
     pub stage: Stage,
     /// Bytes that the server has read, that it has written, that the client has taken of those, and
     /// that are queued in the server.
@@ -161,7 +161,7 @@ impl TimeoutModel {
             Stage::Open if is_silent => Some("the pong time-out"),
             Stage::Open => {
                 let ping_at = self.quiet_since + config.clients.ping_interval;
-                (ping_at <= seen.seen_until).then_some("the ping interval")
+                (ping_at <= seen.acted_until).then_some("the ping interval")
             }
         }
     }
@@ -169,7 +169,7 @@ impl TimeoutModel {
     /// Whether the client takes nothing of what is queued or in flight. While closing, the server
     /// looks once per close time-out.
     fn is_stuck(&mut self, seen: Snapshot, config: &Config) -> bool {
-        if self.progress_due > seen.seen_until {
+        if self.progress_due > seen.acted_until {
             return false;
         }
         let has_taken = seen.acked > self.acked_before;
@@ -187,7 +187,7 @@ impl TimeoutModel {
     /// Whether no request arrives. The server notices that a page is still being taken only when
     /// the request time-out expires.
     fn is_idle(&mut self, seen: Snapshot, config: &Config) -> bool {
-        if seen.awaits_answer || self.alive_at + config.clients.http_idle_timeout > seen.seen_until
+        if seen.awaits_answer || self.alive_at + config.clients.http_idle_timeout > seen.acted_until
         {
             return false;
         }
@@ -206,41 +206,41 @@ impl TimeoutModel {
     /// Whether the client is silent.
     fn is_silent(&mut self, seen: Snapshot, config: &Config) -> bool {
         match self.ack_due {
-            Some(due) if due > seen.seen_until => return false,
+            Some(due) if due > seen.acted_until => return false,
             // A timer that fires late after that leaves it the same time as a fresh one.
             Some(_) => (self.alive_at, self.is_pinged) = (seen.now, false),
             None => {}
         }
         self.ack_due = None;
-        if !self.is_pinged && self.alive_at + config.clients.ping_interval <= seen.seen_until {
+        if !self.is_pinged && self.alive_at + config.clients.ping_interval <= seen.acted_until {
             // A late ping leaves the client the same time to answer.
             let pinged_after = seen.now.checked_sub(config.clients.ping_interval);
             self.alive_at = pinged_after.map_or(self.alive_at, |at| at.max(self.alive_at));
             self.is_pinged = true;
         }
-        self.alive_at + config.clients.pong_timeout <= seen.seen_until
+        self.alive_at + config.clients.pong_timeout <= seen.acted_until
     }
 
     /// Whether the closing handshake takes too long. A client that has not taken everything has the
     /// close time-out from when the server notices that it has.
     fn is_close_overdue(&mut self, seen: Snapshot, config: &Config) -> bool {
         let is_behind = seen.acked < self.last_end;
-        if is_behind && self.close_due <= seen.seen_until {
+        if is_behind && self.close_due <= seen.acted_until {
             // Pongs may be queued behind the last frame.
             let missing = self.last_end - seen.acked + config.clients.high_water as u64;
             let rate = Duration::from_secs(1 + missing / LAST_BYTES_RATE_MIN);
             let total = config.clients.write_timeout + rate;
             let total_due = *self.total_due.get_or_insert(seen.now + total);
-            if total_due <= seen.seen_until {
+            if total_due <= seen.acted_until {
                 return true;
             }
         }
-        if is_behind && (self.looks_left == 2 || self.close_due <= seen.seen_until) {
+        if is_behind && (self.looks_left == 2 || self.close_due <= seen.acted_until) {
             self.looks_left = 2;
             self.close_due = seen.now + config.clients.close_timeout;
             return self.is_stuck(seen, config);
         }
-        if self.close_due > seen.seen_until {
+        if self.close_due > seen.acted_until {
             return false;
         }
         if self.looks_left > 1 {

@@ -130,10 +130,10 @@ fn an_early_call_changes_nothing() {
 fn a_peer_is_judged_by_the_events_that_were_delivered() {
     let mut world = World::new();
     assert_eq!(world.until(59), [(25, Ping), (50, Ping)]);
-    for (seen_until, verdict) in [(50, Verdict::Wait), (59, Verdict::Wait), (60, Drop)] {
-        let (now, until) = (world.at(70), world.at(seen_until));
+    for (acted_until, verdict) in [(50, Verdict::Wait), (59, Verdict::Wait), (60, Drop)] {
+        let (now, until) = (world.at(70), world.at(acted_until));
         let judged = world.keepalive.on_timer(now, until, &INTERVALS);
-        assert_eq!(judged, verdict, "{seen_until}");
+        assert_eq!(judged, verdict, "{acted_until}");
     }
 }
 

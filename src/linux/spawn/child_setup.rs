@@ -50,7 +50,8 @@ pub(super) struct ChildSetup<'a> {
 impl<'a> ChildSetup<'a> {
     /// For a command with these settings.
     ///
-    /// # Errors The path of its directory contains a NUL.
+    /// # Errors
+    /// The path of its directory contains a NUL.
     pub(super) fn new(parent: Parent, settings: &'a CommandSettings) -> io::Result<Self> {
         let cwd = settings.cwd.as_ref();
         Ok(Self {
@@ -66,7 +67,8 @@ impl<'a> ChildSetup<'a> {
     /// allocate, lock or panic, and no signal may be unblocked before its disposition is the
     /// default.
     ///
-    /// # Errors The error of the call that the system refused. The command is not started then.
+    /// # Errors
+    /// The error of the call that the system refused. The command is not started then.
     pub(super) fn run(&self) -> nix::Result<()> {
         // exec resolves a relative path, of the program or in PATH, from this directory.
         if let Some(cwd) = &self.cwd {

@@ -110,7 +110,8 @@ impl Cloner {
     /// Starts a command with these as its stdin, stdout and stderr. When this returns, exec has
     /// succeeded.
     ///
-    /// # Errors The reason why the command does not run. Everything that the attempt opened is
+    /// # Errors
+    /// The reason why the command does not run. Everything that the attempt opened is
     /// closed again.
     pub(super) fn start(
         &mut self,

@@ -59,7 +59,8 @@ impl Spawner {
     /// Starts a command. When this returns, exec has succeeded. Our ends of its pipes are
     /// non-blocking.
     ///
-    /// # Errors The reason why it does not run. Everything that the attempt opened is closed again.
+    /// # Errors
+    /// The reason why it does not run. Everything that the attempt opened is closed again.
     pub(super) fn start(
         &mut self,
         spawn: &Spawn<'_>,
