@@ -95,8 +95,8 @@ pub(crate) const STACK_MIN: u32 = 64 * 1024;
 pub(crate) const UNSENT_LEN_MAX: i32 = 256 * 1024;
 
 /// Bytes per second that a peer must take of an HTTP response and of the last bytes of a connection,
-/// on average and after `--write-timeout`. A modem of 56 kbit/s takes more. So even 4 MB in the kernel's
-/// send buffer hold a connection for at most a quarter of an hour and the time-outs.
+/// on average and after `--write-timeout`. A modem of 56 kbit/s takes more. So even 4 MB in the
+/// kernel's send buffer hold a connection for at most a quarter of an hour and the time-outs.
 pub const LAST_BYTES_RATE_MIN: u64 = 4 * 1024;
 
 // -- Buffers -------------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ async function main() {
 }
 
 /**
- * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary, json, linger } or
- * null, endpoints: [{ path, command or null }] }. `linger` is the time of --resume in seconds, or null. `echo` and `shell`
+ * What this server serves, or null: { version, demo, echo: path or null, shell: { path, command, binary, json, resume } or
+ * null, endpoints: [{ path, command or null }] }. `resume` is the time of --resume in seconds, or null. `echo` and `shell`
  * are the first endpoints of their kind.
  */
 async function readConfig() {
@@ -50,7 +50,7 @@ async function readConfig() {
   }
 }
 
-function showShell({ path, command, binary, json, linger: resumeSeconds }, alone) {
+function showShell({ path, command, binary, json, resume: resumeSeconds }, alone) {
   const isShell = SHELL_NAME.test(command);
   const sign = isShell ? "$" : "›";
   document.getElementById("shell-name").textContent = word(isShell ? "shellTitle" : "commandTitle");

@@ -225,8 +225,8 @@ impl<S: Socket> Client<S> {
     // -- Reading and writing ---------------------------------------------------------------------
 
     /// Does what the socket is ready for and the phase wants: writes, reads, and handles what was
-    /// read, until nothing is left or the `budget` of the visit is spent ([`VISIT_BUDGET`](crate::limits::VISIT_BUDGET)). `stdin`
-    /// is that of the client's command.
+    /// read, until nothing is left or the `budget` of the visit is spent
+    /// ([`VISIT_BUDGET`](crate::limits::VISIT_BUDGET)). `stdin` is that of the client's command.
     pub(crate) fn pump<W: Write>(
         &mut self,
         stdin: Option<&mut Stdin<W>>,

@@ -42,7 +42,8 @@ pub struct ClientLimits {
     /// How many bytes may be queued, each way, before reading from the other side pauses.
     /// Default: 64 KiB.
     pub high_water: usize,
-    /// The longest request head, its empty line included; half of it may be the request line. Default: 16 KiB.
+    /// The longest request head, its empty line included; half of it may be the request line.
+    /// Default: 16 KiB.
     pub head_len_max: usize,
     /// Maximum number of header fields in a request head. Default: 64.
     pub headers_max: usize,

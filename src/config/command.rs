@@ -36,7 +36,7 @@ pub struct CommandSettings {
     /// as the server was started with. Default: `None`.
     pub umask: Option<u32>,
     /// The nice value of a command, -20 to 19 (setpriority(2)), and of its process session where
-    /// the kernel divides the CPU by sessions (autogroups, sched(7)); `None`: the server's.
+    /// the kernel divides the CPU by process sessions (autogroups, sched(7)); `None`: the server's.
     /// Default: `None`.
     pub nice: Option<i32>,
     /// Resource limits of a command, soft and hard, each resource at most once. Default: those the

@@ -26,7 +26,7 @@ impl ConsoleConfig {
     /// | `version` | the server's version |
     /// | `demo` | whether it runs as the demo |
     /// | `echo` | the path of the first echo, or `null` |
-    /// | `shell` | the first command: its `path` and `command` name, whether its messages are `binary` or `json`, and `linger`, the seconds that a session waits for its client, or `null`. Without a command: `null` |
+    /// | `shell` | the first command: its `path` and `command` name, whether its messages are `binary` or `json`, and `resume`, the seconds that a session waits for its client, or `null`. Without a command: `null` |
     /// | `endpoints` | every endpoint: its `path` and `command` name, which is `null` for an echo |
     ///
     /// Paths are relative to the page, so that a proxy may serve it below any path. The programs of
@@ -54,7 +54,7 @@ impl ConsoleConfig {
             matches!(router, Router::Demo { .. }),
             echo.map_or("null".to_owned(), relative_path),
             shell.map_or("null".to_owned(), |route| format!(
-                r#"{{"path":{},"command":{},"binary":{},"json":{},"linger":{}}}"#,
+                r#"{{"path":{},"command":{},"binary":{},"json":{},"resume":{}}}"#,
                 relative_path(route),
                 json_string(self.command(route).unwrap_or_default()),
                 self.binary,
@@ -145,11 +145,11 @@ mod tests {
         let directory = Router::Routes(Routes::new(vec![], true));
         #[rustfmt::skip]
         let cases = [
-            (Router::Demo { shell: true }, config("sh", false), r#""demo":true,"echo":"echo","shell":{"path":"ws","command":"sh","binary":false,"json":false,"linger":null},"endpoints":[{"path":"echo","command":null},{"path":"ws","command":"sh"}]"#),
+            (Router::Demo { shell: true }, config("sh", false), r#""demo":true,"echo":"echo","shell":{"path":"ws","command":"sh","binary":false,"json":false,"resume":null},"endpoints":[{"path":"echo","command":null},{"path":"ws","command":"sh"}]"#),
             (Router::Demo { shell: false }, config("sh", false), r#""demo":true,"echo":"echo","shell":null,"endpoints":[{"path":"echo","command":null}]"#),
-            (everywhere(Service::Command(0)), config("a \"b\"\\\n\u{fc}", true), r#""demo":false,"echo":null,"shell":{"path":"","command":"a \"b\"\\\u000aü","binary":true,"json":false,"linger":null},"endpoints":[{"path":"","command":"a \"b\"\\\u000aü"}]"#),
+            (everywhere(Service::Command(0)), config("a \"b\"\\\n\u{fc}", true), r#""demo":false,"echo":null,"shell":{"path":"","command":"a \"b\"\\\u000aü","binary":true,"json":false,"resume":null},"endpoints":[{"path":"","command":"a \"b\"\\\u000aü"}]"#),
             (everywhere(Service::Echo), config("", false), r#""demo":false,"echo":"","shell":null,"endpoints":[{"path":"","command":null}]"#),
-            (several, config("x", false), r#""demo":false,"echo":"e","shell":{"path":"a b%3A%3F%25","command":"x","binary":false,"json":false,"linger":null},"endpoints":[{"path":"a b%3A%3F%25","command":"x"},{"path":"e","command":null},{"path":"f","command":null}]"#),
+            (several, config("x", false), r#""demo":false,"echo":"e","shell":{"path":"a b%3A%3F%25","command":"x","binary":false,"json":false,"resume":null},"endpoints":[{"path":"a b%3A%3F%25","command":"x"},{"path":"e","command":null},{"path":"f","command":null}]"#),
             (directory, config("", false), r#""demo":false,"echo":null,"shell":null,"endpoints":[]"#),
         ];
         for (router, config, rest) in cases {
@@ -164,8 +164,8 @@ mod tests {
     fn the_configuration_says_how_to_read_messages_and_how_long_to_reconnect() {
         let router = Router::Routes(Routes::everywhere(Service::Command(0)));
         for (millis, json, rest) in [
-            (30_000, false, r#""json":false,"linger":30.000}"#),
-            (250, true, r#""json":true,"linger":0.250}"#),
+            (30_000, false, r#""json":false,"resume":30.000}"#),
+            (250, true, r#""json":true,"resume":0.250}"#),
         ] {
             let config = ConsoleConfig {
                 json,

@@ -66,9 +66,9 @@ impl HeadScanner {
     /// # Errors
     ///
     /// 414, or 501 if already the method is too long, for a longer request line (section 3); 431 for
-    /// a longer head (RFC 6585 section 5). 400 for a first byte that cannot begin a method (a TLS client's, for example), for LF
-    /// without CR, CR without LF (RFC 9112 section 2.2) or NUL, and for white space at the start
-    /// of a line (section 5.2). One empty line before the request line is accepted (section 2.2),
+    /// a longer head (RFC 6585 section 5). 400 for a first byte that cannot begin a method (a TLS
+    /// client's, for example), for LF without CR, CR without LF (RFC 9112 section 2.2) or NUL, and
+    /// for white space at the start of a line (section 5.2). One empty line before the request line is accepted (section 2.2),
     /// a second one is refused.
     pub fn find_end(
         &mut self,

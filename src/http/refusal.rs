@@ -208,7 +208,10 @@ impl Refusal {
 
     /// 501: no such method is known (RFC 9110 section 9.1).
     pub(crate) fn unknown_method(method: &[u8]) -> Refusal {
-        let reason = format!("{} is no known method: use GET or HEAD", quote(method));
+        let reason = format!(
+            "{} is no known method: use GET, HEAD or OPTIONS",
+            quote(method)
+        );
         Refusal::new(Status::NotImplemented, reason)
     }
 
@@ -344,7 +347,7 @@ mod tests {
         let body = text.split_once("\r\n\r\n").unwrap().1;
         assert_eq!(
             body,
-            "\"PO\\r\\nST\\xfc\" is no known method: use GET or HEAD\n"
+            "\"PO\\r\\nST\\xfc\" is no known method: use GET, HEAD or OPTIONS\n"
         );
     }
 

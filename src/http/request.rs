@@ -240,7 +240,7 @@ fn parse_refusal(error: httparse::Error, head: &[u8], headers_max: usize) -> Ref
         httparse::Error::TooManyHeaders => Refusal::too_many_headers(headers_max),
         httparse::Error::Version if names_other_version(head) => Refusal::version_not_supported(),
         httparse::Error::HeaderName => Refusal::bad_request(
-            "a line of the head does not begin with a header name and a colon right behind it",
+            "a line of the head does not begin with a header name and a colon right after it",
         ),
         httparse::Error::HeaderValue => {
             Refusal::bad_request("a header field has a control character in its value")

@@ -45,27 +45,22 @@ impl Acceptor {
         self.listeners.len()
     }
 
-    /// The postponed visit of the listener takes place.
-    pub(super) fn visited(&mut self, index: u32) {
-        self.set(index, |listener| listener.is_queued = false);
-    }
-
-    /// The visit of the listener is postponed. Returns whether it was not already.
-    fn postponed(&mut self, index: u32) -> bool {
-        let was = self.set(index, |listener| listener.is_queued = true);
-        was.is_some_and(|listener| !listener.is_queued)
+    /// Whether a visit of the listener is queued; `None`: there is no such listener.
+    pub(super) fn is_queued_mut(&mut self, index: u32) -> Option<&mut bool> {
+        let listener = self.listeners.get_mut(index as usize)?;
+        Some(&mut listener.is_queued)
     }
 
     /// No connection waits on the listener any more.
     fn emptied(&mut self, index: u32) {
-        self.set(index, |listener| listener.is_blocked = false);
+        self.set_blocked(index, false);
     }
 
     /// Accepting failed although a connection waits. Returns whether this is the first listener
     /// that is blocked.
     fn blocked(&mut self, index: u32) -> bool {
         let is_news = !self.listeners.iter().any(|listener| listener.is_blocked);
-        self.set(index, |listener| listener.is_blocked = true);
+        self.set_blocked(index, true);
         is_news
     }
 
@@ -74,35 +69,25 @@ impl Acceptor {
         listener.is_some_and(|listener| listener.is_blocked)
     }
 
-    /// Changes the state of a listener and returns the one before.
-    fn set(&mut self, index: u32, change: impl FnOnce(&mut Listener)) -> Option<Listener> {
-        let listener = self.listeners.get_mut(index as usize)?;
-        let before = *listener;
-        change(listener);
-        Some(before)
+    fn set_blocked(&mut self, index: u32, is_blocked: bool) {
+        if let Some(listener) = self.listeners.get_mut(index as usize) {
+            listener.is_blocked = is_blocked;
+        }
     }
 }
 
 impl<S: System> Server<S> {
-    /// Postpones the visit of a listener. All accepting starts there, so it happens at most once a turn
-    /// for each listener.
-    pub(super) fn postpone_listener(&mut self, index: u32) {
-        if self.acceptor.postponed(index) {
-            self.visits
-                .postpone(Owner::Listener(index), self.cx.acted_until);
-        }
-    }
-
     /// Postpones the visit of every listener on which connections wait for resources.
     pub(super) fn retry_accept(&mut self) {
         for index in 0..self.acceptor.len() as u32 {
             if self.acceptor.is_blocked(index) {
-                self.postpone_listener(index);
+                self.postpone(Owner::Listener(index));
             }
         }
     }
 
-    /// Accepts up to [`ACCEPTS_PER_TURN`] connections from a listener.
+    /// Accepts up to [`ACCEPTS_PER_TURN`] connections from a listener. This is always a postponed visit,
+    /// so it happens once a turn for each listener.
     pub(super) fn accept(&mut self, index: u32) {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.system.accept(index) {
@@ -116,7 +101,7 @@ impl<S: System> Server<S> {
                 }
             }
         }
-        self.postpone_listener(index);
+        self.postpone(Owner::Listener(index));
     }
 
     /// Makes a client of an accepted connection.
@@ -156,17 +141,6 @@ impl<S: System> Server<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listener_is_postponed_once() {
-        let mut acceptor = Acceptor::new(2);
-        assert!(acceptor.postponed(1));
-        assert!(!acceptor.postponed(1));
-        assert!(acceptor.postponed(0), "each by itself");
-        acceptor.visited(1);
-        assert!(acceptor.postponed(1));
-        assert!(!acceptor.postponed(2), "there is no such listener");
-    }
 
     #[test]
     fn a_failure_is_news_until_every_listener_is_empty() {

@@ -11,7 +11,8 @@
 //! | file | story |
 //! |---|---|
 //! | `accept`, `admission` | connections come in, and how many may |
-//! | `visits` | what a visit does, what settling does, why that ends |
+//! | `visits`, `owner` | what a visit does, what settling does, why that ends; what can be visited |
+//! | `turn` | how long a turn may last |
 //! | `upgrade` | a request gets a page, a refusal or a WebSocket |
 //! | `start`, `shared`, `resume` | which command serves it: a new one, the shared one, the one it comes back to |
 //! | `output`, `members` | output goes to one client or to several; clients join and leave |
@@ -103,7 +104,7 @@ impl<S: System> Handler for Server<S> {
 
     fn on_ready(&mut self, token: Token, readiness: Readiness) {
         match Source::from(token) {
-            Source::Listener(index) => self.postpone_listener(index),
+            Source::Listener(index) => self.postpone(Owner::Listener(index)),
             Source::Signals => self.on_signals(),
             Source::Client(id) => self.on_client_ready(id, readiness),
             Source::Stdin(id) => self.on_pipe_ready(id, |process| {
@@ -252,8 +253,7 @@ impl<S: System> Server<S> {
         };
         if let Some(client) = clients.get_mut(id) {
             client.readiness.merge(readiness);
-            let is_queued = client.is_queued;
-            self.visit_ready(Owner::Client(id), is_queued);
+            self.visit_ready(Owner::Client(id));
         }
     }
 
@@ -268,8 +268,7 @@ impl<S: System> Server<S> {
         };
         if let Some(process) = processes.get_mut(id) {
             merge(process);
-            let is_queued = process.is_queued;
-            self.visit_ready(Owner::Process(id), is_queued);
+            self.visit_ready(Owner::Process(id));
         }
     }
 

@@ -185,7 +185,7 @@ impl<S: System> Server<S> {
         });
         // The rest has its turn after the others. Each line may have become fifty bytes.
         self.turn.worked(VISIT_BUDGET);
-        self.defer_process(id);
+        self.defer(Owner::Process(id));
     }
 }
 

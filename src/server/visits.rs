@@ -134,19 +134,8 @@ impl<S: System> Server<S> {
     }
 
     fn run_queued_visit(&mut self, owner: Owner) {
-        match owner {
-            Owner::Client(id) => {
-                if let Some(client) = self.clients.get_mut(id) {
-                    client.is_queued = false;
-                }
-            }
-            Owner::Process(id) => {
-                if let Some(process) = self.processes.get_mut(id) {
-                    process.is_queued = false;
-                }
-            }
-            Owner::Listener(index) => self.acceptor.visited(index),
-            Owner::AcceptRetry | Owner::Restart | Owner::Reap | Owner::Shutdown => {}
+        if let Some(is_queued) = self.is_queued_mut(owner) {
+            *is_queued = false;
         }
         self.visit(owner);
         self.run_visits();
@@ -154,29 +143,43 @@ impl<S: System> Server<S> {
 
     /// Postpones a visit that this turn has no time for, unless one is queued already.
     pub(super) fn postpone(&mut self, owner: Owner) {
-        let was_queued = match owner {
-            Owner::Client(id) => {
-                let client = self.clients.get_mut(id);
-                client.is_none_or(|it| std::mem::replace(&mut it.is_queued, true))
-            }
-            Owner::Process(id) => {
-                let process = self.processes.get_mut(id);
-                process.is_none_or(|it| std::mem::replace(&mut it.is_queued, true))
-            }
-            _ => false,
-        };
-        if !was_queued {
+        if self.mark_queued(owner) {
             self.visits.postpone(owner, self.cx.acted_until);
         }
     }
 
-    /// Visits an entry of which something became ready. One that is queued for the end of the turn
+    /// Defers a visit of an entry that has had its share, unless one is queued already.
+    pub(super) fn defer(&mut self, owner: Owner) {
+        if self.mark_queued(owner) {
+            self.visits.defer(owner);
+        }
+    }
+
+    /// Notes that a visit of `owner` is queued. Returns whether that is news: one may be queued
+    /// already, or the owner be gone.
+    fn mark_queued(&mut self, owner: Owner) -> bool {
+        let is_queued = self.is_queued_mut(owner);
+        is_queued.is_some_and(|is_queued| !std::mem::replace(is_queued, true))
+    }
+
+    /// Whether a visit of `owner` is queued for the end of a turn; `None`: it is gone, or a task of
+    /// the server, which is never queued.
+    fn is_queued_mut(&mut self, owner: Owner) -> Option<&mut bool> {
+        match owner {
+            Owner::Client(id) => self.clients.get_mut(id).map(|it| &mut it.is_queued),
+            Owner::Process(id) => self.processes.get_mut(id).map(|it| &mut it.is_queued),
+            Owner::Listener(index) => self.acceptor.is_queued_mut(index),
+            Owner::AcceptRetry | Owner::Restart | Owner::Reap | Owner::Shutdown => None,
+        }
+    }
+
+    /// Visits an entry that became ready. One that is queued for the end of the turn
     /// keeps its place there, and one that this turn has no time for gets one.
-    pub(super) fn visit_ready(&mut self, owner: Owner, is_queued: bool) {
-        match is_queued {
-            true => {}
-            false if self.turn_is_over() => self.postpone(owner),
-            false => self.visit(owner),
+    pub(super) fn visit_ready(&mut self, owner: Owner) {
+        match self.is_queued_mut(owner).copied() {
+            Some(true) | None => {}
+            Some(false) if self.turn_is_over() => self.postpone(owner),
+            Some(false) => self.visit(owner),
         }
     }
 
@@ -189,24 +192,6 @@ impl<S: System> Server<S> {
             Owner::Restart => self.restart_shared(),
             Owner::Reap => self.reap_all(),
             Owner::Shutdown => self.end_drain(),
-        }
-    }
-
-    /// Defers a visit of a client, unless one is queued already.
-    pub(super) fn defer_client(&mut self, id: ClientId) {
-        if let Some(client) = self.clients.get_mut(id)
-            && !std::mem::replace(&mut client.is_queued, true)
-        {
-            self.visits.defer(Owner::Client(id));
-        }
-    }
-
-    /// Defers a visit of a process, unless one is queued already.
-    pub(super) fn defer_process(&mut self, id: ProcessId) {
-        if let Some(process) = self.processes.get_mut(id)
-            && !std::mem::replace(&mut process.is_queued, true)
-        {
-            self.visits.defer(Owner::Process(id));
         }
     }
 
@@ -229,7 +214,7 @@ impl<S: System> Server<S> {
                     self.answer(id);
                 }
                 Pumped::Request | Pumped::Spent => {
-                    self.defer_client(id);
+                    self.defer(Owner::Client(id));
                     break;
                 }
             }
@@ -302,7 +287,7 @@ impl<S: System> Server<S> {
         if has_work {
             // Not at once: client and command could call each other until both budgets are spent, and
             // the others would wait.
-            self.defer_client(id);
+            self.defer(Owner::Client(id));
         }
     }
 
@@ -316,7 +301,7 @@ impl<S: System> Server<S> {
         process.stdin.flush(&mut self.cx.pool);
         let has_fan_out = process.audience.fan_out().is_some();
         if self.forward_output(id) == Progress::Spent {
-            self.defer_process(id);
+            self.defer(Owner::Process(id));
         }
         self.log_stderr(id);
         self.deliver_exit(id);
@@ -349,7 +334,7 @@ impl<S: System> Server<S> {
             if !client.is_open() {
                 self.visits.push(Owner::Client(client_id));
             } else if client.has_work(stdin_full, &self.cx.limits) {
-                self.defer_client(client_id);
+                self.defer(Owner::Client(client_id));
             }
         }
     }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Scripts wait for the last kind, one for each address: `listening on http://ADDRESS/`. It always
-//! begins like that and is a link that works; a note may follow behind a comma.
+//! begins like that and is a link that works; a note may follow after a comma.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

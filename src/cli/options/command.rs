@@ -173,8 +173,8 @@ pub(super) const PROCESS: &[Opt] = &[
     .text(
         "The nice value of a command, from -20 (most CPU time) to 19 (least). Without it: the \
          server's own. Where the kernel divides the CPU by process sessions (1 in \
-         `/proc/sys/kernel/sched_autogroup_enabled`, see sched(7)), the command's session gets \
-         the same value.",
+         `/proc/sys/kernel/sched_autogroup_enabled`, see sched(7)), the command's process \
+         session gets the same value.",
     ),
     option(
         "--rlimit=NAME:VALUE             limit a resource (nofile:64); repeatable",

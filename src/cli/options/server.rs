@@ -213,8 +213,8 @@ pub(super) const PROGRAM: &[Opt] = &[
     )
     .text(
         "The least important level that is logged, on stderr. `info` writes a line for each \
-         connection when it ends and for each WebSocket that is refused because nothing is at its \
-         path, `debug` also one when a connection begins.",
+         WebSocket when it ends and for each that is refused because nothing is at its path, \
+         `debug` also one when a connection begins.",
     ),
     option(
         "--help[=all]                    print the common options, or all",

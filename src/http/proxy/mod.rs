@@ -94,7 +94,7 @@ impl ProxyHeader {
         }
     }
 
-    /// The headers, of which the first names the client.
+    /// The headers. The first names the client.
     fn headers(self) -> &'static [&'static str] {
         match self {
             ProxyHeader::Forwarded => &["Forwarded"],
@@ -143,7 +143,7 @@ pub struct Forwarded {
 }
 
 impl Proxies {
-    /// The proxies in `networks`, of which only `header` is believed if it is given.
+    /// The proxies in `networks`. If `header` is given, only that one is believed.
     pub fn new(networks: Vec<Network>, header: Option<ProxyHeader>) -> Proxies {
         Proxies { networks, header }
     }

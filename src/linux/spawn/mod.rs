@@ -94,7 +94,7 @@ impl Spawner {
         let setup = ChildSetup::new(self.parent, spawn.settings)?;
         let pid = self.cloner.start(spawn, &setup, streams)?;
         if let Some(nice) = spawn.settings.nice {
-            set_nice_of_session(pid, nice);
+            set_nice_of_process_session(pid, nice);
         }
         Ok(Child {
             pid,
@@ -111,7 +111,7 @@ impl Spawner {
 ///
 /// The child cannot do this before exec: in the server's memory, which is not dumpable, its files in
 /// `/proc` belong to root.
-fn set_nice_of_session(pid: Pid, nice: c_int) {
+fn set_nice_of_process_session(pid: Pid, nice: c_int) {
     let _ = fs::write(format!("/proc/{pid}/autogroup"), nice.to_string());
 }
 
