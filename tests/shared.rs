@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    BINARY, CONTINUATION, Client, FIN, Message, Response, Server, TEXT, TempDir, masked,
-    raise_own_descriptor_limit, wait_until, write_file,
+    BINARY, CLOSE, CONTINUATION, Client, FIN, Message, Response, Server, TEXT, TempDir, Wire,
+    masked, raise_own_descriptor_limit, wait_until, write_file,
 };
 
 /// A server whose clients share a command: a shell that runs `script`.
@@ -636,6 +636,27 @@ fn a_client_that_leaves_while_stdin_is_full_is_noticed() {
     server.await_descriptors(before);
     assert_eq!(server.children().len(), 1, "the command has exited");
     drop(staying);
+}
+
+/// That another client has filled the command's stdin does not cut off a client that has closed.
+#[test]
+fn a_client_that_has_closed_gets_its_last_bytes_while_stdin_is_full() {
+    let script = "for i in $(seq 100); do printf '%08000d\\n' $i; done; exec sleep 1000";
+    let server = shared(&["--replay=100"], script);
+    let mut filler = server.open("/");
+    (0..100).for_each(|_| drop(filler.text()));
+    // It gets the replay and does not read. Its Close comes with the handshake, so it is read although
+    // the replay fills the outbox.
+    let mut wire = Wire::connect_with_small_buffers(server.address());
+    let mut at_once = server.upgrade("/").to_bytes();
+    at_once.extend(masked(FIN | CLOSE, &1000_u16.to_be_bytes()));
+    wire.send(&at_once);
+    wire.finish();
+    let unit = masked(FIN | TEXT, &[b'x'; 1000]);
+    filler.wire.flood(&unit, 256 << 20);
+    let received = wire.take_to_end();
+    assert!(received.len() > 800_000, "{} bytes", received.len());
+    assert!(received.ends_with(b"\x88\x02\x03\xe8"));
 }
 
 // -- Restart and shutdown -------------------------------------------------------------------------

@@ -250,8 +250,9 @@ impl<S: Socket> Delivery<'_, S> {
                 true => client.send_framed(framed, self.cx),
                 false => client.broadcast(framed, self.cx),
             }
-            // A client whose socket took everything needs no visit.
-            if !client.is_open() || client.queued_bytes() > 0 {
+            // A client whose socket took everything needs no visit, and one whose visit is queued
+            // keeps its place.
+            if !client.is_open() || client.queued_bytes() > 0 && !client.is_queued {
                 self.visits.push(Owner::Client(member));
             }
         }

@@ -206,12 +206,12 @@ impl<S: System> Server<S> {
         let ip = record.ip();
         client.open(process_id, is_session || is_shared, self.cx.now);
         client.has_place = true;
-        if session_is_gone {
-            self.admission.entered(ip, &self.limits);
-            return self.refuse_resumption(id);
+        match session_is_gone {
+            true => self.admission.entered(ip, &self.limits),
+            false => self.admission.served(ip, &self.limits),
         }
-        self.admission.served(ip, &self.limits);
         match process_id {
+            _ if session_is_gone => self.refuse_resumption(id),
             Some(process_id) if is_session => self.join_session(id, process_id, received),
             Some(process_id) if is_shared => self.join_shared(id, process_id),
             _ => {}

@@ -67,9 +67,12 @@ impl Visits {
     }
 
     /// The time up to which every event has been acted on, if it has been delivered up to `delivered`.
-    /// A client whose last bytes wait for a postponed visit must not be dropped for its silence.
+    /// A client whose last bytes wait for a postponed visit must not be dropped for its silence. A
+    /// listener has no deadline, and under a flood of connections its visit is postponed every turn:
+    /// if it counted, no timer would fire.
     pub(super) fn acted_until(&self, delivered: Instant) -> Instant {
-        let oldest = self.postponed.front();
+        let mut entries = self.postponed.iter();
+        let oldest = entries.find(|(owner, _)| !matches!(owner, Owner::Listener(_)));
         oldest.map_or(delivered, |&(_, acted_until)| delivered.min(acted_until))
     }
 
@@ -263,7 +266,7 @@ impl<S: System> Server<S> {
             let next = process.deadline(self.cx.now);
             let owner = Owner::Process(process_id);
             self.timers.arm(owner, next, &mut process.wake_at);
-        } else if client.has_hung_up() && stdin_full {
+        } else if client.is_open() && client.has_hung_up() && stdin_full {
             // The command keeps running without this client. Messages that the server has not read
             // count as not received.
             client.lost(Loss::HungUp, &mut self.cx);

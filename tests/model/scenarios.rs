@@ -99,6 +99,25 @@ fn many_edges_of_a_listener_give_it_one_share_of_a_turn() {
     assert_eq!(run.server.census().clients, 4000);
 }
 
+/// A full backlog postpones its listener's visit in every turn.
+#[test]
+fn a_flood_of_connections_does_not_stop_the_timers() {
+    let mut run = Run::plain(Config::default());
+    for _ in 0..1000 {
+        run.connect_to(false, false);
+    }
+    while !run.world.borrow().backlog.is_empty() {
+        let before = run.now;
+        run.advance_to(before + SECOND / 100);
+        run.turn();
+        // A turn that runs out of time may leave clients to the next ones.
+        assert!(
+            run.acted_until + SECOND / 10 >= before,
+            "no timer would fire"
+        );
+    }
+}
+
 /// A command that never blocks does not extend its client's turn.
 #[test]
 fn a_command_that_drains_its_stdin_gets_no_more_than_a_share_of_a_turn() {
