@@ -116,8 +116,9 @@ impl Keepalive {
     pub(super) fn acknowledged(&mut self, now: Instant) {
         if let Clock::Running {
             received,
-            pinged: Some(_),
+            pinged: Some(pinged),
         } = &mut self.0
+            && *pinged >= *received
         {
             *received = now;
         }

@@ -227,6 +227,17 @@ fn pauses_in_quick_succession_do_not_postpone_a_ping() {
     assert_eq!(verdicts, pings);
 }
 
+/// What the peer acknowledges between a pause and the next ping may be as old as the pause.
+#[test]
+fn bytes_acknowledged_before_the_first_ping_after_a_pause_do_not_count() {
+    let mut world = World::new();
+    world.keepalive.paused();
+    world.keepalive.resumed(world.at(10));
+    world.keepalive.acknowledged(world.at(20));
+    let expected = [(25, Ping), (50, Ping), (70, Drop)];
+    assert_eq!(world.until(1000), expected);
+}
+
 /// The machine is suspended directly after a pause in which no ping was due.
 #[test]
 fn a_late_call_after_a_pause_pings_before_it_drops() {
