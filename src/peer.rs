@@ -61,6 +61,31 @@ impl Peer {
     }
 }
 
+/// Who a client is for limits and for the log: an IPv4 address, or an IPv6 network of 64 bits. A host
+/// with IPv6 has such a network (RFC 4291 section 2.5.1), and may use a new address of it for each
+/// connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Prefix(IpAddr);
+
+impl Prefix {
+    /// That of an address. An IPv4 address within IPv6 counts as the former.
+    pub(crate) fn of(ip: IpAddr) -> Self {
+        Self(match ip.to_canonical() {
+            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+            ip => ip,
+        })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(ip) => ip.fmt(f),
+            IpAddr::V6(ip) => write!(f, "{ip}/64"),
+        }
+    }
+}
+
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
         match address {
@@ -112,5 +137,16 @@ mod tests {
         peer.speaks_for(Remote { ip, port: None });
         assert_eq!((peer.addr(), peer.client_ip()), (proxy, ip));
         assert_eq!(peer.to_string(), "2001:db8::9 proxy=127.0.0.1:5555");
+    }
+
+    #[test]
+    fn an_ipv6_host_counts_by_its_network_and_ipv4_within_ipv6_as_ipv4() {
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        assert!(
+            of("2001:db8::1") == of("2001:db8::ffff:2") && of("2001:db8::1") != of("2001:db9::1")
+        );
+        assert!(of("::ffff:192.0.2.1") == of("192.0.2.1"));
+        assert!(of("::ffff:192.0.2.1") != of("::ffff:192.0.2.2"));
+        assert_eq!(of("2001:db8::1").to_string(), "2001:db8::/64");
     }
 }

@@ -10,12 +10,13 @@
 //! counting grows with the rate of the refusals.
 
 use std::fmt::{self, Write as _};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Level;
 use crate::event_loop::instant::Instant;
 use crate::limits::{LOG_ESCAPED_LEN_MAX, LOG_LINES_PER_PEER, LOG_PEER_LINES_MAX};
+use crate::peer::Prefix;
 
 /// For how long equal lines are counted before they are reported.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -115,28 +116,6 @@ impl Repeats {
             );
         }
         self.since = None;
-    }
-}
-
-/// An IPv4 address or the first 64 bits of an IPv6 address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Prefix(IpAddr);
-
-impl Prefix {
-    fn of(ip: IpAddr) -> Self {
-        Self(match ip {
-            IpAddr::V4(_) => ip,
-            IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-        })
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V4(ip) => ip.fmt(f),
-            IpAddr::V6(ip) => write!(f, "{ip}/64"),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::ServerLimits;
 use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
+use crate::peer::Prefix;
 
 /// Counts clients: open WebSockets, and lost ones that `--resume` waits for. A client that has closed
 /// or was closed does not count: how fast it takes its last bytes must not keep others out. Nor does
@@ -17,8 +18,8 @@ pub(super) struct Admission {
     /// Clients that no longer count, and whose connections are not yet gone.
     closing: usize,
     /// The clients of each address, if there is a limit on them. An IPv6 address stands for its
-    /// network ([`counted`]).
-    by_address: HashMap<IpAddr, usize>,
+    /// network ([`Prefix`]).
+    by_address: HashMap<Prefix, usize>,
     /// Whether any client has been served.
     has_served: bool,
     spawns: Bucket,
@@ -34,7 +35,11 @@ impl Admission {
             let reason = "with --once there is no client but the first";
             return Err(Refusal::not_now(reason));
         }
-        let own = self.by_address.get(&counted(address)).copied().unwrap_or(0);
+        let own = self
+            .by_address
+            .get(&Prefix::of(address))
+            .copied()
+            .unwrap_or(0);
         if let Some(max) = limits.clients_per_ip_max.filter(|max| own >= *max) {
             return Err(Refusal::too_many_from_address(max));
         }
@@ -79,7 +84,7 @@ impl Admission {
     pub(super) fn entered(&mut self, address: IpAddr, limits: &ServerLimits) {
         self.clients += 1;
         if limits.clients_per_ip_max.is_some() {
-            *self.by_address.entry(counted(address)).or_default() += 1;
+            *self.by_address.entry(Prefix::of(address)).or_default() += 1;
         }
     }
 
@@ -97,7 +102,7 @@ impl Admission {
     /// A client of this address no longer counts.
     pub(super) fn left(&mut self, address: IpAddr) {
         self.clients -= 1;
-        let address = counted(address);
+        let address = Prefix::of(address);
         if let Some(own) = self.by_address.get_mut(&address) {
             *own -= 1;
             if *own == 0 {
@@ -109,16 +114,6 @@ impl Admission {
     /// Whether clients have been served and the connections of all are gone.
     pub(super) fn is_deserted(&self) -> bool {
         self.has_served && self.clients + self.closing == 0
-    }
-}
-
-/// The address as which a client counts. A host with IPv6 has all of a /64 (RFC 4291 section 2.5.1),
-/// and may use a new address for each connection, so the network counts.
-fn counted(address: IpAddr) -> IpAddr {
-    const INTERFACE_ID: u128 = u64::MAX as u128;
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !INTERFACE_ID).into()),
-        address => address,
     }
 }
 

@@ -117,8 +117,8 @@ pub(super) const LIMITS: &[Opt] = &[
     .common()
     .text(
         "Maximum number of WebSocket clients, including lost ones that `--resume` waits for. A \
-         client that is being closed no longer counts. Further clients get 503. With `none`, file descriptors are the limit: set a lower one \
-         on a machine with little memory.",
+         client that is being closed no longer counts. Further clients get 503. With `none`, \
+         file descriptors are the limit: set a lower one on a machine with little memory.",
     ),
     option(
         "--max-clients-per-ip=N [none]   clients from one address; others get 429",
