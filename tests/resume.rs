@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use support::{
-    CLOSE, CONTINUATION, Client, FIN, Message, Server, TEXT, TempDir, as_another_user,
+    CLOSE, CONTINUATION, Client, FIN, Message, PING, PONG, Server, TEXT, TempDir, as_another_user,
     close_payload, masked, wait_until, write_file,
 };
 
@@ -225,6 +225,24 @@ fn resuming_an_unknown_session_is_4410() {
     let server = Server::script(&["--resume=30"], "exec cat");
     assert_lost(open(&server, TOKEN, 1));
     assert_eq!(server.children(), [], "a command was started");
+}
+
+/// Frames continue where those that came with the handshake ended, also if the session is gone.
+#[test]
+fn a_frame_that_begins_with_the_handshake_of_a_lost_session_is_read_whole() {
+    let server = Server::script(&["--resume=30"], "exec cat");
+    let ping = masked(FIN | PING, b"hello");
+    let protocol = protocol(TOKEN, 1);
+    let request = server.upgrade("/").add("Sec-WebSocket-Protocol", &protocol);
+    let mut at_once = request.to_bytes();
+    at_once.extend(&ping[..8]);
+    let mut wire = server.connect();
+    wire.send(&at_once);
+    let mut client = Client::accepted(wire);
+    assert_eq!(client.frame().opcode, CLOSE);
+    client.wire.send(&ping[8..]);
+    let pong = client.frame();
+    assert_eq!((pong.opcode, pong.payload), (PONG, b"hello".to_vec()));
 }
 
 #[test]
