@@ -79,7 +79,7 @@
 //! | [`server`] | joins clients and processes, over any [`System`] | mio |
 //! | [`client`] | one connection's life | |
 //! | [`process`] | one command's life | |
-//! | [`system`], [`context`], [`config`], [`source`], [`peer`], [`log`] | the seam to the system, and the types that clients and processes share | mio (tokens) |
+//! | [`system`], [`context`], [`config`], [`source`], [`peer`], `memory`, [`log`] | the seam to the system, and the types that clients and processes share | mio (tokens) |
 //! | [`ws`], [`http`], [`framing`] | the protocols, without I/O and without a clock | httparse, sha1_smol, base64, memchr |
 //! | [`event_loop`] | readiness, timers, arenas and buffers; knows nothing of wspipe | mio, slab |
 //! | [`limits`], `calendar` | constants that several files share, or an operator may ask about; dates | |
@@ -169,6 +169,7 @@ pub mod limits;
 pub mod linux;
 pub mod log;
 pub mod manual;
+pub(crate) mod memory;
 pub mod peer;
 pub mod process;
 pub mod server;

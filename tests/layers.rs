@@ -14,7 +14,7 @@ const LAYERS: &[(&[&str], &[&str])] = &[
     (&["ws"], &[]),
     (&["http"], &["httparse", "sha1_smol", "base64"]),
     (&["framing"], &["memchr"]),
-    (&["peer"], &[]),
+    (&["peer", "memory"], &[]),
     (&["log"], &[]),
     (&["source"], &["mio"]),
     (&["config"], &[]),

@@ -27,7 +27,7 @@ _wspipe() {
         fi
         case $word in
             --) command=$((i + 1)) ; break ;;
-            --address | --port | --backlog | --origin | --allow-host | --subprotocol | --same-user | --trust-proxy | --trust-header | --route | --dir | --framing | --crlf | --max-line | --flush | --stderr | --passenv | --setenv | --cwd | --umask | --nice | --rlimit | --signal | --kill-after | --end-at | --replay | --resume | --replay-buffer | --max-clients | --max-clients-per-ip | --max-processes | --spawn-rate | --max-message | --high-water | --max-head | --max-headers | --session-timeout | --idle-timeout | --ping-interval | --pong-timeout | --write-timeout | --close-timeout | --head-timeout | --http-idle-timeout | --user | --group | --drain-timeout | --log-level) option=$word ;;
+            --address | --port | --backlog | --origin | --allow-host | --subprotocol | --same-user | --trust-proxy | --trust-header | --route | --dir | --framing | --crlf | --max-line | --flush | --stderr | --passenv | --setenv | --cwd | --umask | --nice | --rlimit | --signal | --kill-after | --end-at | --replay | --resume | --replay-buffer | --max-clients | --max-clients-per-ip | --max-processes | --spawn-rate | --max-memory | --max-message | --high-water | --max-head | --max-headers | --session-timeout | --idle-timeout | --ping-interval | --pong-timeout | --write-timeout | --close-timeout | --head-timeout | --http-idle-timeout | --user | --group | --drain-timeout | --log-level) option=$word ;;
             -*) ;;
             *) command=$i ; break ;;
         esac
@@ -55,7 +55,7 @@ _wspipe() {
     fi
 
     case $option in
-        '') offer=(-W '--address= --port= --backlog= --origin= --allow-host= --subprotocol= --same-user= --trust-proxy= --trust-header= --route= --dir= --echo --framing= --binary --null --crlf= --max-line= --flush= --stderr= --passenv= --setenv= --cwd= --umask= --nice= --rlimit= --no-new-privs --signal= --kill-after= --end-at= --shared --shared=eager --replay= --restart --resume= --replay-buffer= --max-clients= --max-clients-per-ip= --max-processes= --spawn-rate= --max-message= --high-water= --max-head= --max-headers= --session-timeout= --idle-timeout= --ping-interval= --pong-timeout= --write-timeout= --close-timeout= --head-timeout= --http-idle-timeout= --user= --group= --once --exit-when-idle --drain-timeout= --log-level= --help --help=all --version') ;;
+        '') offer=(-W '--address= --port= --backlog= --origin= --allow-host= --subprotocol= --same-user= --trust-proxy= --trust-header= --route= --dir= --echo --framing= --binary --null --crlf= --max-line= --flush= --stderr= --passenv= --setenv= --cwd= --umask= --nice= --rlimit= --no-new-privs --signal= --kill-after= --end-at= --shared --shared=eager --replay= --restart --resume= --replay-buffer= --max-clients= --max-clients-per-ip= --max-processes= --spawn-rate= --max-memory= --max-message= --high-water= --max-head= --max-headers= --session-timeout= --idle-timeout= --ping-interval= --pong-timeout= --write-timeout= --close-timeout= --head-timeout= --http-idle-timeout= --user= --group= --once --exit-when-idle --drain-timeout= --log-level= --help --help=all --version') ;;
         --address) offer=(-W '127.0.0.1 0.0.0.0 localhost') ;;
         --origin) offer=(-W 'any') ;;
         --same-user) offer=(-W 'yes no') ;;

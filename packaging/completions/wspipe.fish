@@ -1,7 +1,7 @@
 # fish completion for wspipe
 # Generated from src/cli/options by `WSPIPE_BLESS=1 cargo test --lib cli`: do not edit.
 
-set -g __wspipe_with_value --address --port --backlog --origin --allow-host --subprotocol --same-user --trust-proxy --trust-header --route --dir --framing --crlf --max-line --flush --stderr --passenv --setenv --cwd --umask --nice --rlimit --signal --kill-after --end-at --replay --resume --replay-buffer --max-clients --max-clients-per-ip --max-processes --spawn-rate --max-message --high-water --max-head --max-headers --session-timeout --idle-timeout --ping-interval --pong-timeout --write-timeout --close-timeout --head-timeout --http-idle-timeout --user --group --drain-timeout --log-level
+set -g __wspipe_with_value --address --port --backlog --origin --allow-host --subprotocol --same-user --trust-proxy --trust-header --route --dir --framing --crlf --max-line --flush --stderr --passenv --setenv --cwd --umask --nice --rlimit --signal --kill-after --end-at --replay --resume --replay-buffer --max-clients --max-clients-per-ip --max-processes --spawn-rate --max-memory --max-message --high-water --max-head --max-headers --session-timeout --idle-timeout --ping-interval --pong-timeout --write-timeout --close-timeout --head-timeout --http-idle-timeout --user --group --drain-timeout --log-level
 
 # Whether the words before the cursor are options and their values only.
 function __wspipe_before_command
@@ -58,6 +58,7 @@ complete -c wspipe -n __wspipe_before_command -l max-clients -x -a 'none' -d 'We
 complete -c wspipe -n __wspipe_before_command -l max-clients-per-ip -x -a 'none' -d 'clients from one address; others get 429'
 complete -c wspipe -n __wspipe_before_command -l max-processes -x -d 'commands; further clients get 503'
 complete -c wspipe -n __wspipe_before_command -l spawn-rate -x -a 'none' -d 'commands started per second'
+complete -c wspipe -n __wspipe_before_command -l max-memory -x -d 'memory for buffers; beyond it 503'
 complete -c wspipe -n __wspipe_before_command -l max-message -x -d 'longest message from a client'
 complete -c wspipe -n __wspipe_before_command -l high-water -x -d 'queued bytes at which reading pauses'
 complete -c wspipe -n __wspipe_before_command -l max-head -x -d 'longest request head'

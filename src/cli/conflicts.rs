@@ -111,6 +111,14 @@ pub(super) fn check_values(config: &Config) -> Result<(), UsageError> {
              make --ping-interval the shorter of the two",
             config.clients.ping_interval, config.clients.pong_timeout
         )
+    } else if let Some(max) = config.server.memory_max
+        && max < config.memory_min()
+    {
+        let (message_len_max, min) = (config.clients.message_len_max, config.memory_min());
+        format!(
+            "--max-memory={max} has no room for a message of --max-message={message_len_max}: \
+             write --max-memory={min} or more, or a shorter --max-message"
+        )
     } else {
         return Ok(());
     };

@@ -73,18 +73,28 @@ fn parse_time(text: &str, min: Duration) -> Result<Duration, String> {
 /// A size in bytes, bare or in units of 1,024 (`64k`, `1M`, `1G`); at least `min` and at most
 /// [`SIZE_MAX`].
 pub(super) fn size(text: &str, min: usize) -> Result<usize, String> {
-    let (digits, unit) = split_unit(text);
-    let unit = match unit {
-        "" => Some(1),
-        "k" | "K" => Some(1024),
-        "m" | "M" => Some(1024 * 1024),
-        "g" | "G" => Some(1024 * 1024 * 1024),
-        _ => None,
-    };
-    let number = digits.parse::<usize>().ok();
-    let size = unit.and_then(|unit| number?.checked_mul(unit));
+    let size = bytes(text).and_then(|size| usize::try_from(size).ok());
     size.filter(|size| (min..=SIZE_MAX).contains(size))
         .ok_or_else(|| format!("write a size such as 64k or 1M, from {min} to 1G"))
+}
+
+/// A size of memory in bytes, as [`size`], of any length. More than there are addresses is as much as
+/// there are.
+pub(super) fn memory_size(text: &str) -> Result<usize, String> {
+    let size = bytes(text).map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+    size.ok_or_else(|| "write a size such as 64M or 2G".to_owned())
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, unit) = split_unit(text);
+    let unit = match unit {
+        "" => 1,
+        "k" | "K" => 1024,
+        "m" | "M" => 1024 * 1024,
+        "g" | "G" => 1024 * 1024 * 1024,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Splits `10s` into `10` and `s`.

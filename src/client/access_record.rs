@@ -72,6 +72,8 @@ pub(crate) enum Loss {
     TooSlow,
     /// The peer did not do its part of closing.
     NotClosed,
+    /// It held the most memory when there was none left.
+    OutOfMemory,
     /// The socket failed.
     Failed(ErrorKind),
 }
@@ -86,6 +88,7 @@ impl fmt::Display for Loss {
             Loss::Stalled => f.write_str("the peer took nothing for --write-timeout"),
             Loss::TooSlow => f.write_str("the peer took the last bytes too slowly"),
             Loss::NotClosed => f.write_str("not closed within --close-timeout"),
+            Loss::OutOfMemory => f.write_str("it held the most of --max-memory"),
             Loss::Failed(kind) => kind.fmt(f),
         }
     }

@@ -16,10 +16,20 @@ impl Assembly {
         partial.map_or(0, |buffer| buffer.bytes.len())
     }
 
-    /// Adds a chunk that others follow. The frame decoder limits the length of a message.
-    pub(super) fn add(&mut self, chunk: &[u8], pool: &mut Pool) {
-        let buffer = self.partial.get_or_insert_with(|| pool.take());
-        buffer.bytes.extend_from_slice(chunk);
+    /// The memory it takes, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.partial.as_deref().map_or(0, Buffer::capacity)
+    }
+
+    /// Adds a chunk that others follow, of a frame with `rest` bytes behind it. The frame decoder
+    /// limits the length of a message. The buffer doubles, but not beyond the end of the frame.
+    pub(super) fn add(&mut self, chunk: &[u8], rest: u64, pool: &mut Pool) {
+        let bytes = &mut self.partial.get_or_insert_with(|| pool.take()).bytes;
+        if bytes.capacity() - bytes.len() < chunk.len() {
+            let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+            bytes.reserve_exact(chunk.len() + rest.min(bytes.len()));
+        }
+        bytes.extend_from_slice(chunk);
     }
 
     /// Everything that was added, with `chunk` behind it. [`Assembly::clear`] must follow.
@@ -51,8 +61,8 @@ mod tests {
         let mut assembly = Assembly::default();
         assert_eq!(assembly.with_last(b"at once"), b"at once");
         assert_eq!(assembly.len(), 0, "a single chunk is not copied");
-        assembly.add(b"in ", &mut pool);
-        assembly.add(b"", &mut pool);
+        assembly.add(b"in ", 0, &mut pool);
+        assembly.add(b"", 0, &mut pool);
         assert_eq!(assembly.len(), 3);
         assert_eq!(assembly.with_last(b"fragments"), b"in fragments");
         assembly.clear(&mut pool);
@@ -61,5 +71,18 @@ mod tests {
             "the buffer went back to the pool"
         );
         assert_eq!(assembly.with_last(b""), b"");
+    }
+
+    #[test]
+    fn a_long_frame_takes_no_more_memory_than_its_length() {
+        const LEN: usize = 1_000_000;
+        let mut pool = Pool::new(0, 0);
+        let mut assembly = Assembly::default();
+        for chunk in vec![0; LEN].chunks(3000) {
+            let rest = LEN - assembly.len() - chunk.len();
+            assembly.add(chunk, rest as u64, &mut pool);
+            let most = LEN.min(2 * assembly.len());
+            assert!(assembly.capacity() <= most, "{}", assembly.capacity());
+        }
     }
 }

@@ -47,8 +47,14 @@ impl Http {
         self.head_len.is_some()
     }
 
+    /// The number of bytes that have arrived and are not answered.
     pub(super) fn kept_bytes(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// The memory they take, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     pub(super) fn awaits(&self) -> Awaits {

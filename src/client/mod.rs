@@ -75,6 +75,8 @@ pub(crate) struct Client<S> {
     pub(crate) is_queued: bool,
     /// Whether it counts for the limits on clients.
     pub(crate) has_place: bool,
+    /// The bytes of memory that it was charged for ([`Memory`](crate::memory::Memory)).
+    charged: u32,
 }
 
 /// Where a connection is in its life. Each phase owns only what it needs.
@@ -138,6 +140,7 @@ impl<S: Socket> Client<S> {
             wake_at: None,
             is_queued: false,
             has_place: false,
+            charged: 0,
         }
     }
 
@@ -212,13 +215,36 @@ impl<S: Socket> Client<S> {
         }
     }
 
+    /// The memory of its buffers, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let unfinished = match &self.phase {
+            Phase::Http(http) => http.capacity(),
+            Phase::Open(open) => open.capacity(),
+            Phase::Closing { .. } | Phase::Lingering { .. } | Phase::Gone => 0,
+        };
+        self.outbox.capacity() + unfinished
+    }
+
+    /// Charges it for the memory of its buffers.
+    pub(crate) fn charge(&mut self, cx: &mut Context) {
+        let held = self.held_bytes();
+        cx.charge(&mut self.charged, held);
+    }
+
+    /// The bytes of memory that it was charged for.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged as usize
+    }
+
     /// Whether the outbox is below the high-water mark.
     pub(crate) fn has_room(&self, limits: &ClientLimits) -> bool {
         !self.outbox.is_full(limits.high_water)
     }
 
     /// Frees the entry. Returns the access-log record if the connection was ever a WebSocket.
-    pub(crate) fn into_record(self) -> Option<AccessRecord> {
+    pub(crate) fn into_record(mut self, cx: &mut Context) -> Option<AccessRecord> {
+        self.outbox.clear(&mut cx.pool);
+        cx.charge(&mut self.charged, 0);
         Some(self.record).filter(AccessRecord::is_opened)
     }
 

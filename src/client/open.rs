@@ -50,6 +50,11 @@ impl Open {
         self.assembly.len()
     }
 
+    /// The memory of the unfinished message, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.assembly.capacity()
+    }
+
     /// The outbox has drained.
     pub(super) fn caught_up(&mut self) {
         self.catch_up_len = 0;
@@ -158,7 +163,8 @@ impl<S: Socket> Client<S> {
             }
         };
         if !enough {
-            return open.assembly.add(chunk, &mut cx.pool);
+            let rest = open.ws.payload_left();
+            return open.assembly.add(chunk, rest, &mut cx.pool);
         }
         // Sending may end the phase, but the buffer must return to the pool in any case.
         let mut assembly = std::mem::take(&mut open.assembly);
@@ -228,7 +234,10 @@ impl<S: Socket> Client<S> {
         let catch_up_len = open.catch_up_len as usize;
         let queue_max = cx.limits.high_water.saturating_add(catch_up_len);
         if self.outbox.is_full(queue_max) {
-            let reason = "too slow: more than --high-water was waiting";
+            let reason = match cx.memory.is_short() {
+                true => "too slow while the server was short of memory (--max-memory)",
+                false => "too slow: more than --high-water was waiting",
+            };
             return self.close(CloseCode::POLICY_VIOLATION, reason, cx);
         }
         self.send_framed(framed, cx);

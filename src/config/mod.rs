@@ -70,6 +70,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The least `--max-memory`, in bytes. A message takes up to twice its length while it arrives,
+    /// and then as much again in the queue for the command.
+    pub(crate) fn memory_min(&self) -> usize {
+        self.clients.message_len_max.saturating_mul(4)
+    }
+
     /// Whether anything that is served is a command.
     pub(crate) fn has_commands(&self) -> bool {
         let is_command = |route: &Route| route.target != Target::Echo;

@@ -48,6 +48,11 @@ pub struct ServerLimits {
     pub processes_max: usize,
     /// How many commands may be started per second, at least 1. Default: any number.
     pub spawn_rate: Option<u32>,
+    /// Bytes of memory for the buffers of all clients and commands, at least four times
+    /// [`ClientLimits::message_len_max`]. Default: half of what there is.
+    ///
+    /// [`ClientLimits::message_len_max`]: super::ClientLimits::message_len_max
+    pub memory_max: Option<usize>,
     /// The time for everything to end after SIGTERM; 0: none. Default: 8 s, which leaves a
     /// container's usual 10 s enough room.
     pub drain_timeout: Duration,
@@ -62,6 +67,7 @@ impl Default for ServerLimits {
             clients_per_ip_max: None,
             processes_max: 1024,
             spawn_rate: None,
+            memory_max: None,
             drain_timeout: Duration::from_secs(8),
         }
     }

@@ -15,6 +15,11 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
+    /// The memory it takes, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The bytes that are not sent yet.
     pub(super) fn unsent(&self) -> &[u8] {
         &self.bytes[self.sent..]

@@ -38,6 +38,11 @@ impl Outbox {
         self.unsent().len()
     }
 
+    /// The memory it takes, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        self.buffer.as_deref().map_or(0, Buffer::capacity)
+    }
+
     /// Whether there are no unsent bytes.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0

@@ -56,6 +56,11 @@ impl Headers {
         }
     }
 
+    /// The memory of what is kept, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.line.capacity() + self.messages.capacity()
+    }
+
     /// Takes what one read returned and emits the fragments that it completes.
     ///
     /// # Errors

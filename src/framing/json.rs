@@ -57,6 +57,11 @@ impl Json {
         self.records.finish(&mut tagging(self.stream, sink))
     }
 
+    /// The memory of what is kept, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.records.capacity()
+    }
+
     /// Emits the unfinished record as a message.
     pub(crate) fn flush(&mut self, sink: &mut dyn FnMut(Fragment<'_>)) {
         self.records.flush(&mut tagging(self.stream, sink));

@@ -116,6 +116,11 @@ impl Length {
         }
     }
 
+    /// The memory of what is kept, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// Reports EOF.
     ///
     /// # Errors

@@ -124,6 +124,17 @@ impl Splitter {
         }
     }
 
+    /// The memory of what is kept, in bytes.
+    pub(crate) fn capacity(&self) -> usize {
+        match self {
+            Splitter::Records(records) => records.capacity(),
+            Splitter::Length(length) => length.capacity(),
+            Splitter::Headers(headers) => headers.capacity(),
+            Splitter::Json(json) => json.capacity(),
+            Splitter::Raw => 0,
+        }
+    }
+
     /// The number of bytes to read at once: fewer if the messages become much longer than the output.
     pub(crate) fn read_len_max(&self) -> usize {
         match self {
@@ -135,6 +146,9 @@ impl Splitter {
     }
 }
 
+/// Bytes behind a message: a newline or NUL.
+const DELIMITER_LEN: usize = 1;
+
 /// Appends a client's message to `out`, as the command reads it. With `raw`, `message` may be a part
 /// of the message.
 pub fn write_message(framing: Framing, kind: Kind, message: &[u8], out: &mut Vec<u8>) {
@@ -143,6 +157,8 @@ pub fn write_message(framing: Framing, kind: Kind, message: &[u8], out: &mut Vec
         Framing::Headers => headers::write_header(message.len(), out),
         Framing::Lines | Framing::Null | Framing::Raw => {}
     }
+    // If the delimiter did not fit behind a long message, the capacity would double.
+    out.reserve(message.len() + DELIMITER_LEN);
     out.extend_from_slice(message);
     match framing {
         Framing::Lines => out.push(b'\n'),

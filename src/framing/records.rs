@@ -80,6 +80,11 @@ impl Records {
         }
     }
 
+    /// The memory of what is kept, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// Takes what one read returned and emits the fragments that it completes.
     ///
     /// # Errors

@@ -37,9 +37,11 @@ use std::time::Duration;
 
 use self::audience::{Audience, Session};
 use self::escalation::Escalation;
+use self::fan_out::FanOut;
 use self::output::Outputs;
 use self::stdin::Stdin;
 use crate::config::{CommandSettings, EndAt, Signal};
+use crate::context::Context;
 use crate::event_loop::buffer_pool::Pool;
 use crate::event_loop::instant::Instant;
 use crate::limits::{GROUP_PROBE, GROUP_PROBE_UNSIGNALLED};
@@ -63,6 +65,8 @@ pub(crate) struct Process<W, R> {
     pub(crate) wake_at: Option<Instant>,
     /// Whether a visit of this process is queued for the end of a turn: postponed or deferred.
     pub(crate) is_queued: bool,
+    /// The bytes of memory that it was charged for ([`Memory`](crate::memory::Memory)).
+    charged: u32,
 }
 
 /// Where a command is in its life.
@@ -96,6 +100,7 @@ impl<W: Write, R: Read> Process<W, R> {
             settings,
             wake_at: None,
             is_queued: false,
+            charged: 0,
         }
     }
 
@@ -142,6 +147,33 @@ impl<W: Write, R: Read> Process<W, R> {
         self.has_audience = false;
         self.stdin.close_when_drained(pool);
         self.terminate(now);
+    }
+
+    /// Frees the buffers of a command that was killed: nobody reads its input or output any more.
+    pub(crate) fn discard_buffers(&mut self, cx: &mut Context) {
+        self.stdin.close(&mut cx.pool);
+        self.outputs.discard();
+        if let Some(fan_out) = self.audience.fan_out_mut() {
+            fan_out.discard();
+        }
+        self.charge(cx);
+    }
+
+    /// The memory of its buffers, in bytes.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let kept = self.audience.fan_out().map_or(0, FanOut::capacity);
+        self.stdin.capacity() + self.outputs.capacity() + kept
+    }
+
+    /// Charges it for the memory of its buffers.
+    pub(crate) fn charge(&mut self, cx: &mut Context) {
+        let held = self.held_bytes();
+        cx.charge(&mut self.charged, held);
+    }
+
+    /// The bytes of memory that it was charged for.
+    pub(crate) fn charged(&self) -> usize {
+        self.charged as usize
     }
 
     /// Begins the escalation, unless it has begun.

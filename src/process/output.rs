@@ -88,6 +88,21 @@ impl<R: Read> Outputs<R> {
         }
     }
 
+    /// The memory of unfinished messages, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        let stderr = self.stderr.as_deref();
+        self.stdout.splitter.capacity() + stderr.map_or(0, |it| it.splitter.capacity())
+    }
+
+    /// Frees what is kept of unfinished messages. Further output means nothing.
+    pub(super) fn discard(&mut self) {
+        let stderr = self.stderr.as_deref_mut();
+        for output in [Some(&mut self.stdout), stderr].into_iter().flatten() {
+            output.splitter = Splitter::Raw;
+            output.prompt_since = None;
+        }
+    }
+
     /// Whether all output of an exited command has been read. `no_writer`: no known process is left
     /// that could write.
     pub(super) fn are_finished(&self, no_writer: bool) -> bool {

@@ -74,6 +74,16 @@ impl ReplayBuffer {
         self.next_number - self.lens.len() as u64..self.next_number
     }
 
+    /// Bytes of frames that it can keep without more memory.
+    pub(super) fn bytes_capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The memory that it takes, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.lens.capacity() * LEN_SIZE
+    }
+
     /// Bytes of frames that are kept.
     pub(super) fn kept_bytes(&self) -> usize {
         self.bytes.len()

@@ -68,6 +68,11 @@ impl<W: Write> Stdin<W> {
         self.outbox.len()
     }
 
+    /// The memory of the queue, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.outbox.capacity()
+    }
+
     /// No more messages will come: closes the pipe once the queued ones are written.
     pub(super) fn close_when_drained(&mut self, pool: &mut Pool) {
         self.closing = true;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::ServerLimits;
 use crate::event_loop::instant::Instant;
 use crate::http::refusal::Refusal;
+use crate::memory::Memory;
 use crate::peer::Prefix;
 
 /// Counts clients: open WebSockets, and lost ones that `--resume` waits for. A client that has closed
@@ -26,11 +27,16 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Checks that a client of this address is within the limits.
+    /// Checks that a client of this address is within the limits, and that memory is not short.
     ///
     /// # Errors
     /// 503 or 429, with the option that sets the limit.
-    pub(super) fn check(&self, address: IpAddr, limits: &ServerLimits) -> Result<(), Refusal> {
+    pub(super) fn check(
+        &self,
+        address: IpAddr,
+        limits: &ServerLimits,
+        memory: &Memory,
+    ) -> Result<(), Refusal> {
         if limits.once && self.has_served {
             let reason = "with --once there is no client but the first";
             return Err(Refusal::not_now(reason));
@@ -43,12 +49,18 @@ impl Admission {
         if let Some(max) = limits.clients_per_ip_max.filter(|max| own >= *max) {
             return Err(Refusal::too_many_from_address(max));
         }
-        match limits.clients_max.filter(|max| self.clients >= *max) {
-            Some(max) => Err(Refusal::not_now(format!(
+        if let Some(max) = limits.clients_max.filter(|max| self.clients >= *max) {
+            return Err(Refusal::not_now(format!(
                 "there are {max} clients, as many as --max-clients allows"
-            ))),
-            None => Ok(()),
+            )));
         }
+        if memory.is_short() {
+            let max = memory.max();
+            return Err(Refusal::not_now(format!(
+                "the clients hold three quarters of the {max} bytes that --max-memory allows"
+            )));
+        }
+        Ok(())
     }
 
     /// Checks that one more command than `processes` is within the limits, and counts its start.

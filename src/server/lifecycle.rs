@@ -89,7 +89,7 @@ impl<S: System> Server<S> {
         self.timers.disarm(Owner::Client(id), &mut client.wake_at);
         let process_id = client.process();
         let has_place = client.has_place;
-        let Some(record) = client.into_record() else {
+        let Some(record) = client.into_record(&mut self.cx) else {
             return;
         };
         match has_place {
@@ -134,6 +134,7 @@ impl<S: System> Server<S> {
             return;
         };
         self.timers.disarm(Owner::Process(id), &mut process.wake_at);
+        process.discard_buffers(&mut self.cx);
         if self.children.freed(process.pid(), id, process.exit()) {
             self.system.release_group(process.pid());
         }

@@ -18,10 +18,12 @@
 //! | `output`, `members` | output goes to one client or to several; clients join and leave |
 //! | `reap` | commands exit |
 //! | `lifecycle`, `trim` | entries are freed, and their memory |
+//! | `eviction` | who gives way when memory runs out |
 //! | `shutdown` | the server stops |
 
 mod accept;
 mod admission;
+mod eviction;
 mod lifecycle;
 mod members;
 mod output;
@@ -219,6 +221,9 @@ impl<S: System> Server<S> {
             clients: self.clients.len(),
             processes: self.processes.len(),
             kept_max: kept.max().unwrap_or(0),
+            memory_used: self.cx.memory.used(),
+            memory_held: self.memory_held(),
+            largest_holder: self.largest_holder(),
         }
     }
 
@@ -328,4 +333,10 @@ pub struct Census {
     pub processes: usize,
     /// The most bytes kept in the replay buffer of any one command.
     pub kept_max: usize,
+    /// Bytes of memory that are counted as in use.
+    pub memory_used: usize,
+    /// Bytes of memory that the buffers of all entries take.
+    pub memory_held: usize,
+    /// Of these, the most that an entry holds which gives way when memory runs out.
+    pub largest_holder: usize,
 }

@@ -46,7 +46,8 @@ impl<S: System> Server<S> {
             if budget == 0 {
                 break Ok(Progress::Spent);
             }
-            let Some((output, len)) = process.outputs.read(&mut scratch) else {
+            let scratch = &mut scratch[..self.cx.memory.read_len()];
+            let Some((output, len)) = process.outputs.read(scratch) else {
                 break Ok(Progress::All);
             };
             let part = match len {
@@ -217,6 +218,7 @@ impl<S: Socket> Delivery<'_, S> {
             };
             let emitted = output.emit(part, now, |fragment| client.send(fragment, self.cx));
             client.flush(self.cx);
+            client.charge(self.cx);
             return emitted;
         }
         let waits = audience.waits_for().is_some();
@@ -225,7 +227,10 @@ impl<S: Socket> Delivery<'_, S> {
         };
         let mut buffer = self.cx.pool.take();
         let mut framed = Framed::new(std::mem::take(&mut buffer.bytes));
-        let emitted = output.emit(part, now, |fragment| fan_out.add(fragment, &mut framed));
+        let short = self.cx.memory.is_short();
+        let emitted = output.emit(part, now, |fragment| {
+            fan_out.add(fragment, short, &mut framed);
+        });
         if !framed.frames.is_empty() {
             self.send_to_members(fan_out, waits, &framed);
         }
@@ -250,6 +255,7 @@ impl<S: Socket> Delivery<'_, S> {
                 true => client.send_framed(framed, self.cx),
                 false => client.broadcast(framed, self.cx),
             }
+            client.charge(self.cx);
             // A client whose socket took everything needs no visit, and one whose visit is queued
             // keeps its place.
             if !client.is_open() || client.queued_bytes() > 0 && !client.is_queued {

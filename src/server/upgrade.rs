@@ -136,7 +136,7 @@ impl<S: System> Server<S> {
         let found = found.and_then(|(it, command)| self.find_session(it.token, &command.words));
         // A returning client was admitted before, and may still hold its place.
         if found.is_none() {
-            self.admission.check(ip, &self.limits)?;
+            self.admission.check(ip, &self.limits, &self.cx.memory)?;
         }
         let subprotocol = match &session {
             Some(session) => Some(session.protocol.to_owned()),

@@ -196,6 +196,7 @@ impl<S: System> Server<S> {
             Owner::Reap => self.reap_all(),
             Owner::Shutdown => self.end_drain(),
         }
+        self.relieve_memory();
     }
 
     // -- Clients ---------------------------------------------------------------------------------
@@ -239,6 +240,7 @@ impl<S: System> Server<S> {
         if client.is_gone() {
             self.gone.push(Owner::Client(id));
         }
+        client.charge(&mut self.cx);
         let next = client.next_timer(&self.cx);
         self.timers
             .arm(Owner::Client(id), next, &mut client.wake_at);
@@ -258,6 +260,7 @@ impl<S: System> Server<S> {
             Audience::Session(_) | Audience::Shared(_) => false,
         };
         process.stdin.flush(&mut self.cx.pool);
+        process.charge(&mut self.cx);
         let stdin_full = process.stdin.is_full(self.cx.limits.high_water);
         if client.has_hung_up() && is_own {
             // No more messages will come. While the command is being terminated it may still read
@@ -324,6 +327,7 @@ impl<S: System> Server<S> {
         if process.is_gone() {
             self.gone.push(Owner::Process(id));
         }
+        process.charge(&mut self.cx);
         let next = process.deadline(self.cx.now);
         self.timers
             .arm(Owner::Process(id), next, &mut process.wake_at);

@@ -39,6 +39,7 @@ use crate::linux::directory::Directory;
 use crate::linux::limits::{
     DescriptorLimit, check_minimum, process_limit, warnings as limit_warnings,
 };
+use crate::linux::memory::half_of_memory;
 use crate::linux::spawn::{can_enter, check_privileges};
 use crate::linux::{Linux, close_to_own_user, host_name, log_sink};
 use crate::log::Log;
@@ -107,6 +108,14 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
         print_line(&format!("warning: {warning}"));
     }
 
+    let memory_max = config.server.memory_max.unwrap_or_else(|| {
+        let (half, min) = (half_of_memory(), config.memory_min());
+        if half < min {
+            print_line(&memory_warning(half, min));
+        }
+        half.max(min)
+    });
+
     let addresses = linux
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
@@ -128,7 +137,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     let settings = Rc::new(config.command);
     let commands = commands_of(commands, config.directory, settings, same_user);
     let proxies = config.access.proxies;
-    let cx = Context::new(config.clients, log, Instant::EPOCH);
+    let cx = Context::new(config.clients, memory_max, log, Instant::EPOCH);
     let mut server = Server::new(linux, site, commands, config.server, proxies, cx);
     server.begin();
     event_loop
@@ -264,6 +273,14 @@ fn site_of(
 fn name_of(program: &OsStr) -> Rc<str> {
     let name = Path::new(program).file_name().unwrap_or(program);
     name.to_string_lossy().into()
+}
+
+/// There is too little memory for the default of `--max-memory`.
+fn memory_warning(half: usize, min: usize) -> String {
+    format!(
+        "warning: half of the memory is {half} bytes, and buffers may take {min}, four times \
+         --max-message: write a shorter --max-message"
+    )
 }
 
 /// Who can reach the server, and what is not served because of that.

@@ -32,6 +32,9 @@ impl CloseCode {
     /// 1011: an unexpected condition keeps the server from serving the client.
     pub(crate) const INTERNAL_ERROR: CloseCode = CloseCode(1011);
 
+    /// 1013: the server is overloaded, and the client may try again later (IANA registry).
+    pub(crate) const TRY_AGAIN_LATER: CloseCode = CloseCode(1013);
+
     /// 4409, a code of wspipe: the client's session was resumed over another connection.
     pub(crate) const RESUMED_ELSEWHERE: CloseCode = CloseCode(4409);
     /// 4410, a code of wspipe: the session cannot be resumed, because it has expired or because

@@ -118,6 +118,13 @@ impl Run {
             "{census:?}"
         );
         assert!(census.kept_max <= REPLAY_LEN_MAX, "{census:?}");
+        assert_eq!(census.memory_used, census.memory_held, "{census:?}");
+        // Only a shared command never gives way.
+        let memory_max = config.server.memory_max.unwrap_or(usize::MAX);
+        assert!(
+            census.largest_holder == 0 || census.memory_used <= memory_max,
+            "{census:?}"
+        );
         let text_len = text_len_max(self.shape.scale);
         // One read of a pipe, plus what was held back of the previous one. Each line becomes a
         // frame.
@@ -326,7 +333,7 @@ impl Run {
             acked: wire.written - wire.downstream.len() as u64,
             queued,
             awaits_answer: wire.heads_read() == wire.head_ends.len(),
-            may_pause: fullest >= self.shape.config.clients.high_water,
+            may_pause: fullest >= self.shape.least_high_water(),
         })
     }
 
@@ -393,7 +400,7 @@ impl Run {
         assert!(is_answered, "wire {index} is not answered");
         let command = wire.joined.and_then(|joined| joined.command());
         let command = command.map(|index| &world.commands[index]);
-        let high_water = self.shape.config.clients.high_water;
+        let high_water = self.shape.least_high_water();
         let stdin = command.and_then(|it| it.id);
         let stdin = stdin.and_then(|id| self.server.queued_for_command(id));
         let stdin_full = stdin.is_some_and(|queued| queued >= high_water);
@@ -452,7 +459,7 @@ impl Run {
             let own = wire.client == client
                 && wire.joined.and_then(|joined| joined.command()) == Some(command);
             let queued = wire.id.and_then(|id| self.server.queued_for_client(id));
-            own && queued.is_some_and(|queued| queued >= self.shape.config.clients.high_water)
+            own && queued.is_some_and(|queued| queued >= self.shape.least_high_water())
         })
     }
 

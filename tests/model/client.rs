@@ -164,7 +164,8 @@ impl Client {
         // Output that cannot be made into messages ends a session. A command that could not be
         // registered was terminated at once.
         let is_cut = !command.alive && command.output.is_cut();
-        let failed = command.output.too_long || is_cut || command.id.is_none();
+        let is_evicted = config.server.memory_max.is_some();
+        let failed = command.output.too_long || is_cut || is_evicted || command.id.is_none();
         let in_time = joined.at - lost_at < resume;
         in_time && !self.session_ended && !is_limited && !failed && !world.shutting_down
     }
@@ -414,6 +415,10 @@ impl Client {
                 shared.is_some() && wire.ever_blocked,
                 "closed as too slow, but it took everything"
             );
+            return;
+        }
+        if code == 1013 {
+            assert!(world.shape.config.server.memory_max.is_some(), "{reason}");
             return;
         }
         if code == 1008 {

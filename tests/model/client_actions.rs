@@ -179,7 +179,8 @@ impl Run {
             if client.connection.stays() {
                 // EOF without a Close: the connection is lost.
                 let is_open = client.connection.state != State::Opening;
-                let unfounded = is_open && wire.dropped_idle && !world.shutting_down;
+                let may_evict = world.shape.config.server.memory_max.is_some();
+                let unfounded = is_open && wire.dropped_idle && !world.shutting_down && !may_evict;
                 assert!(!unfounded, "client {index} took everything and was dropped");
                 client.connection.left = true;
                 client.lost_at = client.lost_at.or(wire.dropped_at);

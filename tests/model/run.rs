@@ -66,7 +66,8 @@ impl Run {
         };
         let now = Instant::EPOCH;
         let log = Log::new(log_sink::stderr(), Level::Error);
-        let cx = Context::new(shape.config.clients.clone(), log, now);
+        let memory_max = shape.config.server.memory_max.unwrap_or(usize::MAX);
+        let cx = Context::new(shape.config.clients.clone(), memory_max, log, now);
         if shape.trace {
             eprintln!("{:#?}", shape.config);
         }

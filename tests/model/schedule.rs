@@ -113,6 +113,18 @@ impl Shape {
                 ..config
             },
         };
+        // So little memory that clients are refused, paused and evicted.
+        let memory_max = [4000, 20_000, 100_000][random.below(3)];
+        let memory_max = random.one_in(6).then_some(scale * memory_max);
+        // A newcomer then gets fewer of the last messages than this model expects.
+        let memory_max = memory_max.filter(|_| config.command.replay == 0);
+        let config = Config {
+            server: ServerLimits {
+                memory_max,
+                ..config.server
+            },
+            ..config
+        };
         Shape {
             scale,
             steps,
@@ -141,6 +153,15 @@ impl Shape {
                 },
                 ..config
             },
+        }
+    }
+
+    /// The lowest mark at which reading may pause: while memory is short, it is at most 4 KiB.
+    pub fn least_high_water(&self) -> usize {
+        let high_water = self.config.clients.high_water;
+        match self.config.server.memory_max {
+            Some(_) => high_water.min(4096),
+            None => high_water,
         }
     }
 

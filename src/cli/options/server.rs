@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{COUNT_MAX, Opt, SPAWN_RATE_MAX, Scope, option, or_word, set, turn_on};
 use crate::cli::command_values::account;
 use crate::cli::draft::Print;
-use crate::cli::values::{address, count, number, route, time_or_zero};
+use crate::cli::values::{address, count, memory_size, number, route, time_or_zero};
 use crate::log::Level;
 
 const PORT_MAX: u32 = u16::MAX as u32;
@@ -156,6 +156,20 @@ pub(super) const LIMITS: &[Opt] = &[
     .text(
         "Maximum number of commands started per second, from 1 to 1000000. Further clients \
          get 503.",
+    ),
+    option(
+        "--max-memory=SIZE [half]        memory for buffers; beyond it 503",
+        |draft, text| {
+            let memory_max = or_word("half", text, memory_size);
+            set(&mut draft.config.server.memory_max, memory_max)
+        },
+    )
+    .text(
+        "Memory for what the server keeps for all clients and commands: unfinished messages, \
+         queues and replay buffers; at least four times `--max-message`. From three quarters on, \
+         new clients get 503 and reading pauses at 4 KiB in place of `--high-water`. When it is \
+         exceeded, the client that holds the most is closed with 1013. `half` is half of the \
+         machine's memory, or of the cgroup's or the process's limit (RLIMIT_AS) if that is less.",
     ),
 ];
 

@@ -53,7 +53,7 @@ fn the_defaults_in_the_help_are_the_defaults() {
         .iter()
         .filter_map(|option| Some(format!("--{}={}", option.name(), default(option)?)))
         .collect();
-    assert_eq!(defaults.len(), 33, "{defaults:?}");
+    assert_eq!(defaults.len(), 34, "{defaults:?}");
     let mut words: Vec<_> = defaults.iter().map(String::as_str).collect();
     // With this default, --replay-buffer would have no effect.
     words.retain(|word| *word != "--resume=none");
@@ -98,6 +98,7 @@ fn a_value_follows_an_equals_sign_or_is_the_next_word() {
             "ADDR" => "::1",
             "LIST" | "LIST|any" => "a",
             "N" => "7",
+            "SIZE" if name == "max-memory" => "64M",
             "SIZE" => "2k",
             "TIME" | "TIME|never" => "30s",
             "/PATH=COMMAND|echo:" => "/a=cat",
@@ -126,7 +127,7 @@ fn each_option_sets_its_own_field() {
     let words = "--address=::1 --port=1 --backlog=2 --origin=null --allow-host=h \
         --subprotocol=p --same-user=no --framing=lines --crlf=keep --flush=3ms --stderr=drop --passenv=E --kill-after=4 --end-at=eof \
         --exit-when-idle --max-clients=17 --max-clients-per-ip=18 --max-processes=19 \
-        --spawn-rate=20 --session-timeout=21 --idle-timeout=22 \
+        --spawn-rate=20 --max-memory=64M --session-timeout=21 --idle-timeout=22 \
         --max-message=5 --max-line=6 --max-head=700 --max-headers=8 --high-water=9k \
         --ping-interval=10 --pong-timeout=11 --write-timeout=12 --close-timeout=13 \
         --head-timeout=14 --http-idle-timeout=15 --drain-timeout=16 --log-level=warn --signal=SIGUSR1 \
@@ -203,6 +204,7 @@ fn each_option_sets_its_own_field() {
             clients_per_ip_max: Some(18),
             processes_max: 19,
             spawn_rate: Some(20),
+            memory_max: Some(64 * 1024 * 1024),
             drain_timeout: secs(16),
         },
     };

@@ -1,6 +1,7 @@
 use super::*;
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+const PLENTY: Memory = Memory::new(usize::MAX, 0);
 const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
 
 fn status(checked: Result<(), Refusal>, says: &str) -> u16 {
@@ -19,16 +20,19 @@ fn clients_are_counted_together_and_by_address() {
     };
     let mut admission = Admission::default();
     for address in [A, A] {
-        assert_eq!(admission.check(address, &limits), Ok(()));
+        assert_eq!(admission.check(address, &limits, &PLENTY), Ok(()));
         admission.served(address, &limits);
     }
-    let refused = admission.check(A, &limits);
+    let refused = admission.check(A, &limits, &PLENTY);
     assert_eq!(status(refused, "--max-clients-per-ip"), 429);
-    assert_eq!(admission.check(B, &limits), Ok(()));
+    assert_eq!(admission.check(B, &limits, &PLENTY), Ok(()));
     admission.entered(B, &limits);
-    assert_eq!(status(admission.check(B, &limits), "--max-clients"), 503);
+    assert_eq!(
+        status(admission.check(B, &limits, &PLENTY), "--max-clients"),
+        503
+    );
     admission.left(A);
-    assert_eq!(admission.check(A, &limits), Ok(()));
+    assert_eq!(admission.check(A, &limits, &PLENTY), Ok(()));
     admission.left(A);
     admission.closed(B);
     assert!(admission.by_address.is_empty(), "no address is kept");
@@ -47,18 +51,24 @@ fn ipv6_clients_are_counted_by_their_64_bit_network() {
     let mut admission = Admission::default();
     admission.served(ip("2001:db8:0:1::1"), &limits);
     admission.served(ip("2001:db8:0:1:ffff::2"), &limits);
-    let refused = admission.check(ip("2001:db8:0:1::3"), &limits);
+    let refused = admission.check(ip("2001:db8:0:1::3"), &limits, &PLENTY);
     assert_eq!(status(refused, "--max-clients-per-ip"), 429);
-    let other = admission.check(ip("2001:db8:0:2::1"), &limits);
+    let other = admission.check(ip("2001:db8:0:2::1"), &limits, &PLENTY);
     assert_eq!(other, Ok(()), "another network");
     // IPv4 addresses are one by one, also where they are written as IPv6.
     for text in ["10.0.0.1", "::ffff:10.0.0.1"] {
         admission.served(ip(text), &limits);
     }
-    assert!(admission.check(A, &limits).is_err());
-    assert_eq!(admission.check(ip("::ffff:10.0.0.2"), &limits), Ok(()));
+    assert!(admission.check(A, &limits, &PLENTY).is_err());
+    assert_eq!(
+        admission.check(ip("::ffff:10.0.0.2"), &limits, &PLENTY),
+        Ok(())
+    );
     admission.left(ip("2001:db8:0:1:ffff::2"));
-    assert_eq!(admission.check(ip("2001:db8:0:1::3"), &limits), Ok(()));
+    assert_eq!(
+        admission.check(ip("2001:db8:0:1::3"), &limits, &PLENTY),
+        Ok(())
+    );
 }
 
 #[test]
@@ -70,9 +80,12 @@ fn a_client_that_is_closing_has_no_place() {
     };
     let mut admission = Admission::default();
     for _ in 0..10 {
-        assert_eq!(admission.check(A, &limits), Ok(()));
+        assert_eq!(admission.check(A, &limits, &PLENTY), Ok(()));
         admission.served(A, &limits);
-        assert_eq!(status(admission.check(B, &limits), "--max-clients"), 503);
+        assert_eq!(
+            status(admission.check(B, &limits, &PLENTY), "--max-clients"),
+            503
+        );
         admission.closed(A);
     }
 }
@@ -83,7 +96,7 @@ fn without_limits_clients_are_not_counted_by_address() {
     let mut admission = Admission::default();
     assert!(!admission.is_deserted(), "no client was served yet");
     for _ in 0..2000 {
-        assert_eq!(admission.check(A, &limits), Ok(()));
+        assert_eq!(admission.check(A, &limits, &PLENTY), Ok(()));
         admission.entered(A, &limits);
     }
     assert!(admission.by_address.is_empty());
@@ -98,11 +111,15 @@ fn with_once_only_the_first_served_client_is_admitted() {
     let mut admission = Admission::default();
     admission.entered(A, &limits);
     admission.left(A);
-    assert_eq!(admission.check(A, &limits), Ok(()), "it was not served");
+    assert_eq!(
+        admission.check(A, &limits, &PLENTY),
+        Ok(()),
+        "it was not served"
+    );
     admission.served(A, &limits);
-    assert_eq!(status(admission.check(B, &limits), "--once"), 503);
+    assert_eq!(status(admission.check(B, &limits, &PLENTY), "--once"), 503);
     admission.left(A);
-    assert_eq!(status(admission.check(A, &limits), "--once"), 503);
+    assert_eq!(status(admission.check(A, &limits, &PLENTY), "--once"), 503);
 }
 
 #[test]
@@ -151,4 +168,17 @@ fn the_rate_holds_over_time() {
             .count() as u32;
         assert!((10 * rate..=11 * rate).contains(&taken), "{rate}: {taken}");
     }
+}
+
+#[test]
+fn new_clients_are_refused_while_memory_is_short() {
+    let limits = ServerLimits::default();
+    let admission = Admission::default();
+    let mut memory = Memory::new(1000, 0);
+    let mut charged = 0;
+    memory.charge(&mut charged, 749);
+    assert_eq!(admission.check(A, &limits, &memory), Ok(()));
+    memory.charge(&mut charged, 750);
+    let refused = admission.check(A, &limits, &memory);
+    assert_eq!(status(refused, "--max-memory"), 503);
 }
