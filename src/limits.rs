@@ -137,6 +137,16 @@ pub const JSON_READ_LEN: usize = 4 * 1024;
 
 // -- Commands ------------------------------------------------------------------------------------
 
+/// How long the server waits for exec, and its clients with it. exec opens files, so it waits for
+/// their file system or for a lease on them. A disk that has to spin up may take longer; the client
+/// then gets 503 and finds the disk running at its next attempt.
+pub const START_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The time after which a program is tried again whose start took longer than [`START_TIME_MAX`].
+/// For each further such program it is that much longer, so together they take a tenth of the
+/// server's time.
+pub const START_RETRY: Duration = Duration::from_secs(20);
+
 /// Bytes of the largest pipe that an unprivileged command can make: the default of
 /// `fs.pipe-max-size` (pipe(7)).
 pub const PIPE_LEN_MAX: usize = 1024 * 1024;

@@ -37,8 +37,9 @@ pub trait Socket: Read + Write {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// The operating system as the server needs it. Nothing here blocks but [`spawn`](System::spawn),
-/// until exec.
+/// The operating system as the server needs it. Nothing here waits for a peer or a command. What
+/// looks at files waits for their file system: [`look_up`](System::look_up),
+/// [`report_entry`](System::report_entry), and for a limited time [`spawn`](System::spawn).
 pub trait System {
     /// A client's connection, non-blocking.
     type Socket: Socket;
@@ -195,6 +196,8 @@ pub enum SpawnError {
     NotExecutable(io::Error),
     /// The server or the machine is out of descriptors, processes or memory. It may work later.
     Exhausted(io::Error),
+    /// exec did not return in time, or did not lately and was not tried again. It may work later.
+    Stalled,
     /// Any other error.
     Failed(io::Error),
 }
@@ -203,6 +206,7 @@ impl fmt::Display for SpawnError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SpawnError::NotFound => f.write_str("there is no such file"),
+            SpawnError::Stalled => f.write_str("its file could not be opened in time"),
             SpawnError::NotExecutable(error)
             | SpawnError::Exhausted(error)
             | SpawnError::Failed(error) => error.fmt(f),

@@ -5,13 +5,15 @@ mod support;
 
 use std::io::Read;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Client, FIN, Launch, Response, Server, TEXT, USUAL_PIPE_LEN, Wire, cpu_time, masked,
+    Client, FIN, Launch, Response, Server, TEXT, TempDir, USUAL_PIPE_LEN, Wire, cpu_time, masked,
     pipe_lens_of, raise_own_descriptor_limit, unprivileged, wait_until,
 };
 
@@ -499,4 +501,117 @@ fn a_stalled_client_uses_no_processor_time() {
         std::thread::sleep(Duration::from_secs(1));
         cpu_time(server.pid()) - before <= Duration::from_millis(50)
     });
+}
+
+/// A server with a program whose start waits for a lease.
+struct Leased {
+    directory: TempDir,
+    server: Server,
+}
+
+impl Leased {
+    fn new() -> Leased {
+        let directory = TempDir::new();
+        let program = directory.path("program");
+        support::write_file(&program, "#!/bin/sh\necho started; cat\n", 0o755);
+        let program = directory.text("program");
+        let server = Server::start(&[
+            &format!("--route=/program={program}"),
+            &format!("--route=/by-shell=sh -c 'exec {program}'"),
+            "--route=/echo=echo:",
+        ]);
+        Leased { directory, server }
+    }
+
+    /// The lease. A start of the program before it breaks it.
+    fn lease(&self) -> Option<std::fs::File> {
+        let lease = support::lease(&self.directory.path("program"));
+        if lease.is_none() {
+            support::skipped("the file system of the temporary directory has no leases");
+        }
+        lease
+    }
+
+    /// The longest time that a client of the echo waited for an answer while `action` ran.
+    fn longest_wait_during(&self, action: impl FnOnce()) -> Duration {
+        let mut client = self.server.open("/echo");
+        client.round_trip("served");
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let polite = scope.spawn(|| {
+                let mut longest = Duration::ZERO;
+                while !is_over.load(Ordering::Relaxed) {
+                    let began = Instant::now();
+                    client.round_trip("served");
+                    longest = longest.max(began.elapsed());
+                    thread::sleep(Duration::from_millis(5));
+                }
+                longest
+            });
+            action();
+            is_over.store(true, Ordering::Relaxed);
+            polite.join().expect("the polite client")
+        })
+    }
+}
+
+/// The lease is held for longer than the server waits, and shorter than the kernel allows (45 s).
+#[test]
+fn an_exec_that_waits_is_given_up_after_two_seconds_and_not_tried_again_soon() {
+    let leased = Leased::new();
+    let Some(lease) = leased.lease() else {
+        return;
+    };
+    let refused = || {
+        let request = leased.server.upgrade("/program");
+        let Err(response) = leased.server.try_open(&request) else {
+            panic!("the program was started");
+        };
+        let reason = response.expect_refusal("leased", 503);
+        assert!(
+            reason.contains("\"program\" could not be started"),
+            "{reason}"
+        );
+        assert!(reason.contains("sh -c 'exec ...'"), "{reason}");
+    };
+    let longest = leased.longest_wait_during(refused);
+    assert!(longest > Duration::from_secs(1), "{longest:?}");
+    assert!(longest < Duration::from_secs(6), "{longest:?}");
+    leased.server.await_no_children();
+    let longest = leased.longest_wait_during(|| (0..10).for_each(|_| refused()));
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    leased.server.open("/by-shell").leave();
+    drop(lease);
+}
+
+#[test]
+fn a_start_waits_for_a_lease_that_is_given_up_at_once() {
+    let leased = Leased::new();
+    let Some(lease) = leased.lease() else {
+        return;
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(200));
+            drop(lease);
+        });
+        assert_eq!(leased.server.open("/program").text(), "started");
+    });
+    assert_eq!(leased.server.open("/program").text(), "started");
+}
+
+#[test]
+fn a_program_that_a_local_shell_starts_makes_only_its_own_client_wait() {
+    let leased = Leased::new();
+    let Some(lease) = leased.lease() else {
+        return;
+    };
+    let mut client = None;
+    let longest = leased.longest_wait_during(|| {
+        client = Some(leased.server.open("/by-shell"));
+        thread::sleep(Duration::from_secs(3));
+    });
+    assert!(longest < Duration::from_secs(1), "{longest:?}");
+    drop(lease);
+    assert_eq!(client.expect("a client").text(), "started");
 }

@@ -7,7 +7,7 @@
 use super::date::HttpDate;
 use super::path::Path;
 use super::response::{Fields, Response, Status};
-use crate::limits::{HEADERS_MAX, SIZE_MAX};
+use crate::limits::{HEADERS_MAX, SIZE_MAX, START_TIME_MAX};
 
 /// An error response, ready to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,6 +273,17 @@ impl Refusal {
         Refusal::new(Status::InternalError, reason).for_operator()
     }
 
+    /// 503: exec of the command did not return in time.
+    pub(crate) fn command_stalled(command: &str) -> Refusal {
+        Refusal::not_now(format!(
+            "the command {} could not be started within {} s: its file system does not answer, or \
+             another process has a lease on its file; started by a local shell (sh -c 'exec ...'), \
+             it makes only its own client wait",
+            quote(command.as_bytes()),
+            START_TIME_MAX.as_secs(),
+        ))
+    }
+
     /// 503: the server or the machine is out of descriptors, processes or memory. `error` says which.
     pub(crate) fn unavailable(error: &str) -> Refusal {
         Refusal::not_now(format!("the server lacks something for now: {error}"))
@@ -370,6 +381,7 @@ mod tests {
             (Refusal::no_service(&Path::plain("/x\n"), ": none"), 404, "at \"/x\\n\": none", false),
             (Refusal::command_not_found("/no/such"), 404, "\"/no/such\"", false),
             (Refusal::command_failed("x", "bad\nformat"), 500, "\"x\" could not be started: bad\\nformat", false),
+            (Refusal::command_stalled("x"), 503, "\"x\" could not be started within 2 s", true),
             (Refusal::unavailable("descriptors"), 503, "for now: descriptors", true),
             (Refusal::not_now("it is full"), 503, "it is full", true),
             (Refusal::too_many_from_address(10), 429, "10 clients, as many as --max-clients-per-ip", true),

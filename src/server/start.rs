@@ -225,6 +225,7 @@ impl<S: System> Server<S> {
 fn not_started(name: &str, error: &SpawnError) -> Refusal {
     match error {
         SpawnError::NotFound => Refusal::command_not_found(name),
+        SpawnError::Stalled => Refusal::command_stalled(name),
         SpawnError::Exhausted(error) => Refusal::unavailable(&error.to_string()),
         SpawnError::NotExecutable(error) | SpawnError::Failed(error) => {
             Refusal::command_failed(name, &error.to_string())

@@ -18,12 +18,16 @@ mod small_pipes;
 mod wire;
 mod ws;
 
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
 
 pub use faults::{Call, Faults};
 pub use http::{Request, Response};
@@ -128,6 +132,30 @@ pub fn write_file(path: &Path, text: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text).expect("the test's file");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode");
+}
+
+/// Takes a lease on a file until the returned descriptor is closed: whoever opens or executes the
+/// file waits for it (fcntl(2)). `None`: its file system has no leases.
+#[allow(unsafe_code)]
+pub fn lease(path: &Path) -> Option<File> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let file = File::options().read(true).write(true).open(path);
+        let file = file.expect("the test's file");
+        // SAFETY: only numbers are passed.
+        let taken = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+        match Errno::result(taken) {
+            Ok(_) => {
+                // Nobody gets the SIGIO of a broken lease; it would end this process.
+                // SAFETY: as above.
+                unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETOWN, 0) };
+                return Some(file);
+            }
+            // A process that another test starts may have inherited the file.
+            Err(Errno::EAGAIN) if Instant::now() < deadline => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// Raises the soft descriptor limit of this process to the hard limit, for tests with many clients.

@@ -4,6 +4,7 @@
  * could not execute it, the parent reads its errno, the first field of the child's Plan
  * (src/linux/spawn/clone.rs), from the pipe. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -20,7 +21,11 @@ __attribute__((constructor)) static void keep_a_low_descriptor(void) {
 }
 
 int clone(int (*child)(void *), void *stack, int flags, void *plan, ...) {
-  (void)stack, (void)flags;
+  (void)stack;
+  if (!(flags & CLONE_VFORK)) { /* The server would wait for the child on a futex. */
+    errno = EINVAL;
+    return -1;
+  }
   int ends[2];
   if (pipe2(ends, O_CLOEXEC))
     return -1;

@@ -19,11 +19,11 @@
 //! # What happens
 //!
 //! `clone(2)` makes a child that shares the memory (CLONE_VM) and the descriptor table
-//! (CLONE_FILES) of the server, and suspends the server until the child has called exec or exited
-//! (CLONE_VFORK):
+//! (CLONE_FILES) of the server. The server waits until the child has left its memory, by exec or
+//! exit:
 //!
 //! ```text
-//! server   streams to low places, block signals, clone ........ restore signals, empty places
+//! server   streams to low places, block signals, clone, wait .. restore signals, empty places
 //! child                                     unshare descriptors, child setup, exec
 //! ```
 //!
@@ -32,10 +32,23 @@
 //! among them, so the server keeps three low descriptors as places for them. Where the kernel has
 //! no CLOSE_RANGE_UNSHARE, the child gets a copy of the whole table.
 //!
+//! # The wait has a limit
+//!
+//! exec opens the program, its interpreter and its loader, and each may be on a file system that
+//! does not answer. CLONE_VFORK would suspend the server as long as that takes, and with it every
+//! client. So the server waits itself, on a futex that the kernel sets to 0 when the child leaves
+//! our memory (`set_tid_address(2)`), which is as fast. After [`START_TIME_MAX`] it sends SIGKILL
+//! to the child and goes on. Where even SIGKILL has to wait (a FUSE daemon that has taken the
+//! request), the child stays behind; `stalled.rs` allows one such child for each program.
+//!
 //! # Why it is safe
 //!
-//! - The server's only thread is suspended while the child runs in its memory. To the server the
-//!   child is like a function call, which leaves its result in `Plan::errno`.
+//! - The server's only thread waits while the child runs in its memory. To the server the child is
+//!   like a function call, which leaves its result in `Plan::errno`.
+//! - If the wait ends first, the child gets SIGKILL. It waits in the kernel then, and a process with
+//!   SIGKILL pending never returns from there to its own code; if it was running after all, the
+//!   signal interrupts it at once, and we wait for its end. So the child does not touch our memory
+//!   again. Only the kernel does, when it clears the futex; that word stays allocated until then.
 //! - The child has a stack of its own.
 //! - The child neither allocates nor locks nor panics. Memory that it allocated would never be
 //!   freed, and a lock that it held at exec would stay locked in the server. So all strings and
@@ -48,9 +61,10 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::io;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -61,11 +75,10 @@ use nix::unistd::{self, dup2_stderr, dup2_stdin, dup2_stdout, dup3};
 use super::child_setup::ChildSetup;
 use super::descriptors::{can_unshare, unshare_up_to};
 use super::look_up::{candidates, path_variable};
+use super::room::Room;
+use super::stalled::Stalled;
+use crate::limits::START_TIME_MAX;
 use crate::system::{Pid, Spawn};
-
-/// Bytes of the child's stack until exec. It uses a small part of this; pages that are never
-/// touched take no memory.
-const STACK_LEN: usize = 64 * 1024;
 
 /// The exit status of a child that did not become a command. It is reaped at once and not reported.
 const NOT_A_COMMAND: c_int = 127;
@@ -78,9 +91,14 @@ pub(super) struct Cloner {
     /// A pipe without a writer, to which the places refer between two starts.
     placeholder: OwnedFd,
     /// Each child uses it in turn.
-    stack: Box<[MaybeUninit<u8>]>,
+    room: Box<Room>,
     /// Whether a child can start with the server's descriptor table; otherwise it gets a copy.
     shares_descriptors: bool,
+    /// Whether the wait for a child is left to the kernel (CLONE_VFORK), and so has no limit.
+    is_suspended: bool,
+    /// The longest wait for a child.
+    time_max: Duration,
+    stalled: Stalled,
 }
 
 impl Cloner {
@@ -102,8 +120,11 @@ impl Cloner {
         Ok(Self {
             places,
             placeholder,
-            stack: Box::new_uninit_slice(STACK_LEN),
+            room: Box::new(Room::new()),
             shares_descriptors: can_unshare(),
+            is_suspended: false,
+            time_max: START_TIME_MAX,
+            stalled: Stalled::default(),
         })
     }
 
@@ -112,7 +133,8 @@ impl Cloner {
     ///
     /// # Errors
     /// The reason why the command does not run. Everything that the attempt opened is
-    /// closed again.
+    /// closed again. [`io::ErrorKind::TimedOut`] without an error number: exec did not return in
+    /// time, or did not lately and was not tried.
     pub(super) fn start(
         &mut self,
         spawn: &Spawn<'_>,
@@ -120,12 +142,24 @@ impl Cloner {
         streams: [BorrowedFd<'_>; 3],
     ) -> io::Result<Pid> {
         let args = ExecArgs::new(spawn)?;
-        let started = match self.fill_places(streams) {
-            Ok(()) => self.clone_and_wait(&args, setup),
-            Err(errno) => Err(errno),
-        };
+        let program = &spawn.command[0];
+        if !self.stalled.may_start(program, Instant::now()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let filled = self.fill_places(streams).map_err(Failure::Refused);
+        let started = filled.and_then(|()| self.clone_and_wait(&args, setup));
         self.empty_places();
-        Ok(started?)
+        match started {
+            Ok(pid) => {
+                self.stalled.started(program);
+                Ok(pid)
+            }
+            Err(Failure::Refused(errno)) => Err(errno.into()),
+            Err(Failure::TimedOut(room)) => {
+                self.stalled.timed_out(program, Instant::now(), room);
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
     }
 
     fn fill_places(&mut self, streams: [BorrowedFd<'_>; 3]) -> nix::Result<()> {
@@ -145,7 +179,7 @@ impl Cloner {
         }
     }
 
-    fn clone_and_wait(&mut self, args: &ExecArgs, setup: &ChildSetup<'_>) -> nix::Result<Pid> {
+    fn clone_and_wait(&mut self, args: &ExecArgs, setup: &ChildSetup<'_>) -> Result<Pid, Failure> {
         let highest = self.places.iter().map(AsRawFd::as_raw_fd).max();
         let mut plan = Plan {
             errno: Cell::new(0),
@@ -154,27 +188,57 @@ impl Cloner {
             envp: Pointers::new(&args.variables),
             streams: self.places.each_ref().map(AsFd::as_fd),
             highest: highest.filter(|_| self.shares_descriptors),
+            in_use: self.room.in_use.as_ptr(),
             setup,
         };
         let mask = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-        let cloned = match clone(&plan, &mut self.stack) {
-            // qemu-user turns clone into fork, which cannot share descriptors.
-            Err(Errno::EINVAL) if plan.highest.take().is_some() => {
+        let cloned = match clone(&plan, &mut self.room, self.is_suspended) {
+            // qemu-user turns a clone with CLONE_VFORK into fork, which cannot share descriptors,
+            // and refuses others.
+            Err(Errno::EINVAL) if !self.is_suspended => {
+                self.is_suspended = true;
                 self.shares_descriptors = false;
-                clone(&plan, &mut self.stack)
+                plan.highest = None;
+                clone(&plan, &mut self.room, true)
             }
             cloned => cloned,
         };
+        let time_max = self.time_max;
+        let waited = cloned.map(|pid| (pid, self.is_suspended || self.room.wait(pid, time_max)));
         mask.thread_set_mask()?;
-        let pid = cloned?;
+        let (pid, in_time) = waited?;
+        if !in_time {
+            return Err(Failure::TimedOut(self.vacate()));
+        }
         match plan.errno.get() {
             0 => Ok(pid),
             errno => {
                 // The child has exited. Its PID is known here only, so it is reaped here.
                 let _ = waitpid(unistd::Pid::from_raw(pid), None);
-                Err(Errno::from_raw(errno))
+                Err(Errno::from_raw(errno).into())
             }
         }
+    }
+
+    /// Leaves the room to a child that is still there, and takes another for the next.
+    fn vacate(&mut self) -> Option<Box<Room>> {
+        let is_in_use = self.room.is_in_use();
+        is_in_use.then(|| mem::replace(&mut self.room, Box::new(Room::new())))
+    }
+}
+
+/// Why there is no command.
+enum Failure {
+    /// The system refused a call before exec, or exec.
+    Refused(Errno),
+    /// The child was killed because exec did not return in time. The room is that of a child that
+    /// is not dead yet.
+    TimedOut(Option<Box<Room>>),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Failure::Refused(errno)
     }
 }
 
@@ -242,6 +306,8 @@ struct Plan<'a> {
     streams: [BorrowedFd<'a>; 3],
     /// The highest descriptor that the child needs of the shared table; `None`: it has a copy.
     highest: Option<RawFd>,
+    /// What the kernel clears when the child has left our memory.
+    in_use: *mut u32,
     setup: &'a ChildSetup<'a>,
 }
 
@@ -293,25 +359,29 @@ impl Plan<'_> {
     }
 }
 
-/// Makes a child that carries out the plan, and waits until it has become the command or exited.
+/// Makes a child that carries out the plan. Wait until it has left the room. If the server
+/// `is_suspended` meanwhile (CLONE_VFORK), it has left when this returns.
 #[allow(unsafe_code)]
-fn clone(plan: &Plan<'_>, stack: &mut [MaybeUninit<u8>]) -> nix::Result<Pid> {
-    let shared = match plan.highest {
-        Some(_) => libc::CLONE_VM | libc::CLONE_FILES,
-        None => libc::CLONE_VM,
-    };
-    let flags = shared | libc::CLONE_VFORK | libc::SIGCHLD;
+fn clone(plan: &Plan<'_>, room: &mut Room, is_suspended: bool) -> nix::Result<Pid> {
+    let mut flags = libc::CLONE_VM | libc::SIGCHLD;
+    if plan.highest.is_some() {
+        flags |= libc::CLONE_FILES;
+    }
+    if is_suspended {
+        flags |= libc::CLONE_VFORK;
+    }
     // 16 bytes is the strictest alignment of a stack among the architectures of Linux.
-    let top = stack.as_mut_ptr_range().end.map_addr(|at| at & !15);
+    let top = room.stack.as_mut_ptr_range().end.map_addr(|at| at & !15);
+    room.enter();
     let plan: *const Plan<'_> = plan;
-    // SAFETY: CLONE_VFORK suspends this thread until the child has left our memory by exec or exit.
-    // So to this thread the child is a function that is called with `plan` and returns: nothing
-    // that the two borrow moves or is freed until then, and no other thread writes to it. The child
-    // has a stack of its own, because the C library goes on using this thread's for the call
-    // itself. It does not allocate or panic. It may take one lock, inside sigaction of some C
-    // libraries; the lock is shared rather than copied as by a fork, so a thread that holds it can
-    // release it. All signals are blocked, so no handler runs in the child. It shares errno with
-    // us, which is read only right after a call that has failed.
+    // SAFETY: the caller waits until the child has left our memory by exec or exit, or has SIGKILL
+    // pending, after which it executes nothing. So to this thread the child is a function that is
+    // called with `plan` and returns: nothing that the two borrow moves or is freed until then, and
+    // no other thread writes to it. The child has a stack of its own. It does not allocate or
+    // panic. It may take one lock, inside sigaction of some C libraries; the lock is shared rather
+    // than copied as by a fork, so a thread that holds it can release it. All signals are blocked,
+    // so no handler runs in the child. It shares errno with us; a wrong errno of the futex can
+    // only repeat the wait or end it early.
     let pid = unsafe { libc::clone(child, top.cast(), flags, plan.cast_mut().cast()) };
     Errno::result(pid)
 }
@@ -319,8 +389,10 @@ fn clone(plan: &Plan<'_>, stack: &mut [MaybeUninit<u8>]) -> nix::Result<Pid> {
 /// The child, from its start to exec. What this returns is its exit status.
 #[allow(unsafe_code)]
 extern "C" fn child(plan: *mut c_void) -> c_int {
-    // SAFETY: this is the plan of `clone`, which waits for us. Only its cell is written.
+    // SAFETY: this is the plan of `clone`, whose caller waits for us. Only its cell is written.
     let plan = unsafe { &*plan.cast::<Plan<'_>>() };
+    // SAFETY: the kernel writes one word, which stays allocated until it has.
+    unsafe { libc::syscall(libc::SYS_set_tid_address, plan.in_use) };
     let errno = plan.carry_out();
     plan.errno.set(errno as c_int);
     NOT_A_COMMAND

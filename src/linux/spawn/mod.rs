@@ -15,6 +15,8 @@ mod clone;
 mod descriptors;
 mod look_up;
 mod program_file;
+mod room;
+mod stalled;
 
 use std::ffi::c_int;
 use std::fs::{self, File};
@@ -123,6 +125,10 @@ fn receiver(pipe: io::PipeReader) -> io::Result<Receiver> {
 
 /// What an error of pipe, clone, the child setup or exec means for the client.
 fn explain(error: io::Error, spawn: &Spawn<'_>) -> SpawnError {
+    // A look at the file would wait as exec did.
+    if error.raw_os_error().is_none() && error.kind() == io::ErrorKind::TimedOut {
+        return SpawnError::Stalled;
+    }
     let cwd = spawn.settings.cwd.as_deref();
     // Entering the directory fails with the same error numbers as exec, so try it first.
     if let Some(error) = cwd.and_then(|cwd| can_enter(cwd).err()) {

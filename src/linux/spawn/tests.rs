@@ -252,6 +252,7 @@ fn refusal(command: &str, path: &str) -> String {
         SpawnError::NotFound => "not found".to_owned(),
         SpawnError::NotExecutable(error) => format!("not executable: {error}"),
         SpawnError::Exhausted(error) => format!("exhausted: {error}"),
+        SpawnError::Stalled => "stalled".to_owned(),
         SpawnError::Failed(error) => format!("failed: {error}"),
     }
 }

@@ -1,11 +1,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::fstat;
@@ -13,9 +15,11 @@ use nix::sys::wait::WaitStatus;
 
 use super::*;
 use crate::config::CommandSettings;
+use crate::limits::START_RETRY;
 use crate::linux::limits::DescriptorLimit;
 use crate::linux::spawn::child_setup::Parent;
-use crate::linux::testing::TestDir;
+use crate::linux::spawn::room::STACK_LEN;
+use crate::linux::testing::{TestDir, lease};
 
 fn limit() -> DescriptorLimit {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -48,11 +52,14 @@ fn launcher() -> Launcher {
     launcher_in(None, limit())
 }
 
-/// One launcher as on this kernel, and one as on a kernel before 5.9.
-fn both(mut launcher: impl FnMut() -> Launcher) -> [Launcher; 2] {
+/// One launcher as on this kernel, one as on a kernel before 5.9, and one as under an emulator.
+fn each(mut launcher: impl FnMut() -> Launcher) -> [Launcher; 3] {
     let mut copying = launcher();
     copying.cloner.shares_descriptors = false;
-    [launcher(), copying]
+    let mut suspended = launcher();
+    suspended.cloner.shares_descriptors = false;
+    suspended.cloner.is_suspended = true;
+    [launcher(), copying, suspended]
 }
 
 /// Starts a command with one pipe for both outputs, and returns our end of it.
@@ -118,7 +125,7 @@ fn errno(launcher: &mut Launcher, words: &[&str], path: &str) -> Errno {
 #[test]
 fn a_command_has_none_of_our_descriptors() {
     let script = "cd /proc/$$/fd; readlink 0 1 2; for n in *; do readlink $n; done; true";
-    for mut launcher in both(launcher) {
+    for mut launcher in each(launcher) {
         let directory = TestDir::new("descriptors");
         let path = directory.file("open", "", 0o644);
         let files: Vec<File> = (0..300).map(|_| File::open(&path).unwrap()).collect();
@@ -159,7 +166,7 @@ fn a_place_keeps_no_pipe_open_after_a_start() {
         let mut places = launcher.cloner.places.iter();
         places.any(|place| fstat(place).unwrap().st_ino != placeholder)
     };
-    for mut launcher in both(launcher) {
+    for mut launcher in each(launcher) {
         assert!(!holds(&launcher));
         let (pid, output) = launch(&mut launcher, &["true"], PATH).unwrap();
         assert!(!holds(&launcher));
@@ -184,7 +191,7 @@ fn the_streams_may_be_our_own_in_any_order() {
     let script = "test \"$(readlink /proc/$$/fd/0)\" = \"$1\" &&
         test \"$(readlink /proc/$$/fd/1)\" = \"$2\" &&
         test \"$(readlink /proc/$$/fd/2)\" = \"$3\"";
-    for mut launcher in both(launcher) {
+    for mut launcher in each(launcher) {
         let orders = [
             (
                 [input.as_fd(), output.as_fd(), errors.as_fd()],
@@ -238,7 +245,7 @@ fn each_error_is_reported() {
         (&["true", too_long.as_str()], Errno::E2BIG),
     ];
     for (words, expected) in cases {
-        for mut launcher in both(launcher) {
+        for mut launcher in each(launcher) {
             assert_eq!(errno(&mut launcher, words, PATH), expected, "{}", words[0]);
             assert_eq!(output(&mut launcher, &["echo", "next"], PATH), "next\n");
         }
@@ -254,14 +261,14 @@ fn each_error_is_reported() {
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     // Errors of the child setup.
     let nowhere = Some(Path::new("/no/such/directory"));
-    for mut launcher in both(|| launcher_in(nowhere, limit())) {
+    for mut launcher in each(|| launcher_in(nowhere, limit())) {
         assert_eq!(errno(&mut launcher, &["true"], PATH), Errno::ENOENT);
     }
     let too_many = DescriptorLimit {
         hard: RLIM_INFINITY,
         ..limit()
     };
-    for mut launcher in both(|| launcher_in(None, too_many)) {
+    for mut launcher in each(|| launcher_in(None, too_many)) {
         assert_eq!(errno(&mut launcher, &["true"], PATH), Errno::EPERM);
     }
 }
@@ -303,7 +310,7 @@ fn programs_are_found_as_by_execvp() {
 #[test]
 fn threads_can_start_commands_at_the_same_time() {
     let work = |number: usize| {
-        for mut launcher in both(launcher) {
+        for mut launcher in each(launcher) {
             for round in 0..20 {
                 let text = format!("{number} {round}");
                 let printed = output(&mut launcher, &["echo", &text], PATH);
@@ -332,10 +339,10 @@ fn the_signal_mask_is_restored() {
 #[test]
 fn the_stack_has_room_to_spare() {
     let mut launcher = launcher();
-    launcher.cloner.stack.fill(MaybeUninit::new(0xA5));
+    launcher.cloner.room.stack.fill(MaybeUninit::new(0xA5));
     output(&mut launcher, &["sh", "-c", "true"], PATH);
     errno(&mut launcher, &["no-such-file"], &"/no/such:".repeat(100));
-    let untouched = untouched(&launcher.cloner.stack);
+    let untouched = untouched(&launcher.cloner.room.stack);
     assert!(untouched > STACK_LEN / 2, "{untouched} bytes were not used");
 }
 
@@ -345,4 +352,116 @@ fn untouched(stack: &[MaybeUninit<u8>]) -> usize {
     // SAFETY: the caller has filled all of it.
     let bytes = stack.iter().map(|byte| unsafe { byte.assume_init() });
     bytes.take_while(|&byte| byte == 0xA5).count()
+}
+
+#[test]
+fn an_exec_that_waits_for_a_lease_is_given_up() {
+    let directory = TestDir::new("lease");
+    let program = directory.file("program", "#!/bin/sh\necho started\n", 0o755);
+    let script = directory.file("script", &format!("#!{program}\n"), 0o755);
+    // Without and with an interpreter to open, with one and with two descriptor tables.
+    for words in [[program.as_str()], [script.as_str()]] {
+        for mut launcher in each(launcher).into_iter().take(2) {
+            launcher.cloner.time_max = Duration::from_millis(100);
+            let Some(held) = lease(&program) else {
+                return;
+            };
+            let start = |launcher: &mut Launcher| {
+                let began = Instant::now();
+                let error = launch(launcher, &words, PATH).expect_err("not started");
+                assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+                assert_eq!(error.raw_os_error(), None);
+                began.elapsed()
+            };
+            assert!(start(&mut launcher) >= Duration::from_millis(100));
+            assert!(!launcher.cloner.room.is_in_use(), "the child was killed");
+            assert!(
+                start(&mut launcher) < Duration::from_millis(100),
+                "not tried"
+            );
+            launcher.cloner.time_max = START_TIME_MAX;
+            assert_eq!(output(&mut launcher, &["echo", "other"], PATH), "other\n");
+            drop(held);
+            launcher.cloner.stalled = Stalled::default();
+            assert_eq!(output(&mut launcher, &words, PATH), "started\n");
+        }
+    }
+}
+
+/// A FUSE file system whose daemon takes the first request and never answers it. A process that
+/// waits for it ignores even SIGKILL until the daemon is gone.
+struct Hanging {
+    directory: TestDir,
+}
+
+impl Hanging {
+    /// `None`: this user may not mount one.
+    fn mount() -> Option<Hanging> {
+        let directory = TestDir::new("hanging");
+        let mut daemon = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/fuse")
+            .ok()?;
+        let fd = daemon.as_raw_fd();
+        let options = format!("fd={fd},rootmode=40000,user_id=0,group_id=0");
+        let (source, kind) = (Some("hanging"), Some("fuse"));
+        let options = Some(options.as_str());
+        mount(source, directory.path(), kind, MsFlags::empty(), options).ok()?;
+        let mut request = [0; 1 << 17];
+        assert!(daemon.read(&mut request).unwrap() > 0);
+        // The answer to FUSE_INIT: a header with the number of the request, then version 7.31.
+        let mut answer = [0_u32; 20];
+        answer[0] = size_of_val(&answer) as u32;
+        for (word, bytes) in answer[2..4].iter_mut().zip(request[8..].chunks(4)) {
+            *word = u32::from_ne_bytes(bytes.try_into().unwrap());
+        }
+        answer[4..7].copy_from_slice(&[7, 31, 1 << 16]);
+        answer[9] = 1 << 16;
+        let bytes: Vec<u8> = answer.into_iter().flat_map(u32::to_ne_bytes).collect();
+        daemon.write_all(&bytes).unwrap();
+        thread::spawn(move || {
+            let _ = daemon.read(&mut request);
+            // It keeps the request, and its descriptor, until the file system is aborted.
+            let mut polled = [PollFd::new(daemon.as_fd(), PollFlags::empty())];
+            let _ = poll(&mut polled, PollTimeout::from(20_000_u16));
+        });
+        Some(Self { directory })
+    }
+
+    /// Makes the kernel answer every request with an error.
+    fn abort(&self) {
+        let _ = umount2(self.directory.path(), MntFlags::MNT_FORCE);
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.abort();
+        let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_child_that_cannot_be_killed_is_left_behind() {
+    let Some(hanging) = Hanging::mount() else {
+        return;
+    };
+    let program = format!("{}/program", hanging.directory.text());
+    let mut launcher = launcher();
+    launcher.cloner.time_max = Duration::from_millis(100);
+    let error = launch(&mut launcher, &[&program], PATH).expect_err("not started");
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    let later = Instant::now() + START_RETRY;
+    let may_start =
+        |launcher: &Launcher| launcher.cloner.stalled.may_start(program.as_ref(), later);
+    assert!(!may_start(&launcher), "its child is still there");
+    launcher.cloner.time_max = START_TIME_MAX;
+    assert_eq!(output(&mut launcher, &["echo", "other"], PATH), "other\n");
+    hanging.abort();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !may_start(&launcher) {
+        assert!(Instant::now() < deadline, "the child does not end");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
