@@ -62,7 +62,7 @@
 //!    [`Client::command_exited`] says how it ended in the close frame. Or the client leaves first,
 //!    and [`Process::abandon`] closes stdin and begins the escalation.
 //! 10. **Gone.** The client lingers until the peer has closed TCP; the process stays until its group
-//!     is gone or was sent SIGKILL. Then `Server::free_gone` (`server/lifecycle.rs`) frees each
+//!     and its jobs are gone or were sent SIGKILL. Then `Server::free_gone` (`server/lifecycle.rs`) frees each
 //!     slot, after the batch, and an [`AccessRecord`] goes to the [`Log`].
 //!
 //! # The layers
@@ -122,6 +122,7 @@
 //! | session | a resumable session (`--resume`). Only the option `--session-timeout`, which limits how long any client stays, uses the word otherwise |
 //! | chunk, fragment | a part of a message as it arrives in one read; a part of a message as it is sent (RFC 6455 section 5.4) |
 //! | escalation | the signals that terminate a command, at fixed times |
+//! | job | a process that has left the process group of its command, but not the process session |
 //! | lingering | reading to EOF after our FIN, so that our last bytes arrive |
 //!
 //! [`EventLoop::run`]: event_loop::EventLoop::run

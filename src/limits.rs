@@ -172,6 +172,20 @@ pub const RESTART_DELAY_MIN: Duration = Duration::from_millis(250);
 /// wait is [`RESTART_DELAY_MIN`] again.
 pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 
+/// The number of entries of `/proc` that a turn reads in search of jobs: about a millisecond's work.
+pub(crate) const JOB_SCAN_LEN: usize = 512;
+
+/// The time between two parts of a scan for jobs.
+pub(crate) const JOB_SCAN_PAUSE: Duration = Duration::from_millis(1);
+
+/// The time between two scans for jobs, for each entry of `/proc`. Reading one takes one or two
+/// microseconds, so scans take a thirtieth of a processor, however many commands end.
+pub(crate) const JOB_SCAN_INTERVAL: Duration = Duration::from_micros(50);
+
+/// How often the jobs of a command are sent SIGKILL, once every [`GROUP_PROBE`]: a job may have started
+/// another one during the scan. One that then still exists is stuck in the kernel, and goes later.
+pub(crate) const JOB_KILLS_MAX: u8 = 10;
+
 // -- The log -------------------------------------------------------------------------------------
 
 /// Bytes of the longest log line with its newline; the rest is cut. This is `PIPE_BUF` of Linux: a

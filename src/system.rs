@@ -15,7 +15,7 @@ use crate::http::routes::DirEntry;
 use crate::peer::Peer;
 use crate::source::{ClientId, ProcessId};
 
-/// The PID of a process, and the id of the process group that it leads.
+/// The PID of a process, and the id of the process group and the process session that it leads.
 pub type Pid = i32;
 
 /// A client's connection.
@@ -100,6 +100,16 @@ pub trait System {
     /// leader has ended means something only after the leader is reaped.
     fn probe_group(&mut self, leader: Pid) -> Group;
 
+    /// Looks for the jobs of commands: processes in the process session of a leader that have left
+    /// its group. This takes a look at every process of the machine, so each call looks at some
+    /// of them. Returns how many there were when the last one has been seen, else `None`.
+    fn find_jobs(&mut self, is_leader: &dyn Fn(Pid) -> bool) -> Option<usize>;
+
+    /// Signals the jobs of a command that [`System::find_jobs`] has just found; `None` only tests
+    /// whether there are any. Zombies are none. When the group and the jobs of a command that was
+    /// reaped are gone, its PID may be a stranger's, and must not be used any more.
+    fn signal_jobs(&mut self, leader: Pid, signal: Option<Signal>) -> Group;
+
     /// Reaps this child, or any (`None`), if it has ended, and returns how it ended. SIGCHLD
     /// coalesces, so one signal may stand for several children: sooner or later, call this for any
     /// child until none is left.
@@ -109,7 +119,8 @@ pub trait System {
     /// has none, so ask before reaping.
     fn group_of(&mut self, pid: Pid) -> Option<Pid>;
 
-    /// The server will not signal or probe this group any more: what is kept for it can go.
+    /// The server will not signal or probe this group and its jobs any more: what is kept for them can
+    /// go.
     fn release_group(&mut self, _leader: Pid) {}
 
     /// The next signal that the server itself received, if any is pending.
@@ -214,7 +225,7 @@ impl fmt::Display for SpawnError {
     }
 }
 
-/// Whether a process group has members.
+/// Whether a process group has members, or a command has jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
     /// It has at least one, perhaps a zombie.

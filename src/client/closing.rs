@@ -7,6 +7,7 @@ use crate::client::{Client, PeerClose, Phase};
 use crate::context::Context;
 use crate::event_loop::readiness::Readiness;
 use crate::framing::OutputError;
+use crate::http::refusal::Refusal;
 use crate::limits::FRAME_COST;
 use crate::system::{Exit, Socket};
 use crate::ws::close::CloseCode;
@@ -160,7 +161,7 @@ impl<S: Socket> Client<S> {
         }
     }
 
-    /// Disconnects a client that holds too much memory: with a Close, if that frees all but
+    /// Disconnects a client that holds too much memory: with 503 or a Close, if that frees all but
     /// `held_max` bytes of it. What is queued behind a peer that does not read can only be dropped.
     pub(crate) fn evict(&mut self, held_max: usize, cx: &mut Context) {
         let peer = &self.record.peer;
@@ -169,7 +170,10 @@ impl<S: Socket> Client<S> {
             "evicted peer={peer} held={held}: it held the most of --max-memory"
         ));
         let reason = "the server is short of memory (--max-memory); try again later";
-        self.close(CloseCode::TRY_AGAIN_LATER, reason, cx);
+        match self.phase {
+            Phase::Http(_) => self.refuse(&Refusal::not_now(reason), cx),
+            _ => self.close(CloseCode::TRY_AGAIN_LATER, reason, cx),
+        }
         if self.held_bytes() > held_max {
             self.lost(Loss::OutOfMemory, cx);
         }

@@ -1,5 +1,5 @@
 //! The real operating system: [`Linux`], which implements [`System`] with epoll, TCP sockets,
-//! pipes, process groups, signalfd and `/proc`.
+//! pipes, process groups and sessions, signalfd and `/proc`.
 //!
 //! No other folder has `unsafe` code or uses the crates nix and libc.
 //!
@@ -9,7 +9,7 @@
 //! | `peer_user/` | the user at the other end of a connection |
 //! | `port_holder` | who holds a port that is in use, and the next step |
 //! | `spawn/` | starting a command: pipes, clone, child setup |
-//! | `processes` | reaping, and signals to process groups |
+//! | `processes`, `jobs`, `pidfd` | reaping, and signals to process groups and to what has left them |
 //! | `signals` | the signals that the server itself receives |
 //! | `directory` | the programs of `--dir` |
 //! | `account`, `limits` | the user the server becomes, and the limits it runs under |
@@ -18,11 +18,13 @@
 mod accept;
 pub(crate) mod account;
 pub(crate) mod directory;
+mod jobs;
 pub mod limits;
 mod listener;
 pub mod log_sink;
 pub(crate) mod memory;
 mod peer_user;
+mod pidfd;
 mod port_holder;
 mod processes;
 mod signals;
@@ -52,6 +54,7 @@ use crate::config::{ClientLimits, Listen, Signal};
 use crate::event_loop::Clock;
 use crate::event_loop::instant::Instant;
 use crate::http::routes::DirEntry;
+use crate::limits::JOB_SCAN_LEN;
 use crate::peer::Peer;
 use crate::process::Process;
 use crate::source::{ClientId, ProcessId, Source};
@@ -203,6 +206,14 @@ impl System for Linux {
 
     fn release_group(&mut self, leader: Pid) {
         self.groups.release(leader);
+    }
+
+    fn find_jobs(&mut self, is_leader: &dyn Fn(Pid) -> bool) -> Option<usize> {
+        self.groups.jobs.find(JOB_SCAN_LEN, is_leader)
+    }
+
+    fn signal_jobs(&mut self, leader: Pid, signal: Option<Signal>) -> Group {
+        self.groups.jobs.signal(leader, signal)
     }
 
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {

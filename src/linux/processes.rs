@@ -10,15 +10,19 @@
 //! their leader keep one. Older kernels are given the number; there the server's frequent probes
 //! leave little time in which a number can be used again
 //! ([`GROUP_PROBE`](crate::limits::GROUP_PROBE)).
+//!
+//! Processes of a command that have left its group are found by [`Jobs`].
 
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal as NixSignal, kill};
 use nix::unistd::{Pid as NixPid, getpgid};
 
+use super::jobs::Jobs;
+use super::pidfd::{open_pid, send_signal, system_signal};
 use crate::config::Signal;
 use crate::system::{Exit, Group, Pid};
 
@@ -31,6 +35,8 @@ pub(super) struct Groups {
     descriptors: BTreeMap<Pid, Option<OwnedFd>>,
     /// Whether the kernel can.
     by_descriptor: bool,
+    /// What has left the groups.
+    pub(super) jobs: Jobs,
 }
 
 impl Groups {
@@ -38,17 +44,20 @@ impl Groups {
         Self {
             descriptors: BTreeMap::new(),
             by_descriptor: can_signal_by_descriptor(),
+            jobs: Jobs::new(),
         }
     }
 
     /// A command was started as the leader of its group. Any earlier group with this number is gone.
     pub(super) fn started(&mut self, leader: Pid) {
         self.descriptors.insert(leader, None);
+        self.jobs.forget(leader);
     }
 
     /// The group will not be signalled or probed any more.
     pub(super) fn release(&mut self, leader: Pid) {
         self.descriptors.remove(&leader);
+        self.jobs.forget(leader);
     }
 
     /// Signals every member of a group; without a signal it only probes. Zombies are members, so
@@ -59,7 +68,13 @@ impl Groups {
             // Not one of ours, or found gone before.
             None => Group::Gone,
             Some(None) => answer(kill_group(leader, signal)),
-            Some(Some(descriptor)) => answer(signal_by_descriptor(descriptor.as_raw_fd(), signal)),
+            Some(Some(descriptor)) => {
+                let group = answer(signal_group(descriptor.as_raw_fd(), signal));
+                if group == Group::Alive {
+                    self.jobs.group_is_alive(leader);
+                }
+                group
+            }
         };
         if group == Group::Gone {
             self.descriptors.remove(&leader);
@@ -71,7 +86,13 @@ impl Groups {
     pub(super) fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {
         let which = which.unwrap_or(ANY_CHILD);
         if !self.by_descriptor {
-            return wait(which);
+            let reaped = wait(which);
+            if let Some((pid, _)) = reaped
+                && self.descriptors.contains_key(&pid)
+            {
+                self.jobs.reaped(pid);
+            }
+            return reaped;
         }
         // "Any child" includes the adopted orphans of commands. They may lead groups too, but only
         // those of commands are signalled.
@@ -80,26 +101,12 @@ impl Groups {
         if let Some(kept @ None) = self.descriptors.get_mut(&pid) {
             // Without a descriptor (EMFILE) the number has to do.
             *kept = open_pid(pid);
+            self.jobs.reaped(pid);
         }
         let reaped = wait(pid);
         // Most groups end with their leader. Their descriptors are closed now.
         self.signal(pid, None);
         reaped
-    }
-}
-
-fn system_signal(signal: Signal) -> NixSignal {
-    match signal {
-        Signal::Hangup => NixSignal::SIGHUP,
-        Signal::Interrupt => NixSignal::SIGINT,
-        Signal::Quit => NixSignal::SIGQUIT,
-        Signal::Abort => NixSignal::SIGABRT,
-        Signal::User1 => NixSignal::SIGUSR1,
-        Signal::User2 => NixSignal::SIGUSR2,
-        Signal::Alarm => NixSignal::SIGALRM,
-        Signal::Terminate => NixSignal::SIGTERM,
-        Signal::Winch => NixSignal::SIGWINCH,
-        Signal::Kill => NixSignal::SIGKILL,
     }
 }
 
@@ -122,21 +129,9 @@ fn kill_group(leader: Pid, signal: Option<NixSignal>) -> nix::Result<()> {
 }
 
 /// `pidfd_send_signal(2)` to the group that the process leads or led.
-#[allow(unsafe_code)]
-fn signal_by_descriptor(leader: RawFd, signal: Option<NixSignal>) -> nix::Result<()> {
+fn signal_group(leader: RawFd, signal: Option<NixSignal>) -> nix::Result<()> {
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
-    let signal = signal.map_or(0, |signal| signal as libc::c_int);
-    // SAFETY: only numbers are passed, and no information about the signal (a null pointer).
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            leader,
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            PIDFD_SIGNAL_PROCESS_GROUP,
-        )
-    };
-    Errno::result(result).map(drop)
+    send_signal(leader, signal, PIDFD_SIGNAL_PROCESS_GROUP)
 }
 
 /// Whether the kernel can signal groups by descriptor, and no sandbox forbids it.
@@ -144,19 +139,9 @@ fn can_signal_by_descriptor() -> bool {
     let own = open_pid(std::process::id() as Pid);
     // ESRCH: this process leads no group. An older kernel says EINVAL.
     own.is_some_and(|own| {
-        let probed = signal_by_descriptor(own.as_raw_fd(), None);
+        let probed = signal_group(own.as_raw_fd(), None);
         matches!(probed, Ok(()) | Err(Errno::ESRCH))
     })
-}
-
-/// `pidfd_open(2)`. The descriptor is close-on-exec.
-#[allow(unsafe_code)]
-fn open_pid(pid: Pid) -> Option<OwnedFd> {
-    // SAFETY: only numbers are passed.
-    let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let descriptor = RawFd::try_from(Errno::result(descriptor).ok()?).ok()?;
-    // SAFETY: it was opened just now, and this is its only owner.
-    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
 /// The PID of a child that has ended, one of those that `which` means in `waitpid(2)`. It is not

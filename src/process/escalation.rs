@@ -1,7 +1,7 @@
 //! How a command is terminated: [`Escalation`], stronger signals at fixed times.
 //!
 //! Stdin is closed first, which ends most programs. Then each step sends a signal to the whole
-//! process group, unless no process of it is left.
+//! process group and to its jobs, unless no process of them is left.
 //!
 //! | after | of `--kill-after` (1 s) | signal |
 //! |---|---|---|
@@ -22,7 +22,7 @@ fn signals(first: Signal) -> [Signal; STEPS.len()] {
     [first, Signal::Terminate, Signal::Kill]
 }
 
-/// How far the escalation for one process group has come.
+/// How far the escalation for one command has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Escalation {
     began: Instant,
@@ -69,6 +69,11 @@ impl Escalation {
         let over = (now - self.began).as_nanos() % interval.as_nanos();
         // Less than the interval, which is far below five centuries.
         now + (interval - Duration::from_nanos(over as u64))
+    }
+
+    /// When it began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
     /// Whether another step is due later. Always false with `--kill-after=never`.

@@ -58,7 +58,7 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        if !process.escalation_is_finished()
+        if (process.exit().is_none() || process.waits_for_group())
             && self.system.signal_group(process.pid(), Signal::Kill) == Group::Gone
         {
             process.group_disappeared();

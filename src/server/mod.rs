@@ -16,7 +16,7 @@
 //! | `upgrade` | a request gets a page, a refusal or a WebSocket |
 //! | `start`, `shared`, `resume` | which command serves it: a new one, the shared one, the one it comes back to |
 //! | `output`, `members` | output goes to one client or to several; clients join and leave |
-//! | `reap` | commands exit |
+//! | `reap`, `jobs` | commands exit; what has left their process group |
 //! | `lifecycle`, `trim` | entries are freed, and their memory |
 //! | `eviction` | who gives way when memory runs out |
 //! | `shutdown` | the server stops |
@@ -24,6 +24,7 @@
 mod accept;
 mod admission;
 mod eviction;
+mod jobs;
 mod lifecycle;
 mod members;
 mod output;
@@ -46,6 +47,7 @@ use mio::Token;
 
 use self::accept::Acceptor;
 use self::admission::Admission;
+use self::jobs::JobSearch;
 use self::lifecycle::AccessLog;
 use self::owner::Owner;
 use self::reap::Children;
@@ -90,6 +92,7 @@ pub struct Server<S: System> {
     acceptor: Acceptor,
     admission: Admission,
     children: Children,
+    jobs: JobSearch,
     access_log: AccessLog,
     trim: MemoryTrim,
     shared: SharedCommand,
@@ -191,6 +194,7 @@ impl<S: System> Server<S> {
             gone: Vec::new(),
             admission: Admission::default(),
             children: Children::default(),
+            jobs: JobSearch::new(),
             access_log: AccessLog::new(),
             trim: MemoryTrim::default(),
             shared: SharedCommand::default(),
@@ -319,6 +323,7 @@ impl<S: System> Server<S> {
             }
             Owner::AcceptRetry => self.acceptor.retry_at = None,
             Owner::Reap => self.children.sweep_at = None,
+            Owner::Jobs => self.jobs.scan_at = None,
             Owner::Listener(_) | Owner::Restart | Owner::Shutdown => {}
         }
     }

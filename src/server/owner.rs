@@ -16,6 +16,8 @@ pub(super) enum Owner {
     Restart,
     /// The sweep for exited children whose SIGCHLD was coalesced.
     Reap,
+    /// The scan for jobs.
+    Jobs,
     /// The end of the drain.
     Shutdown,
 }
@@ -35,6 +37,7 @@ impl From<Owner> for u64 {
             Owner::Shutdown => (4, 0, 0),
             Owner::Restart => (5, 0, 0),
             Owner::Reap => (6, 0, 0),
+            Owner::Jobs => (7, 0, 0),
         };
         debug_assert!(key <= KEY_MASK, "more slots than Linux has descriptors");
         kind << KIND_SHIFT | u64::from(key) << 32 | u64::from(generation)
@@ -51,13 +54,14 @@ impl From<u64> for Owner {
             3 => Owner::AcceptRetry,
             4 => Owner::Shutdown,
             5 => Owner::Restart,
-            _ => Owner::Reap,
+            6 => Owner::Reap,
+            _ => Owner::Jobs,
         }
     }
 }
 
 impl TimerOwner for Owner {
-    const KINDS: usize = 7;
+    const KINDS: usize = 8;
 
     fn number(self) -> (usize, usize) {
         let bits = u64::from(self);

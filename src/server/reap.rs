@@ -47,7 +47,7 @@ impl Children {
 }
 
 impl<S: System> Server<S> {
-    /// Sends the signals that are due to a command's process group.
+    /// Sends the signals that are due to a command's process group, and has its jobs looked for.
     pub(super) fn send_due_signals(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(id) else {
             return;
@@ -55,10 +55,17 @@ impl<S: System> Server<S> {
         if process.waits_for_group() && self.system.probe_group(process.pid()) == Group::Gone {
             process.group_disappeared();
         }
+        let mut sent = None;
         while let Some(signal) = process.due_signal(self.cx.now) {
-            if self.system.signal_group(process.pid(), signal) == Group::Gone {
+            if process.may_have_group()
+                && self.system.signal_group(process.pid(), signal) == Group::Gone
+            {
                 process.group_disappeared();
             }
+            sent = Some(signal);
+        }
+        if process.look_for_jobs(sent) {
+            self.look_for_jobs();
         }
     }
 
@@ -135,8 +142,7 @@ impl<S: System> Server<S> {
     fn probe_group(&mut self, leader: Pid) {
         if let Some(id) = self.children.find(leader)
             && let Some(process) = self.processes.get_mut(id)
-            && process.exit().is_some()
-            && !process.escalation_is_finished()
+            && process.waits_for_group()
             && self.system.probe_group(leader) == Group::Gone
         {
             process.group_disappeared();

@@ -19,7 +19,7 @@ pub(super) enum Shutdown {
     /// It stops with this exit status when all commands are gone and all clients have said all, or at
     /// the deadline.
     Draining { until: Instant, status: u8 },
-    /// The drain has expired, and every process group was sent SIGKILL. Same exit status.
+    /// The drain has expired, and every process group and job was sent SIGKILL. Same exit status.
     Expired { status: u8 },
     /// A second signal came: as `Expired`, with a failure as exit status.
     Forced,
@@ -131,12 +131,13 @@ impl<S: System> Server<S> {
 
     fn kill_all(&mut self) {
         for (_, process) in self.processes.iter_mut() {
-            if !process.escalation_is_finished()
+            if (process.exit().is_none() || process.waits_for_group())
                 && self.system.signal_group(process.pid(), Signal::Kill) == Group::Gone
             {
                 process.group_disappeared();
             }
         }
+        self.kill_jobs();
     }
 }
 

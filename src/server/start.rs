@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::Server;
+use super::owner::Owner;
 use super::upgrade::Accepted;
 use crate::config::{CommandSettings, Signal};
 use crate::http::proxy::Forwarded;
@@ -206,6 +207,7 @@ impl<S: System> Server<S> {
             && let Some(process) = self.processes.get_mut(id)
         {
             process.pid_reused();
+            self.visits.push(Owner::Process(id));
         }
         let system = &mut self.system;
         let adopted = self.processes.try_insert_with(|id| {
@@ -214,6 +216,7 @@ impl<S: System> Server<S> {
         });
         let id = adopted.map_err(|error: io::Error| {
             self.system.signal_group(pid, Signal::Kill);
+            self.system.release_group(pid);
             Refusal::unavailable(&error.to_string())
         })?;
         self.children.started(pid, id);

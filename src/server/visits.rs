@@ -172,7 +172,9 @@ impl<S: System> Server<S> {
             Owner::Client(id) => self.clients.get_mut(id).map(|it| &mut it.is_queued),
             Owner::Process(id) => self.processes.get_mut(id).map(|it| &mut it.is_queued),
             Owner::Listener(index) => self.acceptor.is_queued_mut(index),
-            Owner::AcceptRetry | Owner::Restart | Owner::Reap | Owner::Shutdown => None,
+            Owner::AcceptRetry | Owner::Restart | Owner::Reap | Owner::Jobs | Owner::Shutdown => {
+                None
+            }
         }
     }
 
@@ -194,6 +196,7 @@ impl<S: System> Server<S> {
             Owner::AcceptRetry => self.retry_accept(),
             Owner::Restart => self.restart_shared(),
             Owner::Reap => self.reap_all(),
+            Owner::Jobs => self.scan_jobs(),
             Owner::Shutdown => self.end_drain(),
         }
         self.relieve_memory();

@@ -63,6 +63,7 @@ impl Run {
         self.check_shares();
         self.check_bounds();
         self.check_terminations();
+        self.check_jobs();
         self.check_heads();
         self.check_timeouts();
         if self.is_at_rest() && self.next != Next::Stop {
@@ -264,6 +265,19 @@ impl Run {
                 eprintln!("  command {index} of client {client}: {termination:?}");
             }
             world.commands[index].termination = termination;
+        }
+    }
+
+    /// No command is forgotten before its jobs are gone.
+    fn check_jobs(&self) {
+        let world = self.world.borrow();
+        let with_job = world.commands.iter().filter(|command| command.job);
+        for id in with_job.filter_map(|command| command.id) {
+            let is_known = self.server.queued_for_command(id).is_some();
+            assert!(
+                is_known || self.next == Next::Stop,
+                "a job of {id:?} is left"
+            );
         }
     }
 
@@ -527,9 +541,11 @@ impl Run {
         // behind.
         let spares_grandchildren = self.shape.config.command.kill_after.is_none();
         let world = self.world.borrow();
-        let is_left =
-            |command: &&Command| command.alive || command.grandchild && !spares_grandchildren;
-        // A server that shuts down sends SIGKILL to every group that is left.
+        let is_left = |command: &&Command| {
+            let has_child = command.grandchild || command.job;
+            command.alive || has_child && !spares_grandchildren
+        };
+        // A server that shuts down sends SIGKILL to every group and job that is left.
         let left = world.commands.iter().find(is_left);
         assert!(left.is_none(), "process {} is left", left.unwrap().pid);
         if world.shutting_down {

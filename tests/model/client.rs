@@ -339,12 +339,16 @@ impl Client {
         let (index, place) = self.follows.as_mut().expect("the client has a command");
         let command = &world.commands[*index];
         self.received += 1;
+        // With `--kill-after=never` no signal is awaited when the client hangs up: the end of the output is
+        // delivered although a grandchild may print on.
+        let never_killed = world.shape.config.command.kill_after.is_none();
+        let ended = !command.is_in_use() || !command.alive && never_killed;
         let Some(stderr_place) = &mut self.stderr_place else {
-            return command.output.advance(place, message, !command.is_in_use());
+            return command.output.advance(place, message, ended);
         };
         let (is_stderr, has_more, data) = untagged(message);
         let is_full = data.len() == FRAGMENT_LEN;
-        let may_end = !command.is_in_use() || world.shape.config.command.flush.is_some();
+        let may_end = ended || world.shape.config.command.flush.is_some();
         let right = has_more == is_full || !has_more && may_end;
         assert!(
             right,
@@ -352,10 +356,8 @@ impl Client {
             data.len()
         );
         match is_stderr {
-            true => command
-                .stderr_output
-                .advance(stderr_place, &data, !command.is_in_use()),
-            false => command.output.advance(place, &data, !command.is_in_use()),
+            true => command.stderr_output.advance(stderr_place, &data, ended),
+            false => command.output.advance(place, &data, ended),
         }
     }
 

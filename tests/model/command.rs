@@ -1,5 +1,5 @@
 //! The commands: some copy stdin to stdout as `cat` does, some only read, some print on their own.
-//! They stall, write to stderr, leave a grandchild, ignore signals and exit.
+//! They stall, write to stderr, leave a grandchild, start a job, ignore signals and exit.
 
 use std::collections::VecDeque;
 
@@ -32,9 +32,13 @@ pub struct Command {
     pub alive: bool,
     /// A grandchild in its process group holds its stdout.
     pub grandchild: bool,
+    /// A job: a process that has left its process group, but not its process session. It holds no pipe.
+    pub job: bool,
     /// The output ends at EOF, not with the exit, so a grandchild prints on (`--end-at=eof`).
     pub ends_at_eof: bool,
     pub ignores: bool,
+    /// The server has sent a signal to its process group.
+    pub group_signalled: bool,
     /// A signal of the server terminated it, or the grandchild that takes its place.
     pub was_signalled: bool,
     /// The server knows that its process group is empty.
@@ -111,6 +115,8 @@ impl Command {
             exit: None,
             alive: true,
             grandchild: false,
+            job: false,
+            group_signalled: false,
             ends_at_eof: shape.config.command.end_at == EndAt::Eof,
             ignores: false,
             was_signalled: false,
@@ -163,6 +169,10 @@ impl World {
         let command = &mut self.commands[index];
         if !command.alive {
             if random.one_in(20) {
+                command.job = false;
+            } else if random.one_in(20) {
+                // The grandchild exits, or becomes a job.
+                command.job |= command.grandchild && random.one_in(2);
                 self.exit_grandchild(index);
             } else if command.is_in_use() && command.kind == Kind::Prints {
                 self.print(index, 1 + random.below(400 * scale));
@@ -172,6 +182,10 @@ impl World {
         match random.below(60) {
             0 => command.ignores = true,
             1 => command.grandchild = true,
+            59 => {
+                command.job = true;
+                self.trace(format_args!("  command {index} starts a job"));
+            }
             2 => {
                 let exit = Exit::Status(random.below(256) as u8);
                 self.exit_command(index, exit);

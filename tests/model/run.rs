@@ -174,8 +174,9 @@ impl Run {
         let mut world = self.world.borrow_mut();
         for index in 0..world.commands.len() {
             world.work(index, usize::MAX);
-            // With `--kill-after=never` no signal ends a grandchild, so it exits by itself.
+            // With `--kill-after=never` no signal ends a grandchild or a job, so they exit by themselves.
             if self.shape.config.command.kill_after.is_none() {
+                world.commands[index].job = false;
                 world.exit_grandchild(index);
             }
         }

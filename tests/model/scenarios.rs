@@ -439,6 +439,73 @@ fn many_orphans_that_exit_together_cause_one_probe_of_each_group() {
     assert_eq!((world.zombies.len(), world.probed), (0, 1));
 }
 
+// -- Jobs -----------------------------------------------------------------------------------------
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+#[test]
+fn one_scan_finds_the_jobs_of_all_commands_that_exit_together() {
+    let mut run = two_with_commands();
+    for index in 0..2 {
+        let mut world = run.world.borrow_mut();
+        world.commands[index].job = true;
+        world.exit_command(index, Exit::Status(0));
+    }
+    run.settle();
+    run.wait(10 * MILLISECOND);
+    assert_eq!(run.world.borrow().scan_parts, 2, "one scan of two parts");
+    assert_eq!(run.server.census().processes, 2, "they have jobs");
+    run.wait(300 * MILLISECOND);
+    assert!(run.world.borrow().commands.iter().all(|it| !it.job));
+    assert_eq!(run.server.census().processes, 0);
+}
+
+/// A command that exits by itself leaves its entry until the next scan, and scans have to wait for each
+/// other.
+#[test]
+fn scans_for_jobs_are_rare_however_many_commands_exit() {
+    let mut run = Run::plain(Config::default());
+    (0..30).for_each(|_| run.connect_to(true, false));
+    // Only some commands start in a turn.
+    while run.world.borrow().commands.len() < 30 {
+        run.settle();
+    }
+    run.await_upgrades();
+    for index in 0..30 {
+        run.world.borrow_mut().exit_command(index, Exit::Status(0));
+        run.settle();
+        run.wait(MILLISECOND);
+    }
+    let scans = run.world.borrow().scan_parts / 2;
+    assert!((1..=2).contains(&scans), "{scans} scans in 30 ms");
+    run.wait(100 * MILLISECOND);
+    assert_eq!(run.server.census().processes, 0);
+}
+
+#[test]
+fn a_signal_for_jobs_does_not_reach_a_command_that_was_given_the_pid() {
+    let mut run = two_with_commands();
+    run.world.borrow_mut().commands[1].ignores = true;
+    run.leave_by(1, Leave::GoingAway, false);
+    run.settle();
+    // SIGINT is due to the second command, and its jobs are looked for.
+    while run.world.borrow().scan_parts == 0 {
+        run.wait(MILLISECOND);
+    }
+    assert!(run.world.borrow().commands[1].group_signalled);
+    run.world.borrow_mut().exit_command(1, Exit::Status(0));
+    run.settle();
+    run.connect_to(true, false);
+    run.settle();
+    let pid = |index: usize| run.world.borrow().commands[index].pid;
+    assert_eq!(pid(2), pid(1));
+    // The world checks each signal.
+    run.world.borrow_mut().commands[2].job = true;
+    run.wait(SECOND);
+    assert!(run.world.borrow().commands[2].job);
+    assert!(run.world.borrow().scan_parts >= 2);
+}
+
 /// A client that takes responses slowly keeps its socket full for longer than the write time-out:
 /// bytes that its TCP acknowledges keep it, until the total time for so few bytes has passed. A
 /// client that takes nothing is dropped by the write time-out. Requests that it sends do not change

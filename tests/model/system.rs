@@ -23,6 +23,9 @@ use crate::world::World;
 /// The client's port on the first connection; further ones count up.
 const FIRST_PORT: u16 = 1024;
 
+/// The number of processes of the machine.
+pub const SCAN_LEN: usize = 1000;
+
 #[derive(Clone)]
 pub struct Sim(pub Rc<RefCell<World>>);
 
@@ -334,6 +337,7 @@ impl System for Sim {
         }
         let command = &mut world.commands[index];
         command.found_gone = group == Group::Gone;
+        command.group_signalled = true;
         if !command.ignores || signal == Signal::Kill {
             command.was_signalled |= command.is_in_use();
             command.grandchild = false;
@@ -349,6 +353,43 @@ impl System for Sim {
         let group = world.group(index);
         world.commands[index].found_gone = group == Group::Gone;
         group
+    }
+
+    /// Every second call is the first of two that make a scan. Jobs that start between them are missed.
+    fn find_jobs(&mut self, is_leader: &dyn Fn(Pid) -> bool) -> Option<usize> {
+        let mut world = self.0.borrow_mut();
+        world.scan_parts += 1;
+        if world.scan_parts % 2 == 1 {
+            let found = |index: &usize| {
+                let command = &world.commands[*index];
+                command.job && is_leader(command.pid)
+            };
+            world.jobs_found = (0..world.commands.len()).filter(found).collect();
+            return None;
+        }
+        Some(SCAN_LEN)
+    }
+
+    fn signal_jobs(&mut self, leader: Pid, signal: Option<Signal>) -> Group {
+        let mut world = self.0.borrow_mut();
+        let index = world.newest_with_pid(leader);
+        let was_found = world.jobs_found.contains(&index);
+        world.trace(format_args!(
+            "  the jobs of command {index} receive {signal:?}; found: {was_found}"
+        ));
+        let command = &mut world.commands[index];
+        assert!(
+            signal.is_none() || !command.alive || command.group_signalled,
+            "the jobs of a command in use are signalled"
+        );
+        if !was_found || !command.job {
+            return Group::Gone;
+        }
+        if signal.is_some_and(|signal| !command.ignores || signal == Signal::Kill) {
+            command.job = false;
+            world.progress += 1;
+        }
+        Group::Alive
     }
 
     fn reap(&mut self, which: Option<Pid>) -> Option<(Pid, Exit)> {

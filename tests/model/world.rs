@@ -43,6 +43,10 @@ pub struct World {
     pub accepted: usize,
     pub spawned: usize,
     pub probed: usize,
+    /// How often the server has looked for jobs: two parts make a scan. And the commands with a job when
+    /// the last scan began.
+    pub scan_parts: usize,
+    pub jobs_found: Vec<usize>,
     /// The connection whose request is being decided.
     pub deciding: Option<usize>,
     /// The shortest time that the shared command had to wait for its last start.
@@ -74,6 +78,8 @@ impl World {
             accepted: 0,
             spawned: 0,
             probed: 0,
+            scan_parts: 0,
+            jobs_found: Vec::new(),
             deciding: None,
             restart_delay: Duration::ZERO,
             start_failed_at: None,
@@ -205,15 +211,18 @@ impl World {
         );
     }
 
-    /// The PID of a new process: usually unused before, sometimes that of a process group that is
-    /// gone.
+    /// The PID of a new process: usually unused before, sometimes that of a process group and session
+    /// that are gone.
     pub fn next_pid(&self) -> Pid {
         let fresh = 1000 + self.commands.len() as Pid;
         if fresh % 3 != 0 {
             return fresh;
         }
         let is_last = |index: &usize| self.newest_with_pid(self.commands[*index].pid) == *index;
-        let free = |index: &usize| self.group(*index) == Group::Gone && is_last(index);
+        let free = |index: &usize| {
+            let is_empty = self.group(*index) == Group::Gone && !self.commands[*index].job;
+            is_empty && is_last(index)
+        };
         // Prefer a group that the server does not know to be gone.
         let gone: Vec<_> = (0..self.commands.len()).rev().filter(free).collect();
         let unknown = gone.iter().find(|index| !self.commands[**index].found_gone);

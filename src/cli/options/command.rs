@@ -225,7 +225,8 @@ pub(super) const PROCESS: &[Opt] = &[
     .text(
         "How long after its client has left a command gets SIGKILL; 0: at once. Its stdin is \
          closed first. The signal of `--signal` comes after a tenth of TIME, SIGTERM after 35 \
-         hundredths, each to the whole process group, as long as anything of it is left. \
+         hundredths, each to the whole process group and to the jobs of a shell, as long as \
+         anything of them is left. \
          With `never`, stdin is closed, no signal is sent, and the server waits.",
     ),
     option(
@@ -242,7 +243,7 @@ pub(super) const PROCESS: &[Opt] = &[
     .only(Scope::Command)
     .text(
         "When the connection ends after the command has exited. `exit`: at once; what it left \
-         behind in its process group is terminated as `--kill-after` says. `eof`: when no \
+         behind, unless it called `setsid`, is terminated as `--kill-after` says. `eof`: when no \
          process holds its stdout and stderr any more, so that a process that it left behind \
          can print on, and read stdin. The close code is the status of the command either way.",
     ),

@@ -13,7 +13,7 @@ const DESCRIPTION: &[&str] = &[
      an echo at `/echo`, and at `/ws` a shell for the server's own user.",
     "When the command exits, its client gets a close frame with code 1000 for status 0, 4000 plus \
      the status for another status, or 4256 plus the number of the signal that terminated it. When \
-     the client leaves, the command's stdin is closed, and then its process group gets signals; \
+     the client leaves, the command's stdin is closed, and then it and its children get signals; \
      see `--kill-after`.",
     "There is no login and no TLS: everyone who can connect can do what the command allows. By \
      default the server listens on 127.0.0.1 only. For other machines, put a proxy in front that \
