@@ -113,7 +113,7 @@
 //! | ready, wanted | a read or write that epoll has announced and that has not blocked since; a read or write that the state of the entry asks for. Work is done where both hold |
 //! | visit | doing all work that is ready and wanted for one entry, within a budget |
 //! | settle | after a visit: inform the other side, arm the timer, queue an ended entry to be freed |
-//! | immediate, postponed, deferred | the three queues of visits. Immediate: before the next event. Postponed: at the end of a turn, for listeners, and for entries that the turn had no time for. Deferred: after those, for entries that have had their share |
+//! | immediate, postponed, deferred | the queues of visits. Immediate: before the next event. Postponed: at the end of a turn, for listeners, and for entries that the turn had no time for. Deferred: after those, for entries that have had their share. (Clients that ask for a command come last of all) |
 //! | `seen_until`, `acted_until` | every event up to this time has been delivered; and the visits that it asked for have taken place |
 //! | budget | how much one visit may read, or a turn may accept or start, before the others have theirs |
 //! | high-water mark | the number of queued bytes at which reading from the other side pauses |

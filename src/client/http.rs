@@ -121,6 +121,14 @@ impl<S: Socket> Client<S> {
         Some((bytes, head_len))
     }
 
+    /// Puts back what [`Client::take_request`] took out: the request is answered later.
+    pub(crate) fn put_request_back(&mut self, bytes: Vec<u8>, head_len: usize) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.bytes = bytes;
+            http.head_len = Some(head_len);
+        }
+    }
+
     /// The buffer for a response.
     pub(crate) fn response(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         self.outbox.writer(pool)

@@ -140,11 +140,12 @@ impl<S: System> Handler for Server<S> {
 
     fn end_turn(&mut self, seen_until: Instant) -> Next {
         // Postponed visits come before timers, because their bytes may prove a client alive. Entries
-        // that have had their share come last.
+        // that have had their share come after those, and clients that ask for a command last.
         self.run_postponed();
         self.cx.acted_until = self.visits.acted_until(seen_until);
         self.fire_timers();
         self.run_deferred();
+        self.run_starts();
         self.free_gone();
         if self.has_served_all() {
             self.stop_after_last();

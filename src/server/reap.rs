@@ -19,6 +19,8 @@ pub(super) struct Children {
     pub(super) sweep_at: Option<Instant>,
     /// Commands started in this turn.
     pub(super) started_in_turn: usize,
+    /// Whether the visits for which commands start are under way.
+    pub(super) may_start: bool,
     /// How the most recently freed command ended.
     pub(super) last_exit: Option<Exit>,
 }

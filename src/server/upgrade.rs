@@ -10,7 +10,8 @@ use crate::http::proxy::Remote;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::resume;
-use crate::http::routes::{DirEntry, Endpoint};
+use crate::http::routes::{DirEntry, Endpoint, Service};
+use crate::limits::SPAWNS_PER_TURN;
 use crate::process::Process;
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
@@ -24,6 +25,8 @@ enum Outcome {
     Close,
     /// The opening handshake is accepted.
     Upgrade(Upgrade),
+    /// The handshake is for a command, which may not start now.
+    Later,
 }
 
 /// An opening handshake that is accepted.
@@ -50,13 +53,13 @@ pub(super) enum Accepted {
 }
 
 impl<S: System> Server<S> {
-    /// Answers a client's request.
-    pub(super) fn answer(&mut self, id: ClientId) {
+    /// Answers a client's request. Returns false if it has to wait for a deferred visit.
+    pub(super) fn answer(&mut self, id: ClientId) -> bool {
         let Some(client) = self.clients.get_mut(id) else {
-            return;
+            return true;
         };
         let Some((mut head, head_len)) = client.take_request(self.cx.now) else {
-            return;
+            return true;
         };
         let mut rest = head.split_off(head_len);
         let parsed = Request::parse(&head, self.cx.limits.headers_max);
@@ -65,9 +68,14 @@ impl<S: System> Server<S> {
             Ok((outcome, request.path))
         });
         let Some(client) = self.clients.get_mut(id) else {
-            return;
+            return true;
         };
         match decided {
+            Ok((Outcome::Later, _)) => {
+                head.append(&mut rest);
+                client.put_request_back(head, head_len);
+                return false;
+            }
             Ok((Outcome::Answered, _)) => client.await_request(rest, &mut self.cx),
             Ok((Outcome::Close, _)) => client.end_http(&mut self.cx),
             Ok((Outcome::Upgrade(upgrade), path)) => self.open(id, upgrade, path, &mut rest),
@@ -78,6 +86,7 @@ impl<S: System> Server<S> {
                 }
             }
         }
+        true
     }
 
     /// Decides how to answer a request: queues a page, or starts the command of a WebSocket.
@@ -100,6 +109,11 @@ impl<S: System> Server<S> {
         match answer(request, &self.site, &mut look_up, date, out)? {
             Answer::Response { close: false } => Ok(Outcome::Answered),
             Answer::Response { close: true } => Ok(Outcome::Close),
+            Answer::Upgrade { endpoint, .. }
+                if endpoint.service != Service::Echo && !self.may_start() =>
+            {
+                Ok(Outcome::Later)
+            }
             Answer::Upgrade {
                 endpoint,
                 key,
@@ -111,6 +125,11 @@ impl<S: System> Server<S> {
                     .map_err(|refusal| adapt_refusal(refusal, request))
             }
         }
+    }
+
+    /// Whether a command may start now.
+    fn may_start(&self) -> bool {
+        self.children.may_start && self.children.started_in_turn < SPAWNS_PER_TURN
     }
 
     /// Checks the limits for a valid opening handshake, and finds or starts its command.

@@ -1,11 +1,11 @@
 //! Visits: all work that is ready and wanted for one entry, and settling after it.
 //!
 //! ```text
-//!   event, timer           push                  turn is over          budget spent
-//!        |                  |                     |                     |
-//!        v                  v                     v                     v
-//!   visit_client  ---> immediate: run      postponed: run at     deferred: run at the end,
-//!   visit_process       before the          the end of a turn     behind the postponed ones
+//!   event, timer           push                  turn is over          budget spent           asks for a command
+//!        |                  |                     |                     |                       |
+//!        v                  v                     v                     v                       v
+//!   visit_client  ---> immediate: run      postponed: run at     deferred: run behind    starts: run last
+//!   visit_process       before the          the end of a turn     the postponed ones
 //!        |              next event
 //!        v
 //!   settle: inform the other side, arm the timer, queue an ended entry to be freed
@@ -19,12 +19,13 @@
 //! know that there is more without one: after an exit the output is read to its end, and after our
 //! FIN the socket is. Both happen once in a life.
 //!
-//! **Why a turn ends.** Postponed and deferred visits run at most as often as there were any when
-//! their queue's time came, and only while the turn has time left.
+//! **Why a turn ends.** Each queue runs at most as often as there were any visits in it when its time
+//! came, and behind the first one only while the turn has time left.
 //!
 //! **Why a busy entry cannot delay the others.** An entry that has spent its budget waits behind all
 //! that have not. So an entry that asks for little is served within about one turn
-//! ([`TURN_TIME_MAX`](crate::limits::TURN_TIME_MAX)), however much work the others make.
+//! ([`TURN_TIME_MAX`](crate::limits::TURN_TIME_MAX)), however much work the others make. Starting a
+//! command can take most of a turn, so a crowd that asks for commands waits behind all others.
 //!
 //! **Who may push.** Settling, a timer that has fired, and code that has just changed an entry's
 //! life: output that was queued for a member, a client that joined or left, a process that was
@@ -37,7 +38,7 @@ use super::owner::Owner;
 use crate::client::access_record::Loss;
 use crate::client::{Client, Pumped};
 use crate::event_loop::instant::Instant;
-use crate::limits::{REQUEST_COST, SPAWNS_PER_TURN, VISIT_BUDGET};
+use crate::limits::{REQUEST_COST, VISIT_BUDGET};
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
@@ -52,6 +53,9 @@ pub(super) struct Visits {
     postponed: VecDeque<(Owner, Instant)>,
     /// At the end of a turn, after those: entries that have had their share of this turn.
     deferred: VecDeque<Owner>,
+    /// Last in a turn: clients that ask for a command. Starting one takes as long as hundreds of
+    /// messages.
+    starts: VecDeque<Owner>,
 }
 
 impl Visits {
@@ -83,13 +87,14 @@ impl Visits {
 
     /// Whether visits wait for the end of a turn.
     pub(super) fn are_queued(&self) -> bool {
-        !self.postponed.is_empty() || !self.deferred.is_empty()
+        !self.postponed.is_empty() || !self.deferred.is_empty() || !self.starts.is_empty()
     }
 
     pub(super) fn shrink_to_fit(&mut self) {
         self.immediate.shrink_to_fit();
         self.postponed.shrink_to_fit();
         self.deferred.shrink_to_fit();
+        self.starts.shrink_to_fit();
     }
 }
 
@@ -126,11 +131,22 @@ impl<S: System> Server<S> {
     /// Runs the deferred visits until the turn is over, at least one. Those deferred meanwhile wait for
     /// the next turn.
     pub(super) fn run_deferred(&mut self) {
-        for run in 0..self.visits.deferred.len() {
+        self.run_queue(|visits| &mut visits.deferred);
+    }
+
+    /// Answers clients that ask for a command until the turn is over, at least one.
+    pub(super) fn run_starts(&mut self) {
+        self.children.may_start = true;
+        self.run_queue(|visits| &mut visits.starts);
+        self.children.may_start = false;
+    }
+
+    fn run_queue(&mut self, queue: fn(&mut Visits) -> &mut VecDeque<Owner>) {
+        for run in 0..queue(&mut self.visits).len() {
             if run > 0 && self.turn_is_over() {
                 break;
             }
-            if let Some(owner) = self.visits.deferred.pop_front() {
+            if let Some(owner) = queue(&mut self.visits).pop_front() {
                 self.run_queued_visit(owner);
             }
         }
@@ -214,12 +230,15 @@ impl<S: System> Server<S> {
             let process = client.process().and_then(|it| self.processes.get_mut(it));
             match client.pump(process.map(|it| &mut it.stdin), &mut budget, &mut self.cx) {
                 Pumped::Idle => break,
-                Pumped::Request
-                    if budget > 0 && self.children.started_in_turn < SPAWNS_PER_TURN =>
-                {
-                    budget = budget.saturating_sub(REQUEST_COST);
-                    self.answer(id);
-                }
+                Pumped::Request if budget > 0 => match self.answer(id) {
+                    true => budget = budget.saturating_sub(REQUEST_COST),
+                    false => {
+                        if self.mark_queued(Owner::Client(id)) {
+                            self.visits.starts.push_back(Owner::Client(id));
+                        }
+                        break;
+                    }
+                },
                 Pumped::Request | Pumped::Spent => {
                     self.defer(Owner::Client(id));
                     break;
