@@ -17,6 +17,8 @@ pub(super) struct Children {
     by_pid: BTreeMap<Pid, ProcessId>,
     /// When to sweep for exited children whose SIGCHLD was coalesced.
     pub(super) sweep_at: Option<Instant>,
+    /// Whether the sweep has reaped orphans, whose groups may be gone.
+    has_orphans: bool,
     /// Commands started in this turn.
     pub(super) started_in_turn: usize,
     /// Whether the visits for which commands start are under way.
@@ -93,14 +95,22 @@ impl<S: System> Server<S> {
         }
     }
 
-    /// Reaps every exited child: commands, and orphans that were reparented to the server.
+    /// Reaps the exited children until the turn is over: commands, and orphans that were reparented to
+    /// the server. A command may leave thousands, and to find each the kernel looks at the living
+    /// ones too.
     pub(super) fn reap_all(&mut self) {
-        let mut has_orphans = false;
         while let Some((pid, exit)) = self.system.reap(None) {
-            has_orphans |= !self.command_exited(pid, exit);
+            self.children.has_orphans |= !self.command_exited(pid, exit);
+            self.turn.worked(0);
+            if self.turn_is_over() {
+                let next_turn = Some(self.cx.now);
+                self.timers
+                    .arm(Owner::Reap, next_turn, &mut self.children.sweep_at);
+                return;
+            }
         }
         // Once for all orphans, because it probes every group.
-        if has_orphans {
+        if std::mem::take(&mut self.children.has_orphans) {
             self.probe_groups();
         }
     }

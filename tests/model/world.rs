@@ -22,6 +22,8 @@ pub struct World {
     pub now: Instant,
     /// How often the server has read the clock.
     clock_reads: u64,
+    /// How long the start of a command takes, as the clock of a turn shows it.
+    pub spawn_time: Duration,
     pub wires: Vec<Wire>,
     pub commands: Vec<Command>,
     pub backlog: VecDeque<usize>,
@@ -63,6 +65,7 @@ impl World {
             shape,
             now: Instant::EPOCH,
             clock_reads: 0,
+            spawn_time: Duration::ZERO,
             wires: Vec::new(),
             commands: Vec::new(),
             backlog: VecDeque::new(),
@@ -100,17 +103,17 @@ impl World {
         (self.accepted, self.spawned, self.probed) = (0, 0, 0);
     }
 
-    /// Registers a source with epoll, which may fail.
-    /// The server reads the clock to bound a turn. Time stands still within a turn here, but now and
-    /// then one runs out of it.
+    /// The server reads the clock to bound a turn. Time stands still within a turn here, unless the
+    /// start of a command takes some. But now and then a turn runs out of it.
     pub fn clock(&mut self) -> Instant {
         self.clock_reads += 1;
         match self.clock_reads % 40 {
             0 => self.now + Duration::from_secs(1),
-            _ => self.now,
+            _ => self.now + self.spawn_time * self.spawned as u32,
         }
     }
 
+    /// Registers a source with epoll, which may fail.
     pub fn register(&mut self) -> io::Result<()> {
         if self.failing_registrations > 0 {
             self.failing_registrations -= 1;
