@@ -26,7 +26,7 @@ pub(crate) const BATCH_LEN: usize = 1024;
 
 /// How long a turn may last before the rest of its visits wait for the next one. Whatever the
 /// others send, a client that asks for little is served again after about this time.
-pub(crate) const TURN_TIME_MAX: Duration = Duration::from_millis(4);
+pub const TURN_TIME_MAX: Duration = Duration::from_millis(4);
 
 /// How much work one visit does, counted as if it were bytes; the read that reaches the limit may
 /// exceed it. Work is not the number of bytes alone: each frame and each fragment of output costs as
@@ -55,6 +55,10 @@ pub(crate) const CLOCK_INTERVAL: usize = 64 * 1024;
 /// long frame is known to be next, so no read brings more frames than fit in here. A message of
 /// 16 KiB fits, with its header.
 pub(crate) const FRAMES_READ_LEN: usize = 16 * 1024 + 64;
+
+/// Bytes of one read from a command whose output goes to many members, each of which gets a copy. With
+/// fewer members a read is longer, so that all copies together are about as long as one full read.
+pub(crate) const SHARED_READ_LEN: usize = 4 * 1024;
 
 /// Bytes of one read of a command's stderr for the log: a line of one byte becomes one of fifty.
 pub(crate) const LOG_READ_LEN: usize = 4 * 1024;

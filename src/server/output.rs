@@ -17,7 +17,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::event_loop::arena::Arena;
 use crate::framing::OutputError;
-use crate::limits::{FRAGMENT_COST, LOG_READ_LEN, VISIT_BUDGET, VISIT_COST};
+use crate::limits::{FRAGMENT_COST, LOG_READ_LEN, SHARED_READ_LEN, VISIT_BUDGET, VISIT_COST};
 use crate::log::Level;
 use crate::process::audience::Audience;
 use crate::process::fan_out::FanOut;
@@ -46,7 +46,8 @@ impl<S: System> Server<S> {
             if budget == 0 {
                 break Ok(Progress::Spent);
             }
-            let scratch = &mut scratch[..self.cx.memory.read_len()];
+            let members = process.audience.members().len();
+            let scratch = &mut scratch[..read_len(members, &self.cx)];
             let Some((output, len)) = process.outputs.read(scratch) else {
                 break Ok(Progress::All);
             };
@@ -61,7 +62,6 @@ impl<S: System> Server<S> {
             };
             let delivered = delivery.deliver(&mut process.audience, has_audience, output, part);
             // Each member of a fan-out may cost a write.
-            let members = process.audience.members().len();
             match delivered {
                 Ok(fragments) => {
                     let writes = members.saturating_sub(1) * VISIT_COST;
@@ -188,6 +188,12 @@ impl<S: System> Server<S> {
         self.turn.worked(VISIT_BUDGET);
         self.defer(Owner::Process(id));
     }
+}
+
+/// How much to read from a command at once: less if many members get a copy of it.
+fn read_len(members: usize, cx: &Context) -> usize {
+    let len = cx.memory.read_len();
+    (len / members.max(1)).max(SHARED_READ_LEN).min(len)
 }
 
 /// What it takes to deliver output.
