@@ -84,9 +84,9 @@ pub(crate) const CLIENTS_EXPECTED: u32 = 200;
 /// command needs, and some to spare.
 pub(crate) const RESERVED_DESCRIPTORS: u32 = 32;
 
-/// The descriptors without which the server does not start, besides one for each listener: the 11
+/// The descriptors without which the server does not start, besides one for each listener: the 12
 /// that it opens at start, one for a client, and what the start of a command takes.
-pub(crate) const DESCRIPTORS_MIN: u32 = 20;
+pub(crate) const DESCRIPTORS_MIN: u32 = 21;
 
 /// Bytes of stack (RLIMIT_STACK) without which the server does not start. A debug build needs a little
 /// more than half of it, a release build less.

@@ -239,7 +239,7 @@ fn a_low_descriptor_limit_causes_a_warning() {
 #[test]
 fn a_limit_too_low_to_start_is_named_with_what_raises_it() {
     let cases = [
-        ("ulimit -n 10", ["10 descriptors", "ulimit -Hn 21"]),
+        ("ulimit -n 10", ["10 descriptors", "ulimit -Hn 22"]),
         ("ulimit -s 32", ["32 KiB", "ulimit -s 64"]),
     ];
     for (limit, parts) in cases {
@@ -253,7 +253,7 @@ fn a_limit_too_low_to_start_is_named_with_what_raises_it() {
         }
     }
     // What the lines say is enough.
-    let advice = "ulimit -Sn 21; ulimit -Hn 21; ulimit -s 64";
+    let advice = "ulimit -Sn 22; ulimit -Hn 22; ulimit -s 64";
     let server = Launch::new(&["--echo"]).after(advice).start();
     server.open("/").round_trip("one client");
     let server = Launch::new(&["cat"]).after(advice).start();

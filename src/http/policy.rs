@@ -5,9 +5,10 @@
 //!   accepts pages from its own host and port, and from the origins of `--origin`.
 //! - **Host.** An attacker can let their own domain name resolve to 127.0.0.1 (DNS rebinding). Then
 //!   the page and the server have the same name, and the rule about `Origin` accepts it. So `Host`
-//!   must be a name that belongs to the server.
+//!   must be a name that belongs to the server. `localhost` does not if another program has the
+//!   port on the other loopback address.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::host::{Host, Name};
 use super::refusal::{Refusal, quote};
@@ -21,6 +22,8 @@ pub struct Policy {
     allow_hosts: Vec<String>,
     host_name: String,
     loopback_only: bool,
+    /// The loopback address to open if `localhost` may lead to another program.
+    instead_of_localhost: Option<IpAddr>,
 }
 
 impl Policy {
@@ -55,7 +58,14 @@ impl Policy {
             allow_hosts,
             host_name,
             loopback_only,
+            instead_of_localhost: None,
         })
+    }
+
+    /// From now on, `localhost` is no name of the server, because a browser may reach another
+    /// program by it. `served` is the loopback address on which the server listens.
+    pub fn share_localhost(&mut self, served: IpAddr) {
+        self.instead_of_localhost = Some(served);
     }
 
     /// Checks that `Host` is a name of the server. The rule applies to requests whose `Origin` is
@@ -77,6 +87,9 @@ impl Policy {
         let host = request.host.text;
         if host.is_empty() {
             return Err(refuse_origin(origin.unwrap_or_default(), request));
+        }
+        if let Some(served) = self.instead_of(&request.host.name) {
+            return Err(refuse_shared(&request.host, served));
         }
         let (what, entry) = match request.host.name {
             Name::Ip(ip) => (
@@ -123,8 +136,21 @@ impl Policy {
             .any(|entry| allowed_name(entry).as_ref() == Some(name))
             || match name {
                 Name::Ip(address) => !self.loopback_only || address.to_canonical().is_loopback(),
-                Name::Registered(name) => is_localhost(name) || self.is_machine(name),
+                Name::Registered(text) => {
+                    (is_localhost(text) || self.is_machine(text)) && self.instead_of(name).is_none()
+                }
             }
+    }
+
+    /// The address to open in place of a name that may lead to another program: `localhost`, and on
+    /// loopback only the machine's name, because there it reaches the server only if /etc/hosts maps
+    /// it to loopback like `localhost`.
+    fn instead_of(&self, name: &Name) -> Option<IpAddr> {
+        let Name::Registered(name) = name else {
+            return None;
+        };
+        let is_shared = is_localhost(name) || self.loopback_only && self.is_machine(name);
+        self.instead_of_localhost.filter(|_| is_shared)
     }
 
     /// Whether `name` is the machine's, alone or in multicast DNS: `box` and `box.local`; for a
@@ -177,6 +203,20 @@ fn refuse_origin(value: &[u8], request: &Request) -> Refusal {
         "Origin {} is not at the Host {}; to allow it, start wspipe with --origin={entry}",
         quote(value),
         quote(request.host.text.as_bytes()),
+    ))
+}
+
+/// The refusal of a name that may lead to another program.
+fn refuse_shared(host: &Host, served: IpAddr) -> Refusal {
+    let url = match (served, host.port) {
+        (served, Some(port)) => SocketAddr::new(served, port).to_string(),
+        (IpAddr::V4(served), None) => served.to_string(),
+        (IpAddr::V6(served), None) => format!("[{served}]"),
+    };
+    Refusal::forbidden(format!(
+        "Host {} may lead to another program, which has this port on another address; open \
+         http://{url}/, or start wspipe with --port=0, which takes a free port",
+        quote(host.text.as_bytes()),
     ))
 }
 

@@ -173,8 +173,8 @@ mod tests {
         let line = minimum_of_stack(16 * 1024).unwrap_err();
         assert!(line.contains("16 KiB") && line.contains("ulimit -s 64"));
 
-        assert_eq!(minimum_of_descriptors(2, 22), Ok(()));
+        assert_eq!(minimum_of_descriptors(2, 23), Ok(()));
         let line = minimum_of_descriptors(2, 10).unwrap_err();
-        assert!(line.contains("10 descriptors") && line.contains("ulimit -Hn 22"));
+        assert!(line.contains("10 descriptors") && line.contains("ulimit -Hn 23"));
     }
 }

@@ -24,6 +24,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt,
 };
 
+use super::localhost::{self, Held};
 use super::port_holder::remedy;
 use crate::config::{ClientLimits, Listen};
 use crate::limits::UNSENT_LEN_MAX;
@@ -34,24 +35,27 @@ const PORT_TRIES: u32 = 16;
 /// The longest time between keep-alive probes that the kernel takes, in seconds.
 const KEEPALIVE_MAX: u64 = 32_767;
 
-/// Listens on every address, on the same port. The order is that of the addresses.
+/// Listens on every address, on the same port, and holds the other address of `localhost`. The order
+/// is that of the addresses.
 ///
 /// # Errors
 /// The first address that cannot be used; the text names it, the system's reason and the next step.
-pub(super) fn listen(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
+pub(super) fn listen(
+    listen: &Listen,
+    limits: &ClientLimits,
+) -> io::Result<(Vec<TcpListener>, Held)> {
     let mut tries = 1;
     loop {
-        match listen_on_each(listen, limits) {
-            // The kernel chose a port that is free on the first address; on another it was not.
-            Err(error)
-                if listen.port == 0
-                    && error.kind() == io::ErrorKind::AddrInUse
-                    && tries < PORT_TRIES =>
-            {
-                tries += 1;
-            }
-            outcome => return outcome,
+        let outcome = listen_on_each(listen, limits);
+        let is_in_use = match &outcome {
+            Ok((_, held)) => held.is_err(),
+            Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+        };
+        // The kernel chose a port that is free on the first address; on another it was not.
+        if listen.port != 0 || !is_in_use || tries == PORT_TRIES {
+            return outcome;
         }
+        tries += 1;
     }
 }
 
@@ -63,9 +67,10 @@ pub(super) fn unmapped(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn listen_on_each(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpListener>> {
+fn listen_on_each(listen: &Listen, limits: &ClientLimits) -> io::Result<(Vec<TcpListener>, Held)> {
     let mut port = listen.port;
     let mut listeners = Vec::with_capacity(listen.addresses.len());
+    let mut addresses = Vec::with_capacity(listen.addresses.len());
     for &ip in &listen.addresses {
         let address = SocketAddr::new(ip, port);
         let socket = listening_socket(address, listen.backlog, limits).map_err(|errno| {
@@ -77,10 +82,12 @@ fn listen_on_each(listen: &Listen, limits: &ClientLimits) -> io::Result<Vec<TcpL
             )
         })?;
         let listener = TcpListener::from(socket);
-        port = listener.local_addr()?.port();
+        let address = listener.local_addr()?;
+        port = address.port();
+        addresses.push(address);
         listeners.push(listener);
     }
-    Ok(listeners)
+    Ok((listeners, localhost::hold(&addresses)))
 }
 
 fn listening_socket(
@@ -190,7 +197,7 @@ mod tests {
             port,
             ..Listen::default()
         };
-        listen(&addresses, limits)
+        listen(&addresses, limits).map(|(listeners, _)| listeners)
     }
 
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -269,7 +276,7 @@ mod tests {
         let address = listeners[0].local_addr().unwrap();
         let error = listen_on(&[V4], address.port()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let says = format!("cannot listen on {address}: Address already in use by ");
+        let says = format!("cannot listen on {address}: Address already in use: take ");
         assert!(error.to_string().starts_with(&says), "{error}");
     }
 
@@ -277,6 +284,26 @@ mod tests {
     fn port_0_fails_if_no_port_is_free_on_every_address() {
         let error = listen_on(&[V4, V4], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// On one in 50 of the ports that the kernel chooses from, something has the other address.
+    #[test]
+    fn port_0_is_free_on_both_addresses_of_localhost() {
+        let others: Vec<_> = (0..300)
+            .map_while(|_| std::net::TcpListener::bind((V6, 0)).ok())
+            .collect();
+        if others.is_empty() {
+            return;
+        }
+        let listen_to = Listen {
+            addresses: vec![V4],
+            port: 0,
+            ..Listen::default()
+        };
+        for _ in 0..300 {
+            let (_listeners, held) = listen(&listen_to, &ClientLimits::default()).unwrap();
+            assert!(matches!(held, Ok(Some(_))), "{held:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `listener`, `accept`, `socket` | listening, accepting, what is asked of a connection |
+//! | `localhost` | keeping other programs from the address of `localhost` that is not listened on |
 //! | `peer_user/` | the user at the other end of a connection |
 //! | `port_holder` | who holds a port that is in use, and the next step |
 //! | `spawn/` | starting a command: pipes, clone, child setup |
@@ -21,6 +22,7 @@ pub(crate) mod directory;
 mod jobs;
 pub mod limits;
 mod listener;
+mod localhost;
 pub mod log_sink;
 pub(crate) mod memory;
 mod peer_user;
@@ -45,6 +47,7 @@ use nix::unistd::{geteuid, gethostname};
 
 use self::directory::Directory;
 use self::limits::DescriptorLimit;
+use self::localhost::{Held, Shared};
 use self::peer_user::PeerUsers;
 use self::processes::Groups;
 use self::signals::Signals;
@@ -75,6 +78,7 @@ pub struct Linux {
     registry: Registry,
     clock: Clock,
     listeners: Vec<TcpListener>,
+    held: Held,
     signals: Signals,
     spawner: Spawner,
     groups: Groups,
@@ -101,7 +105,7 @@ impl Linux {
         // Before any other descriptor is opened: it keeps some low ones.
         let spawner = Spawner::new(descriptors)?;
         let registry = registry.try_clone()?;
-        let mut listeners = listener::listen(listen, limits)?;
+        let (mut listeners, held) = listener::listen(listen, limits)?;
         for (index, listener) in (0..).zip(&mut listeners) {
             registry.register(listener, Source::Listener(index).into(), Interest::READABLE)?;
         }
@@ -116,6 +120,7 @@ impl Linux {
             registry,
             clock,
             listeners,
+            held,
             signals,
             spawner,
             groups: Groups::new(),
@@ -131,6 +136,11 @@ impl Linux {
     /// As `getsockname(2)`.
     pub(crate) fn local_addrs(&self) -> io::Result<Vec<SocketAddr>> {
         self.listeners.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// Whether `localhost` may lead to another program, and why.
+    pub(crate) fn shared_localhost(&self) -> Option<&Shared> {
+        self.held.as_ref().err()
     }
 }
 
@@ -151,6 +161,8 @@ impl System for Linux {
 
     fn stop_listening(&mut self) {
         self.listeners.clear();
+        // The next server may start while this one drains.
+        self.held = Ok(None);
     }
 
     fn watch_client(&mut self, socket: &mut TcpStream, id: ClientId) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::env;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::process;
 
 use nix::errno::Errno;
 
@@ -19,7 +20,7 @@ const UNPRIVILEGED_PORT: u16 = 1024;
 /// the next step.
 pub(super) fn remedy(errno: Errno, address: SocketAddr) -> String {
     match errno {
-        Errno::EADDRINUSE => match holder(address) {
+        Errno::EADDRINUSE => match holder(address, process::id()) {
             Some(Holder::Process { pid, name }) => format!(
                 " by {name} (PID {pid}): stop it with kill {pid}, or take a free port with --port=0"
             ),
@@ -64,13 +65,16 @@ enum Holder {
     User(u32),
 }
 
-/// Who listens on the address, or on another one that excludes it.
-fn holder(address: SocketAddr) -> Option<Holder> {
+/// Who listens on the address, or on another one that excludes it. The process `own` is left out: the
+/// table does not show IPV6_V6ONLY, so our own `::` would look like the holder of an IPv4 address.
+fn holder(address: SocketAddr, own: u32) -> Option<Holder> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let texts = tables.map(|table| fs::read_to_string(table).unwrap_or_default());
     let lines = texts.iter().flat_map(|text| text.lines());
-    let (inode, uid) = lines.filter_map(|line| listener(line, address)).next()?;
-    Some(process_with(inode).unwrap_or(Holder::User(uid)))
+    let listeners = lines.filter_map(|line| listener(line, address));
+    let mut holders =
+        listeners.map(|(inode, uid)| process_with(inode).unwrap_or(Holder::User(uid)));
+    holders.find(|holder| !matches!(holder, Holder::Process { pid, .. } if *pid == own))
 }
 
 /// The inode and the user of the socket in a line of the table, if it listens on such an address.
@@ -125,15 +129,20 @@ mod tests {
     fn the_process_that_listens_on_a_port_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let own = std::process::id();
+        let own = process::id();
         let wildcard = SocketAddr::from(([0, 0, 0, 0], address.port()));
         for address in [address, wildcard] {
-            let said = remedy(Errno::EADDRINUSE, address);
-            let says = format!("(PID {own}): stop it with kill {own}, or take a free port");
-            assert!(said.contains(&says), "{said}");
+            let found = holder(address, 0);
+            let is_own = matches!(found, Some(Holder::Process { pid, .. }) if pid == own);
+            assert!(is_own, "{found:?}");
+            assert_eq!(
+                holder(address, own),
+                None,
+                "a process is not in its own way"
+            );
         }
         let other = SocketAddr::from(([127, 0, 0, 2], address.port()));
-        assert_eq!(holder(other), None);
+        assert_eq!(holder(other, 0), None);
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     check_minimum(listeners, descriptors).map_err(StartError::System)?;
     config.directory = config.directory.map(found_directory).transpose()?;
     let (router, commands) = router_of(&config);
-    let site = site_of(&config, router, &commands)?;
+    let mut site = site_of(&config, router, &commands)?;
     let account = Account::find(config.user.as_deref(), config.group.as_deref())
         .map_err(StartError::Usage)?;
     check_directory(&config)?;
@@ -120,7 +120,12 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
         .local_addrs()
         .map_err(StartError::system("a listener"))?;
     let exposure = exposure_warnings(&config, &site.router, &commands, &addresses);
-    for warning in exposure.iter().chain(&not_yet) {
+    let shared = linux.shared_localhost();
+    if let Some(shared) = shared {
+        site.policy.share_localhost(shared.served.ip());
+    }
+    let shared = shared.map(|shared| &shared.warning);
+    for warning in exposure.iter().chain(shared).chain(&not_yet) {
         print_line(&format!("warning: {warning}"));
     }
     let log = Log::new(log_sink::stderr(), config.log_level);

@@ -27,7 +27,9 @@ pub(super) const LISTEN: &[Opt] = &[
         "An IP address to listen on; repeat the option for several. `0.0.0.0` is every IPv4 \
          address of the machine, `[::]` every IPv6 address, and `localhost` is 127.0.0.1; \
          other host names are refused. Everyone who can reach the address can do what the \
-         command allows: there is no login.",
+         command allows: there is no login. If the server listens on only one of 127.0.0.1 and \
+         ::1, it also binds the other, without listening there, so that no other program \
+         can serve `localhost` at the same port.",
     ),
     option(
         "--port=N [8080]                 TCP port; 0: a free one",

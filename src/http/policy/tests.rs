@@ -270,3 +270,48 @@ fn an_error_names_the_invalid_entry_and_its_option() {
         );
     }
 }
+
+#[test]
+fn localhost_is_no_name_of_a_server_that_does_not_have_all_of_it() {
+    // The Host, whether it stays the server's on any address and on loopback only, and the URL that
+    // the refusal names.
+    let cases = [
+        ("localhost:8080", false, false, "http://127.0.0.1:8080/"),
+        ("LOCALHOST.", false, false, "http://127.0.0.1/"),
+        ("app.localhost:80", false, false, "http://127.0.0.1:80/"),
+        ("box:8080", true, false, "http://127.0.0.1:8080/"),
+        ("box.local:8080", true, false, "http://127.0.0.1:8080/"),
+        ("127.0.0.1:8080", true, true, ""),
+        ("[::1]:8080", true, true, ""),
+        ("allowed.localhost:8080", true, true, ""),
+        ("evil.example", false, false, "--allow-host=evil.example"),
+    ];
+    for (host, own, own_on_loopback, remedy) in cases {
+        for (loopback_only, allowed) in [(false, own), (true, own_on_loopback)] {
+            let mut policy = policy(&[], &["allowed.localhost"], loopback_only);
+            policy.share_localhost("127.0.0.1".parse().unwrap());
+            for origin in [format!("http://{host}"), String::new()] {
+                let outcome = checked(&policy, host, &origin);
+                let is_checked = loopback_only || !origin.is_empty();
+                assert_eq!(
+                    outcome.is_ok(),
+                    allowed || !is_checked,
+                    "{host}, {loopback_only}, {origin:?}: {outcome:?}"
+                );
+                if let Err(refusal) = outcome {
+                    assert_eq!(refusal.status, Status::Forbidden, "{host}");
+                    assert!(refusal.reason.contains(remedy), "{refusal:?}");
+                }
+            }
+        }
+    }
+    let mut policy = policy(&[], &[], true);
+    policy.share_localhost("::1".parse().unwrap());
+    for (host, url) in [
+        ("localhost", "http://[::1]/,"),
+        ("localhost:8080", "http://[::1]:8080/,"),
+    ] {
+        let refusal = checked(&policy, host, "").unwrap_err();
+        assert!(refusal.reason.contains(url), "{refusal:?}");
+    }
+}
