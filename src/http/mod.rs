@@ -40,3 +40,6 @@ pub(crate) mod response;
 pub mod resume;
 pub mod routes;
 mod token;
+
+#[cfg(test)]
+mod tests;
