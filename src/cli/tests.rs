@@ -3,7 +3,7 @@
 use super::testing::{command, config, error, parse_words};
 use super::*;
 use crate::config::Mode;
-use crate::http::policy::Policy;
+use crate::http::policy::{Page, Policy};
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::limits::{HEADERS_MAX, SIZE_MAX};
@@ -153,8 +153,9 @@ fn checked(words: &[String], fields: &str) -> Result<(), Refusal> {
     };
     let head = format!("GET / HTTP/{version}\r\n{fields}\r\n\r\n");
     let request = Request::parse(head.as_bytes(), 8).expect("a head");
-    policy.check_host(&request)?;
-    policy.check_origin(&request)
+    let page = Page::of(&request)?;
+    policy.check_host(&request, page.as_ref())?;
+    policy.check_origin(&request, page.as_ref())
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::date::HttpDate;
 use super::handshake::{self, AcceptKey};
 use super::pages;
 use super::path::Path;
-use super::policy::Policy;
+use super::policy::{Page, Policy};
 use super::refusal::{ALLOW, Refusal};
 use super::request::Request;
 use super::reserved::{CONFIG_PATH, HEALTH_PATH};
@@ -82,10 +82,11 @@ pub(crate) fn adapt_refusal(refusal: Refusal, request: &Request) -> Refusal {
 /// Answers an opening handshake.
 fn upgrade(request: &Request, site: &Site, look_up: LookUp<'_>) -> Result<Answer, Refusal> {
     check_method(request)?;
-    site.policy.check_host(request)?;
+    let page = Page::of(request)?;
+    site.policy.check_host(request, page.as_ref())?;
     let endpoint = (site.router).find(&Path::decode(request.path), look_up)?;
     let key = handshake::check(request)?;
-    site.policy.check_origin(request)?;
+    site.policy.check_origin(request, page.as_ref())?;
     let subprotocol = handshake::choose_subprotocol(request, &site.subprotocols);
     Ok(Answer::Upgrade {
         endpoint,
@@ -125,7 +126,7 @@ fn respond(
         HEALTHY
     } else {
         check_method(request)?;
-        site.policy.check_host(request)?;
+        (site.policy).check_host(request, Page::of(request)?.as_ref())?;
         if path.is(CONFIG_PATH) {
             json = site.console.to_json(&site.router);
             pages::config(&json)

@@ -58,16 +58,15 @@ impl Policy {
         })
     }
 
-    /// Checks that `Host` is a name of the server. The rule applies to requests whose `Origin` is
-    /// not listed, and, on loopback only, to requests without `Origin`.
+    /// Checks that `Host` is a name of the server. The rule applies to requests whose `Origin`,
+    /// `page`, is not listed, and, on loopback only, to requests without `Origin`.
     ///
     /// # Errors
     ///
-    /// 403 for another name; 400 for two `Origin` fields.
-    pub fn check_host(&self, request: &Request) -> Result<(), Refusal> {
-        let origin = request.sole_header("Origin")?;
-        let must_be_own = match origin {
-            Some(origin) => !self.is_listed(origin),
+    /// 403 for another name.
+    pub fn check_host(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
+        let must_be_own = match page {
+            Some(page) => !self.is_listed(page),
             // Every browser sends a Host. An HTTP/1.0 client may omit it.
             None => self.loopback_only && !request.host.text.is_empty(),
         };
@@ -75,8 +74,10 @@ impl Policy {
             return Ok(());
         }
         let host = request.host.text;
-        if host.is_empty() {
-            return Err(refuse_origin(origin.unwrap_or_default(), request));
+        if let Some(page) = page
+            && host.is_empty()
+        {
+            return Err(page.refuse(request));
         }
         let (what, entry) = match request.host.name {
             Name::Ip(ip) => (
@@ -96,25 +97,25 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// 403 for another origin; 400 for two `Origin` fields.
-    pub fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
-        let Some(value) = request.sole_header("Origin")? else {
+    /// 403 for another origin.
+    pub fn check_origin(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
+        let Some(page) = page else {
             return Ok(());
         };
-        let is_same = Origin::parse(value).is_some_and(|origin| origin.is_at(&request.host));
-        if is_same || self.is_listed(value) {
+        let is_same = page.origin.is_some_and(|it| it.is_at(&request.host));
+        if is_same || self.is_listed(page) {
             return Ok(());
         }
-        Err(refuse_origin(value, request))
+        Err(page.refuse(request))
     }
 
-    fn is_listed(&self, origin: &[u8]) -> bool {
+    fn is_listed(&self, page: &Page) -> bool {
         self.any_origin
             || self
                 .origins
                 .iter()
                 .filter_map(|entry| AllowedOrigin::parse(entry))
-                .any(|allowed| allowed.matches(origin))
+                .any(|allowed| allowed.matches(page))
     }
 
     fn is_own(&self, name: &Name) -> bool {
@@ -154,30 +155,53 @@ fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> 
     end.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
-/// The refusal of an origin. Only a parsed one becomes an option that an operator may paste into a
-/// shell.
-fn refuse_origin(value: &[u8], request: &Request) -> Refusal {
-    let entry = match Origin::parse(value) {
-        _ if value == b"null" => "null".to_owned(),
-        // A shell would take the brackets of an address for a pattern.
-        Some(Origin { scheme, host }) if host.text.starts_with('[') => {
-            format!("'{scheme}://{}'", host.text)
-        }
-        Some(Origin { scheme, host }) => format!("{scheme}://{}", host.text),
-        None => {
-            return Refusal::forbidden(format!(
-                "Origin {} is not scheme://host or scheme://host:port, as every browser sends it: \
-                 correct it or leave it out; only --origin=any, which lets every page connect, \
-                 accepts it",
-                quote(value),
-            ));
-        }
-    };
-    Refusal::forbidden(format!(
-        "Origin {} is not at the Host {}; to allow it, start wspipe with --origin={entry}",
-        quote(value),
-        quote(request.host.text.as_bytes()),
-    ))
+/// The page that sends a request, as its `Origin` names it. Parsed once for all rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    value: &'a [u8],
+    /// `None` for `null`, and for a value that is no origin.
+    origin: Option<Origin<'a>>,
+}
+
+impl<'a> Page<'a> {
+    /// The page that sends `request`. A request without `Origin` has none.
+    ///
+    /// # Errors
+    ///
+    /// 400 for two `Origin` fields.
+    pub fn of(request: &Request<'a>) -> Result<Option<Page<'a>>, Refusal> {
+        let value = request.sole_header("Origin")?;
+        Ok(value.map(|value| Page {
+            value,
+            origin: Origin::parse(value),
+        }))
+    }
+
+    /// The refusal of this page. Only a parsed origin becomes an option that an operator may paste
+    /// into a shell.
+    fn refuse(&self, request: &Request) -> Refusal {
+        let value = quote(self.value);
+        let entry = match self.origin {
+            _ if self.value == b"null" => "null".to_owned(),
+            // A shell would take the brackets of an address for a pattern.
+            Some(Origin { scheme, host }) if host.text.starts_with('[') => {
+                format!("'{scheme}://{}'", host.text)
+            }
+            Some(Origin { scheme, host }) => format!("{scheme}://{}", host.text),
+            None => {
+                return Refusal::forbidden(format!(
+                    "Origin {value} is not scheme://host or scheme://host:port, as every browser \
+                     sends it: correct it or leave it out; only --origin=any, which lets every \
+                     page connect, accepts it",
+                ));
+            }
+        };
+        let host = quote(request.host.text.as_bytes());
+        Refusal::forbidden(format!(
+            "Origin {value} is not at the Host {host}; to allow it, start wspipe with \
+             --origin={entry}",
+        ))
+    }
 }
 
 /// The word that `--allow-host` does not take for a host, because it would not mean all of them.
@@ -312,15 +336,11 @@ impl<'a> AllowedOrigin<'a> {
         is_host.then_some(AllowedOrigin::Host(host))
     }
 
-    fn matches(&self, value: &[u8]) -> bool {
+    fn matches(&self, page: &Page) -> bool {
         match self {
-            AllowedOrigin::Null => value == b"null",
-            AllowedOrigin::Origin(allowed) => {
-                Origin::parse(value).is_some_and(|origin| origin.is_same(allowed))
-            }
-            AllowedOrigin::Host(host) => {
-                Origin::parse(value).is_some_and(|origin| origin.is_at(host))
-            }
+            AllowedOrigin::Null => page.value == b"null",
+            AllowedOrigin::Origin(allowed) => page.origin.is_some_and(|it| it.is_same(allowed)),
+            AllowedOrigin::Host(host) => page.origin.is_some_and(|it| it.is_at(host)),
         }
     }
 }

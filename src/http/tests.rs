@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::answer::{Site, answer};
 use super::console_config::ConsoleConfig;
 use super::date::HttpDate;
-use super::policy::Policy;
+use super::policy::{Page, Policy};
 use super::proxy::{Network, Proxies};
 use super::request::Request;
 use super::routes::{DirEntry, Router, Routes, Service};
@@ -123,4 +123,25 @@ fn a_head_takes_time_in_proportion_to_its_length() {
             );
         }
     }
+}
+
+#[test]
+fn an_origin_is_read_once_for_all_entries() {
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: box\r\nOrigin: https://{}\r\n\r\n",
+        "a".repeat(60_000)
+    );
+    let request = Request::parse(head.as_bytes(), 16).unwrap();
+    let check = |policy: &Policy| {
+        let page = Page::of(&request).unwrap();
+        policy.check_host(&request, page.as_ref()).unwrap();
+        let checked = policy.check_origin(&request, page.as_ref());
+        assert!(checked.is_err(), "it is not listed");
+    };
+    let policy = |entries: usize| {
+        let origins = vec!["https://app.example"; entries];
+        site(Routes::new(vec![], true), &origins).policy
+    };
+    let (one, many) = (policy(1), policy(100));
+    expect_times(4, "100 entries", || check(&one), || check(&many));
 }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use wspipe::http::path::Path;
 use wspipe::http::percent;
-use wspipe::http::policy::Policy;
+use wspipe::http::policy::{Page, Policy};
 use wspipe::http::proxy::{Forwarded, Network, Proxies};
 use wspipe::http::request::Request;
 use wspipe::http::resume;
@@ -72,9 +72,10 @@ fn check_policy(request: &Request<'_>) {
             _ => false,
         };
         let policy = policy(loopback_only);
-        let checked = policy
-            .check_host(request)
-            .and_then(|()| policy.check_origin(request));
+        let checked = Page::of(request).and_then(|page| {
+            policy.check_host(request, page.as_ref())?;
+            policy.check_origin(request, page.as_ref())
+        });
         let accepted = checked.is_ok();
         assert_eq!(accepted, expected, "loopback only: {loopback_only}");
     }

@@ -20,8 +20,9 @@ fn checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
     };
     let head = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
-    policy.check_host(&request)?;
-    policy.check_origin(&request)
+    let page = Page::of(&request)?;
+    policy.check_host(&request, page.as_ref())?;
+    policy.check_origin(&request, page.as_ref())
 }
 
 #[test]
@@ -207,7 +208,7 @@ fn a_qualified_machine_name_is_also_a_local_name() {
 fn a_request_without_host_and_origin_is_accepted() {
     let head = b"GET / HTTP/1.0\r\n\r\n";
     let request = Request::parse(head, 16).unwrap();
-    assert_eq!(policy(&[], &[], true).check_host(&request), Ok(()));
+    assert_eq!(policy(&[], &[], true).check_host(&request, None), Ok(()));
 }
 
 #[test]
