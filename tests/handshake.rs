@@ -552,6 +552,43 @@ fn a_listed_origin_may_use_any_host_name() {
     assert_eq!(status(&server, &request), 101);
 }
 
+/// Anyone on the path can answer for `http://app.example`, so a page from there must not reach what
+/// the proxy serves with TLS.
+#[test]
+fn behind_tls_a_page_of_the_same_name_without_tls_is_refused() {
+    let options = ["--echo", "--allow-host=app.example"];
+    let open = |options: &[&str], origin: &str, scheme: &str| {
+        let server = Server::start(options);
+        let request = (server.upgrade("/"))
+            .set("Host", "app.example")
+            .add("Origin", origin)
+            .add("X-Forwarded-For", "203.0.113.9")
+            .add("X-Forwarded-Proto", scheme);
+        server.try_open(&request).map(drop)
+    };
+    let trusting = [&options[..], &["--trust-proxy=127.0.0.1"]].concat();
+    for (origin, scheme) in [
+        ("https://app.example", "http"),
+        ("http://app.example", "https"),
+    ] {
+        let response = open(&trusting, origin, scheme).expect_err("refused");
+        let reason = response.expect_refusal(origin, 403);
+        let remedy = format!("--origin={origin}");
+        assert!(
+            reason.contains(scheme) && reason.ends_with(&remedy),
+            "{reason}"
+        );
+        let allowed = open(&[&trusting[..], &[&remedy]].concat(), origin, scheme);
+        assert!(allowed.is_ok(), "{remedy}");
+    }
+    for scheme in ["https", "http"] {
+        let origin = format!("{scheme}://app.example");
+        assert!(open(&trusting, &origin, scheme).is_ok(), "{scheme}");
+    }
+    // Without a proxy's report the scheme is not known.
+    assert!(open(&options, "http://app.example", "https").is_ok());
+}
+
 #[test]
 fn beyond_loopback_a_foreign_host_name_is_refused_to_browsers_only() {
     let server = Server::start(&["--echo", "--address=0.0.0.0"]);

@@ -2,7 +2,8 @@
 //!
 //! - **Origin.** Any page on the web may open a WebSocket to a server on the user's own machine.
 //!   The browser does not ask the server first; it only states the page's origin. So the server
-//!   accepts pages from its own host and port, and from the origins of `--origin`.
+//!   accepts pages from its own host and port, and from the origins of `--origin`. Where a trusted
+//!   proxy reports the scheme of the request, the page must have the same one.
 //! - **Host.** An attacker can let their own domain name resolve to 127.0.0.1 (DNS rebinding). Then
 //!   the page and the server have the same name, and the rule about `Origin` accepts it. So `Host`
 //!   must be a name that belongs to the server.
@@ -77,7 +78,7 @@ impl Policy {
         if let Some(page) = page
             && host.is_empty()
         {
-            return Err(page.refuse(request));
+            return Err(page.refuse(request, None));
         }
         let (what, entry) = match request.host.name {
             Name::Ip(ip) => (
@@ -95,18 +96,25 @@ impl Policy {
     /// Checks that the page that opens the WebSocket comes from the host and port of the request, or
     /// that its origin is listed. A request without `Origin` is not from a browser and is accepted.
     ///
+    /// `https`: whether the client uses TLS, as a trusted proxy reports. Then the page must as well.
+    ///
     /// # Errors
     ///
     /// 403 for another origin.
-    pub fn check_origin(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
+    pub fn check_origin(
+        &self,
+        request: &Request,
+        page: Option<&Page>,
+        https: Option<bool>,
+    ) -> Result<(), Refusal> {
         let Some(page) = page else {
             return Ok(());
         };
-        let is_same = page.origin.is_some_and(|it| it.is_at(&request.host));
+        let is_same = page.origin.is_some_and(|it| it.is_at(&request.host, https));
         if is_same || self.is_listed(page) {
             return Ok(());
         }
-        Err(page.refuse(request))
+        Err(page.refuse(request, https))
     }
 
     fn is_listed(&self, page: &Page) -> bool {
@@ -179,7 +187,7 @@ impl<'a> Page<'a> {
 
     /// The refusal of this page. Only a parsed origin becomes an option that an operator may paste
     /// into a shell.
-    fn refuse(&self, request: &Request) -> Refusal {
+    fn refuse(&self, request: &Request, https: Option<bool>) -> Refusal {
         let value = quote(self.value);
         let entry = match self.origin {
             _ if self.value == b"null" => "null".to_owned(),
@@ -197,8 +205,13 @@ impl<'a> Page<'a> {
             }
         };
         let host = quote(request.host.text.as_bytes());
+        let scheme = match https {
+            Some(true) => " with https, which the proxy reports",
+            Some(false) => " with http, which the proxy reports",
+            None => "",
+        };
         Refusal::forbidden(format!(
-            "Origin {value} is not at the Host {host}; to allow it, start wspipe with \
+            "Origin {value} is not at the Host {host}{scheme}; to allow it, start wspipe with \
              --origin={entry}",
         ))
     }
@@ -255,6 +268,9 @@ fn allowed_name(entry: &str) -> Option<Name<'_>> {
     (host.port.is_none() && !entry.is_empty() && !entry.ends_with(':')).then_some(host.name)
 }
 
+/// The default port of https.
+const HTTPS_PORT: u16 = 443;
+
 /// The origin of a page: scheme, host and port (RFC 6454 section 6.2).
 #[derive(Clone, Copy, Debug)]
 struct Origin<'a> {
@@ -283,21 +299,23 @@ impl<'a> Origin<'a> {
         if self.scheme.eq_ignore_ascii_case("http") {
             Some(80)
         } else if self.scheme.eq_ignore_ascii_case("https") {
-            Some(443)
+            Some(HTTPS_PORT)
         } else {
             None
         }
     }
 
-    /// Whether a page of this origin was served from `host`.
+    /// Whether a page of this origin was served from `host`. A missing port means the default of the
+    /// scheme.
     ///
-    /// The scheme is not compared: behind a proxy that terminates TLS, the page's is https and the
-    /// server's is http. So on both sides, a missing port means the default of the page's scheme.
-    fn is_at(&self, host: &Host) -> bool {
+    /// `https`: whether a client of `host` uses TLS. If that is not known, the page's own scheme
+    /// counts: behind a proxy that terminates TLS it is https, while the server's is http.
+    fn is_at(&self, host: &Host, https: Option<bool>) -> bool {
         let Some(default_port) = self.default_port() else {
             return false;
         };
-        self.host.name == host.name
+        https.is_none_or(|https| https == (default_port == HTTPS_PORT))
+            && self.host.name == host.name
             && self.host.port.unwrap_or(default_port) == host.port.unwrap_or(default_port)
     }
 
@@ -340,7 +358,7 @@ impl<'a> AllowedOrigin<'a> {
         match self {
             AllowedOrigin::Null => page.value == b"null",
             AllowedOrigin::Origin(allowed) => page.origin.is_some_and(|it| it.is_same(allowed)),
-            AllowedOrigin::Host(host) => page.origin.is_some_and(|it| it.is_at(host)),
+            AllowedOrigin::Host(host) => page.origin.is_some_and(|it| it.is_at(host, None)),
         }
     }
 }

@@ -49,19 +49,20 @@ fn site(routes: Routes, origins: &[&str]) -> Site {
         },
         subprotocols: vec!["chat".to_owned()],
         policy: Policy::new(origins, false, vec![], "box".to_owned(), false).unwrap(),
+        proxies: Proxies::new(vec![Network::parse("10.0.0.0/8").unwrap()], None),
     }
 }
 
 /// Does with a head what the server does.
-fn handle(head: &[u8], site: &Site, proxies: &Proxies) {
+fn handle(head: &[u8], site: &Site) {
     const DATE: HttpDate = HttpDate::since_1970(Duration::ZERO);
     let Ok(request) = Request::parse(head, 16) else {
         return;
     };
     let look_up = &mut |_: &str| DirEntry::Directory;
-    let _ = answer(&request, site, look_up, DATE, &mut Vec::new());
+    let peer = [10, 0, 0, 1].into();
+    let _ = answer(&request, peer, site, look_up, DATE, &mut Vec::new());
     let _ = handshake::check(&request);
-    let _ = proxies.read(&request, [10, 0, 0, 1].into());
     let _ = resume::resume_request(&request);
 }
 
@@ -70,7 +71,6 @@ fn a_head_takes_time_in_proportion_to_its_length() {
     const LEN: usize = 8 * 1024;
     let echo = site(Routes::everywhere(Service::Echo), &["https://app.example"]);
     let directory = site(Routes::new(vec![], true), &[]);
-    let proxies = Proxies::new(vec![Network::parse("10.0.0.0/8").unwrap()], None);
     let pieces: &[(&str, &[&str])] = &[
         (
             "Forwarded",
@@ -106,8 +106,8 @@ fn a_head_takes_time_in_proportion_to_its_length() {
             expect_times(
                 3 * 8,
                 &format!("{field}: {piece:?}"),
-                || handle(small.as_bytes(), &echo, &proxies),
-                || handle(large.as_bytes(), &echo, &proxies),
+                || handle(small.as_bytes(), &echo),
+                || handle(large.as_bytes(), &echo),
             );
         }
     }
@@ -118,8 +118,8 @@ fn a_head_takes_time_in_proportion_to_its_length() {
             expect_times(
                 3 * 8,
                 &format!("{start}{piece}"),
-                || handle(small.as_bytes(), &directory, &proxies),
-                || handle(large.as_bytes(), &directory, &proxies),
+                || handle(small.as_bytes(), &directory),
+                || handle(large.as_bytes(), &directory),
             );
         }
     }
@@ -135,7 +135,7 @@ fn an_origin_is_read_once_for_all_entries() {
     let check = |policy: &Policy| {
         let page = Page::of(&request).unwrap();
         policy.check_host(&request, page.as_ref()).unwrap();
-        let checked = policy.check_origin(&request, page.as_ref());
+        let checked = policy.check_origin(&request, page.as_ref(), None);
         assert!(checked.is_err(), "it is not listed");
     };
     let policy = |entries: usize| {

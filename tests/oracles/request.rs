@@ -49,7 +49,8 @@ fn check_policy(request: &Request<'_>) {
             ) || labels.len() > 1 && labels.ends_with(&["localhost"]) && name != ".localhost"
         }
     };
-    let is_same = |origin: &[u8]| {
+    // `https`: the scheme that a trusted proxy reports.
+    let is_same = |origin: &[u8], https: Option<bool>| {
         let origin = std::str::from_utf8(origin).ok()?.to_ascii_lowercase();
         let (scheme, authority) = origin.split_once("://")?;
         let default = match scheme {
@@ -63,21 +64,28 @@ fn check_policy(request: &Request<'_>) {
             (one, other) => one == other,
         };
         let same_port = origin_port.unwrap_or(default) == port.unwrap_or(default);
-        Some(same_name && same_port)
+        let same_scheme = https.is_none_or(|https| https == (scheme == "https"));
+        Some(same_name && same_port && same_scheme)
     };
-    for loopback_only in [false, true] {
+    for (loopback_only, https) in [false, true]
+        .map(|it| [None, Some(false), Some(true)].map(|https| (it, https)))
+        .concat()
+    {
         let expected = match origins[..] {
             [] => !loopback_only || request.host.text.is_empty() || is_own(true),
-            [origin] => is_own(loopback_only) && is_same(origin) == Some(true),
+            [origin] => is_own(loopback_only) && is_same(origin, https) == Some(true),
             _ => false,
         };
         let policy = policy(loopback_only);
         let checked = Page::of(request).and_then(|page| {
             policy.check_host(request, page.as_ref())?;
-            policy.check_origin(request, page.as_ref())
+            policy.check_origin(request, page.as_ref(), https)
         });
         let accepted = checked.is_ok();
-        assert_eq!(accepted, expected, "loopback only: {loopback_only}");
+        assert_eq!(
+            accepted, expected,
+            "loopback only: {loopback_only}, https: {https:?}"
+        );
     }
 }
 

@@ -1,3 +1,4 @@
+use super::super::proxy::Network;
 use super::super::routes::{DirEntry, Routes, Service};
 use super::*;
 
@@ -14,6 +15,7 @@ fn site(router: Router, loopback_only: bool) -> Site {
         },
         subprotocols: vec!["chat".to_owned()],
         policy: Policy::new(vec![], false, vec![], "box".to_owned(), loopback_only).unwrap(),
+        proxies: Proxies::new(vec![Network::parse("10.0.0.1").unwrap()], None),
     }
 }
 
@@ -26,9 +28,20 @@ fn echo() -> Router {
 }
 
 fn answered(site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
+    answered_to([192, 0, 2, 1].into(), site, head)
+}
+
+fn answered_to(peer: IpAddr, site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
     let mut out = Vec::new();
-    let answer = answer(&request, site, &mut |_| DirEntry::Nothing, DATE, &mut out);
+    let answer = answer(
+        &request,
+        peer,
+        site,
+        &mut |_| DirEntry::Nothing,
+        DATE,
+        &mut out,
+    );
     if let Err(refusal) = &answer {
         assert!(out.is_empty(), "a refused request gets no other response");
         refusal.write(&mut out, DATE);
@@ -236,6 +249,28 @@ fn a_handshake_must_pass_the_policy() {
             !allowed,
             "{name}: {text}"
         );
+    }
+}
+
+#[test]
+fn the_scheme_that_a_trusted_proxy_reports_is_that_of_the_page() {
+    let fields = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
+    let (proxy, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    #[rustfmt::skip]
+    let cases = [
+        (proxy, "https", fields, None),
+        (proxy, "http", fields, Some(403)),
+        (other, "http", fields, None),
+        (proxy, "http", "", None),
+        // The proxy's word comes first.
+        (proxy, "http", "X-Forwarded-For: unknown\r\n", Some(400)),
+    ];
+    for (peer, scheme, fields, refused) in cases {
+        let origin = format!("Origin: {scheme}://localhost\r\n");
+        let head = format!("GET /echo HTTP/1.1\r\n{UPGRADE}{origin}{fields}\r\n");
+        let (answer, text) = answered_to(peer, &site(DEMO, true), &head);
+        let code = answer.map_err(|refusal| refusal.status.code()).err();
+        assert_eq!(code, refused, "{peer}, {scheme}, {fields:?}: {text}");
     }
 }
 

@@ -14,6 +14,16 @@ fn policy(origins: &[&str], allow_hosts: &[&str], loopback_only: bool) -> Policy
 }
 
 fn checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
+    checked_with(None, policy, host, origin)
+}
+
+/// `https`: the report of a trusted proxy.
+fn checked_with(
+    https: Option<bool>,
+    policy: &Policy,
+    host: &str,
+    origin: &str,
+) -> Result<(), Refusal> {
     let origin = match origin {
         "" => String::new(),
         origin => format!("Origin: {origin}\r\n"),
@@ -22,7 +32,7 @@ fn checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
     let page = Page::of(&request)?;
     policy.check_host(&request, page.as_ref())?;
-    policy.check_origin(&request, page.as_ref())
+    policy.check_origin(&request, page.as_ref(), https)
 }
 
 #[test]
@@ -69,6 +79,54 @@ fn without_options_an_origin_must_be_at_the_host() {
             assert!(refusal.reason.contains("--origin="), "{name}: {refusal:?}");
         }
     }
+}
+
+#[test]
+fn where_a_proxy_reports_the_scheme_the_origin_must_have_it() {
+    let policy = policy(&["http://listed.example"], &["app.example"], true);
+    #[rustfmt::skip]
+    let cases = [
+        // The Host, the Origin, and whether it is accepted: with https, with http, and with neither.
+        ("app.example", "https://app.example", [true, false, true]),
+        ("app.example", "http://app.example", [false, true, true]),
+        ("app.example", "https://app.example:443", [true, false, true]),
+        ("app.example", "http://app.example:443", [false, false, false]),
+        ("app.example", "https://app.example:80", [false, false, false]),
+        ("app.example", "http://app.example:80", [false, true, true]),
+        ("app.example:443", "https://app.example", [true, false, true]),
+        ("app.example:443", "http://app.example", [false, false, false]),
+        ("app.example:80", "https://app.example", [false, false, false]),
+        ("app.example:8443", "https://app.example:8443", [true, false, true]),
+        ("app.example:8443", "http://app.example:8443", [false, true, true]),
+        ("app.example", "https://evil.example", [false, false, false]),
+        ("app.example", "app://app.example", [false, false, false]),
+        ("app.example", "http://listed.example", [true, true, true]),
+    ];
+    for (host, origin, accepted) in cases {
+        for (https, accepted) in [Some(true), Some(false), None].into_iter().zip(accepted) {
+            let outcome = checked_with(https, &policy, host, origin);
+            assert_eq!(
+                outcome.is_ok(),
+                accepted,
+                "{host}, {origin}, {https:?}: {outcome:?}"
+            );
+        }
+    }
+    let refusal = |https, scheme| {
+        let origin = format!("{scheme}://app.example");
+        let refusal = checked_with(Some(https), &policy, "app.example", &origin);
+        refusal.unwrap_err().reason
+    };
+    assert_eq!(
+        refusal(true, "http"),
+        "Origin \"http://app.example\" is not at the Host \"app.example\" with https, which the \
+         proxy reports; to allow it, start wspipe with --origin=http://app.example"
+    );
+    assert_eq!(
+        refusal(false, "https"),
+        "Origin \"https://app.example\" is not at the Host \"app.example\" with http, which the \
+         proxy reports; to allow it, start wspipe with --origin=https://app.example"
+    );
 }
 
 #[test]
