@@ -268,6 +268,8 @@ fn check_environment(request: &Request<'_>) {
             environment::is_request_variable(name),
             "{name} is not recognized as a request variable"
         );
+        let is_secret = matches!(name, "HTTP_AUTHORIZATION" | "HTTP_PROXY_AUTHORIZATION");
+        assert!(!is_secret, "{name} is passed");
         assert!(!value.as_bytes().contains(&0), "a NUL in {name}");
         let in_lines = name.starts_with("HTTP_") && value.as_bytes().contains(&b'\n');
         assert!(!in_lines, "a line feed in {name}");
