@@ -530,6 +530,29 @@ fn dns_rebinding_does_not_pass_as_the_same_origin() {
     assert_eq!(page.status, 403);
 }
 
+/// A browser sends no `Origin` when a page reads from its own server.
+#[test]
+fn dns_rebinding_reads_no_page_of_an_exposed_server() {
+    let remedy = "--allow-host=evil.example";
+    let options = ["--address=0.0.0.0", "--route=/secret=cat", remedy];
+    let server = Server::start(&options[..2]);
+    let allowing = Server::start(&options);
+    let get = |server: &Server, path: &str, host: &str| {
+        server.exchange(&server.get(path).set("Host", host))
+    };
+    for path in ["/", "/.wspipe/config.json", "/.wspipe/words.js"] {
+        let response = get(&server, path, "evil.example:8080");
+        let reason = response.expect_refusal(path, 403);
+        assert!(reason.ends_with(remedy), "{reason}");
+        let allowed = get(&allowing, path, "evil.example:8080");
+        assert_eq!(allowed.status, 200, "{path}");
+        for host in ["127.0.0.1", "192.0.2.1:80", "localhost"] {
+            assert_eq!(get(&server, path, host).status, 200, "{path}, {host}");
+        }
+    }
+    assert_eq!(get(&server, "/healthz", "evil.example").status, 200);
+}
+
 #[test]
 fn allow_host_adds_host_names() {
     let server = Server::start(&["--allow-host=app.example,other.example"]);

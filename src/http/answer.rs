@@ -143,7 +143,7 @@ fn respond(
         HEALTHY
     } else {
         check_method(request)?;
-        (site.policy).check_host(request, Page::of(request)?.as_ref())?;
+        (site.policy).check_page_host(request, Page::of(request)?.as_ref())?;
         if path.is(CONFIG_PATH) {
             json = site.console.to_json(&site.router);
             pages::config(&json)

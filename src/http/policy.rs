@@ -59,17 +59,31 @@ impl Policy {
         })
     }
 
-    /// Checks that `Host` is a name of the server. The rule applies to requests whose `Origin`,
-    /// `page`, is not listed, and, on loopback only, to requests without `Origin`.
+    /// Checks that the `Host` of an opening handshake is a name of the server. The rule applies to
+    /// requests whose `Origin`, `page`, is not listed, and, on loopback only, to requests without
+    /// `Origin`: elsewhere they come from programs, which may use any name.
     ///
     /// # Errors
     ///
     /// 403 for another name.
     pub fn check_host(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
+        match page {
+            None if !self.loopback_only => Ok(()),
+            page => self.check_page_host(request, page),
+        }
+    }
+
+    /// Checks that the `Host` of a plain request is a name of the server. A browser sends no `Origin`
+    /// when a page reads from its own server, so the rule applies to requests without one as well.
+    ///
+    /// # Errors
+    ///
+    /// 403 for another name.
+    pub fn check_page_host(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
         let must_be_own = match page {
             Some(page) => !self.is_listed(page),
             // Every browser sends a Host. An HTTP/1.0 client may omit it.
-            None => self.loopback_only && !request.host.text.is_empty(),
+            None => !request.host.text.is_empty(),
         };
         if !must_be_own || self.is_own(&request.host.name) {
             return Ok(());

@@ -81,6 +81,18 @@ fn check_policy(request: &Request<'_>) {
             policy.check_host(request, page.as_ref())?;
             policy.check_origin(request, page.as_ref(), https)
         });
+        let plain = Page::of(request)
+            .and_then(|page| policy.check_page_host(request, page.as_ref()))
+            .is_ok();
+        let expected_plain = match origins[..] {
+            [] => request.host.text.is_empty() || is_own(loopback_only),
+            [_] => is_own(loopback_only),
+            _ => false,
+        };
+        assert_eq!(
+            plain, expected_plain,
+            "a page, loopback only: {loopback_only}"
+        );
         let accepted = checked.is_ok();
         assert_eq!(
             accepted, expected,

@@ -138,6 +138,35 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
 }
 
 #[test]
+fn beyond_loopback_a_page_is_for_names_of_the_server_only() {
+    for (host, page) in [
+        ("box", 200),
+        ("192.0.2.1:8080", 200),
+        ("[2001:db8::1]", 200),
+        ("evil.example", 403),
+    ] {
+        #[rustfmt::skip]
+        let cases = [
+            ("GET / HTTP/1.1", page),
+            ("HEAD / HTTP/1.1", page),
+            ("GET /.wspipe/config.json HTTP/1.1", page),
+            ("GET /.wspip%65/config.json HTTP/1.0", page),
+            ("GET /.wspipe/words.js HTTP/1.1", page),
+            ("GET /healthz HTTP/1.1", 200),
+            ("OPTIONS / HTTP/1.1", 204),
+        ];
+        for (line, code) in cases {
+            let head = format!("{line}\r\nHost: {host}\r\n\r\n");
+            let (_, text) = answered(&site(command(), false), &head);
+            let status = format!("HTTP/1.1 {code} ");
+            assert!(text.starts_with(&status), "{line}, {host}: {text}");
+            let remedy = text.contains("--allow-host=evil.example");
+            assert_eq!(remedy, code == 403 && !line.starts_with("HEAD"), "{text}");
+        }
+    }
+}
+
+#[test]
 fn the_health_check_answers_ok() {
     let (_, text) = answered(
         &site(DEMO, true),

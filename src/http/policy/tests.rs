@@ -17,6 +17,13 @@ fn checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
     checked_with(None, policy, host, origin)
 }
 
+/// The check of a plain request.
+fn page_checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
+    with_request(host, origin, |request, page| {
+        policy.check_page_host(request, page)
+    })
+}
+
 /// `https`: the report of a trusted proxy.
 fn checked_with(
     https: Option<bool>,
@@ -24,15 +31,24 @@ fn checked_with(
     host: &str,
     origin: &str,
 ) -> Result<(), Refusal> {
+    with_request(host, origin, |request, page| {
+        policy.check_host(request, page)?;
+        policy.check_origin(request, page, https)
+    })
+}
+
+fn with_request(
+    host: &str,
+    origin: &str,
+    check: impl Fn(&Request, Option<&Page>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let origin = match origin {
         "" => String::new(),
         origin => format!("Origin: {origin}\r\n"),
     };
     let head = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
-    let page = Page::of(&request)?;
-    policy.check_host(&request, page.as_ref())?;
-    policy.check_origin(&request, page.as_ref(), https)
+    check(&request, Page::of(&request)?.as_ref())
 }
 
 #[test]
@@ -230,13 +246,18 @@ fn the_host_must_be_a_name_of_the_server() {
                 assert_eq!(refusal.status, Status::Forbidden, "{host}");
                 assert!(refusal.reason.contains("--allow-host="), "{refusal:?}");
             }
-            // A request without Origin must obey the rule on loopback only.
+            // A handshake without Origin must obey the rule on loopback only.
             let outcome = checked(&policy, host, "");
             assert_eq!(
                 outcome.is_ok(),
                 allowed || !loopback_only,
                 "{host}: {outcome:?}"
             );
+            // A plain request must obey it, with and without Origin.
+            for origin in [&same_origin, ""] {
+                let outcome = page_checked(&policy, host, origin);
+                assert_eq!(outcome.is_ok(), allowed, "{host}, {origin}: {outcome:?}");
+            }
         }
     }
 }
@@ -266,7 +287,11 @@ fn a_qualified_machine_name_is_also_a_local_name() {
 fn a_request_without_host_and_origin_is_accepted() {
     let head = b"GET / HTTP/1.0\r\n\r\n";
     let request = Request::parse(head, 16).unwrap();
-    assert_eq!(policy(&[], &[], true).check_host(&request, None), Ok(()));
+    for loopback_only in [true, false] {
+        let policy = policy(&[], &[], loopback_only);
+        assert_eq!(policy.check_host(&request, None), Ok(()));
+        assert_eq!(policy.check_page_host(&request, None), Ok(()));
+    }
 }
 
 #[test]
