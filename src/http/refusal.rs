@@ -300,7 +300,7 @@ impl Refusal {
     /// 429: this address has reached its limit of clients.
     pub(crate) fn too_many_from_address(clients_max: usize) -> Refusal {
         let reason = format!(
-            "this address, or its IPv6 network, has {clients_max} clients, \
+            "this address, or its network, has {clients_max} clients, \
              as many as --max-clients-per-ip allows"
         );
         Refusal::new(Status::TooManyRequests, reason)
