@@ -54,6 +54,8 @@ fn the_console_page_and_its_files_are_served() {
             Some("nosniff"),
             "{target}"
         );
+        let readers = response.header("Cross-Origin-Resource-Policy");
+        assert_eq!(readers, Some("same-origin"), "{target}");
         let kind = response.header("Content-Type").expect("Content-Type");
         let expected = match target.rsplit('.').next() {
             Some("css") => "text/css",
