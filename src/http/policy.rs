@@ -11,7 +11,7 @@
 use core::net::IpAddr;
 
 use super::host::{Host, Name};
-use super::refusal::{Refusal, quote};
+use super::refusal::{Refusal, quote, quote_url};
 use super::request::Request;
 
 /// Which origins may connect, and which names belong to the server.
@@ -202,7 +202,7 @@ impl<'a> Page<'a> {
     /// The refusal of this page. Only a parsed origin becomes an option that an operator may paste
     /// into a shell.
     fn refuse(&self, request: &Request, https: Option<bool>) -> Refusal {
-        let value = quote(self.value);
+        let value = quote_url(self.value);
         let entry = match self.origin {
             _ if self.value == b"null" => "null".to_owned(),
             // A shell would take the brackets of an address for a pattern.

@@ -323,6 +323,20 @@ fn a_refusal_names_what_was_compared_and_the_option() {
 }
 
 #[test]
+fn no_refusal_repeats_the_query_the_fragment_or_the_user_of_an_origin() {
+    for origin in [
+        "https://u:secret@app.example",
+        "https://app.example/a?secret",
+        "https://app.example#secret",
+        "u:secret@app.example",
+    ] {
+        let refusal = checked(&policy(&[], &[], true), "localhost", origin).unwrap_err();
+        assert!(!refusal.reason.contains("secret"), "{refusal:?}");
+        assert!(refusal.reason.contains("app.example"), "{refusal:?}");
+    }
+}
+
+#[test]
 fn an_error_names_the_invalid_entry_and_its_option() {
     let origins = [
         "",
