@@ -1,7 +1,7 @@
 //! The other end of a connection: [`Peer`].
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use crate::http::proxy::Remote;
 
@@ -63,7 +63,7 @@ impl Peer {
 
 /// Who a client is for limits and for the log: an IPv4 address, or an IPv6 network of 64 bits. A host
 /// with IPv6 has such a network (RFC 4291 section 2.5.1), and may use a new address of it for each
-/// connection.
+/// connection. Every user of this machine has all of 127.0.0.0/8, so that counts as 127.0.0.1.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Prefix(IpAddr);
 
@@ -72,6 +72,7 @@ impl Prefix {
     pub(crate) fn of(ip: IpAddr) -> Self {
         Self(match ip.to_canonical() {
             IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+            IpAddr::V4(ip) if ip.is_loopback() => Ipv4Addr::LOCALHOST.into(),
             ip => ip,
         })
     }
@@ -148,5 +149,17 @@ mod tests {
         assert!(of("::ffff:192.0.2.1") == of("192.0.2.1"));
         assert!(of("::ffff:192.0.2.1") != of("::ffff:192.0.2.2"));
         assert_eq!(of("2001:db8::1").to_string(), "2001:db8::/64");
+    }
+
+    #[test]
+    fn all_of_ipv4_loopback_counts_as_one_client() {
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        for text in ["127.0.0.2", "127.255.255.254", "::ffff:127.1.2.3"] {
+            assert!(of(text) == of("127.0.0.1"), "{text}");
+        }
+        for text in ["126.255.255.255", "128.0.0.1", "::1", "0.0.0.0"] {
+            assert!(of(text) != of("127.0.0.1"), "{text}");
+        }
+        assert_eq!(of("127.0.0.2").to_string(), "127.0.0.1");
     }
 }

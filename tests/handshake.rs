@@ -530,6 +530,29 @@ fn dns_rebinding_does_not_pass_as_the_same_origin() {
     assert_eq!(page.status, 403);
 }
 
+/// A browser sends no `Origin` when a page reads from its own server.
+#[test]
+fn dns_rebinding_reads_no_page_of_an_exposed_server() {
+    let remedy = "--allow-host=evil.example";
+    let options = ["--address=0.0.0.0", "--route=/secret=cat", remedy];
+    let server = Server::start(&options[..2]);
+    let allowing = Server::start(&options);
+    let get = |server: &Server, path: &str, host: &str| {
+        server.exchange(&server.get(path).set("Host", host))
+    };
+    for path in ["/", "/.wspipe/config.json", "/.wspipe/words.js"] {
+        let response = get(&server, path, "evil.example:8080");
+        let reason = response.expect_refusal(path, 403);
+        assert!(reason.ends_with(remedy), "{reason}");
+        let allowed = get(&allowing, path, "evil.example:8080");
+        assert_eq!(allowed.status, 200, "{path}");
+        for host in ["127.0.0.1", "192.0.2.1:80", "localhost"] {
+            assert_eq!(get(&server, path, host).status, 200, "{path}, {host}");
+        }
+    }
+    assert_eq!(get(&server, "/healthz", "evil.example").status, 200);
+}
+
 #[test]
 fn allow_host_adds_host_names() {
     let server = Server::start(&["--allow-host=app.example,other.example"]);
@@ -550,6 +573,43 @@ fn a_listed_origin_may_use_any_host_name() {
         .set("Host", "proxy.example")
         .add("Origin", "https://app.example");
     assert_eq!(status(&server, &request), 101);
+}
+
+/// Anyone on the path can answer for `http://app.example`, so a page from there must not reach what
+/// the proxy serves with TLS.
+#[test]
+fn behind_tls_a_page_of_the_same_name_without_tls_is_refused() {
+    let options = ["--echo", "--allow-host=app.example"];
+    let open = |options: &[&str], origin: &str, scheme: &str| {
+        let server = Server::start(options);
+        let request = (server.upgrade("/"))
+            .set("Host", "app.example")
+            .add("Origin", origin)
+            .add("X-Forwarded-For", "203.0.113.9")
+            .add("X-Forwarded-Proto", scheme);
+        server.try_open(&request).map(drop)
+    };
+    let trusting = [&options[..], &["--trust-proxy=127.0.0.1"]].concat();
+    for (origin, scheme) in [
+        ("https://app.example", "http"),
+        ("http://app.example", "https"),
+    ] {
+        let response = open(&trusting, origin, scheme).expect_err("refused");
+        let reason = response.expect_refusal(origin, 403);
+        let remedy = format!("--origin={origin}");
+        assert!(
+            reason.contains(scheme) && reason.ends_with(&remedy),
+            "{reason}"
+        );
+        let allowed = open(&[&trusting[..], &[&remedy]].concat(), origin, scheme);
+        assert!(allowed.is_ok(), "{remedy}");
+    }
+    for scheme in ["https", "http"] {
+        let origin = format!("{scheme}://app.example");
+        assert!(open(&trusting, &origin, scheme).is_ok(), "{scheme}");
+    }
+    // Without a proxy's report the scheme is not known.
+    assert!(open(&options, "http://app.example", "https").is_ok());
 }
 
 #[test]

@@ -54,6 +54,8 @@ fn the_console_page_and_its_files_are_served() {
             Some("nosniff"),
             "{target}"
         );
+        let readers = response.header("Cross-Origin-Resource-Policy");
+        assert_eq!(readers, Some("same-origin"), "{target}");
         let kind = response.header("Content-Type").expect("Content-Type");
         let expected = match target.rsplit('.').next() {
             Some("css") => "text/css",
@@ -470,6 +472,34 @@ fn a_request_with_a_body_is_answered_and_then_closed() {
             wire.expect_eof();
         }
     }
+}
+
+#[test]
+fn the_log_of_a_refusal_has_no_user_query_or_fragment() {
+    let server = Server::start(&["--log-level=debug"]);
+    let own = "Host: localhost\r\n";
+    let evil = "Host: evil.example\r\n";
+    let heads = [
+        ("http://u:secret@localhost/", own, "http://...@localhost/"),
+        ("/fragment#secret", own, "/fragment#..."),
+        ("/%00?secret", own, "/%00?..."),
+        ("/", "Host: u:secret@other\r\n", "...@other"),
+        ("/?secret", evil, "evil.example"),
+        (
+            "/nowhere?secret",
+            "Host: localhost\r\nUpgrade: websocket\r\n",
+            "/nowhere",
+        ),
+    ];
+    for (target, fields, says) in heads {
+        let mut wire = server.connect();
+        wire.send(format!("GET {target} HTTP/1.1\r\n{fields}\r\n").as_bytes());
+        let response = Response::read(&mut wire, false);
+        assert!(response.status >= 400, "{target}: {response:?}");
+        assert!(!response.text().contains("secret"), "{response:?}");
+        server.await_log(&["refused", says]);
+    }
+    assert!(!server.log_text().contains("secret"));
 }
 
 #[test]

@@ -168,6 +168,12 @@ fn a_client_over_max_clients_per_ip_is_429() {
         101,
         "another address"
     );
+    // Every user of the machine has all of 127.0.0.0/8.
+    let mut wire = support::Wire::connect_from(([127, 0, 0, 2], 0).into(), server.address());
+    wire.send(&server.upgrade("/").to_bytes());
+    let response = Response::read(&mut wire, false);
+    let reason = response.expect_refusal("another loopback address", 429);
+    assert!(reason.contains("--max-clients-per-ip"), "{reason}");
     first.round_trip("unaffected");
     drop(second);
     await_place(&server).round_trip("served");

@@ -3,7 +3,7 @@
 use super::testing::{command, config, error, parse_words};
 use super::*;
 use crate::config::Mode;
-use crate::http::policy::Policy;
+use crate::http::policy::{Page, Policy};
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::limits::{HEADERS_MAX, SIZE_MAX};
@@ -134,8 +134,9 @@ fn follow(text: &str) -> Vec<String> {
     options.iter().map(name).collect()
 }
 
-/// What a server that was started with `words` says to a handshake with these fields.
-fn checked(words: &[String], fields: &str) -> Result<(), Refusal> {
+/// What a server that was started with `words` says to a handshake with these fields. `https`: the
+/// report of a trusted proxy.
+fn checked(words: &[String], fields: &str, https: Option<bool>) -> Result<(), Refusal> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let access = config(&words).access;
     let policy = Policy::new(
@@ -153,8 +154,9 @@ fn checked(words: &[String], fields: &str) -> Result<(), Refusal> {
     };
     let head = format!("GET / HTTP/{version}\r\n{fields}\r\n\r\n");
     let request = Request::parse(head.as_bytes(), 8).expect("a head");
-    policy.check_host(&request)?;
-    policy.check_origin(&request)
+    let page = Page::of(&request)?;
+    policy.check_host(&request, page.as_ref())?;
+    policy.check_origin(&request, page.as_ref(), https)
 }
 
 #[test]
@@ -174,6 +176,7 @@ fn following_the_advice_of_a_403_makes_the_request_accepted() {
     let origins = [
         "",
         "https://app.example",
+        "http://app.example",
         "https://app.example:8443",
         "http://[2001:db8::1]:80",
         "null",
@@ -200,7 +203,10 @@ fn following_the_advice_of_a_403_makes_the_request_accepted() {
         "'",
     ];
     for host in hosts {
-        for origin in origins {
+        for (origin, https) in origins
+            .iter()
+            .flat_map(|origin| [None, Some(false), Some(true)].map(|https| (*origin, https)))
+        {
             let fields = match origin {
                 "" => host.to_owned(),
                 origin => format!("{host}\r\nOrigin: {origin}"),
@@ -208,15 +214,15 @@ fn following_the_advice_of_a_403_makes_the_request_accepted() {
             let mut words = Vec::new();
             // One piece of advice for the Host, one for the Origin.
             for _ in 0..2 {
-                let Err(refusal) = checked(&words, &fields) else {
+                let Err(refusal) = checked(&words, &fields, https) else {
                     break;
                 };
                 let start = refusal.reason.rfind(" --").expect("advice");
                 follow(&refusal.reason[start..]);
                 words.extend(advised(&refusal.reason[start..]));
             }
-            let outcome = checked(&words, &fields);
-            assert_eq!(outcome, Ok(()), "{fields} with {words:?}");
+            let outcome = checked(&words, &fields, https);
+            assert_eq!(outcome, Ok(()), "{fields}, {https:?} with {words:?}");
         }
     }
 }
@@ -244,8 +250,8 @@ fn every_option_that_a_refusal_advises_can_be_typed() {
     refusals.extend(limits.map(Refusal::head_too_large));
     refusals.extend(limits.map(Refusal::target_too_long));
     refusals.extend([1, 64, 513, HEADERS_MAX].map(Refusal::too_many_headers));
-    refusals.extend(checked(&[], "Host: app.example").err());
-    refusals.extend(checked(&[], "Host: localhost\r\nOrigin: null").err());
+    refusals.extend(checked(&[], "Host: app.example", None).err());
+    refusals.extend(checked(&[], "Host: localhost\r\nOrigin: null", Some(true)).err());
     let mut followed: Vec<String> = Vec::new();
     for refusal in refusals {
         let names = follow(&refusal.reason);

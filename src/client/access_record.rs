@@ -38,7 +38,8 @@ pub(crate) struct AccessRecord {
 /// The path and back end of a connection. Connections with the same target share one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// The requested path, as it was sent, without the query: that may hold a secret.
+    /// The requested path, as it was sent, without the query: that may hold a secret. Of a long one,
+    /// the beginning that the log shows.
     pub(crate) path: Box<str>,
     /// What serves it.
     pub(crate) back_end: BackEnd,

@@ -1,11 +1,15 @@
 //! The answer to a request: the order of the checks, in one place.
 
+// core::net has the address types without the sockets: http/ does no I/O.
+use core::net::IpAddr;
+
 use super::console_config::ConsoleConfig;
 use super::date::HttpDate;
 use super::handshake::{self, AcceptKey};
 use super::pages;
 use super::path::Path;
-use super::policy::Policy;
+use super::policy::{Page, Policy};
+use super::proxy::{Forwarded, Proxies};
 use super::refusal::{ALLOW, Refusal};
 use super::request::Request;
 use super::reserved::{CONFIG_PATH, HEALTH_PATH};
@@ -23,6 +27,8 @@ pub struct Site {
     pub subprotocols: Vec<String>,
     /// Who may connect.
     pub policy: Policy,
+    /// The proxies that may name their clients.
+    pub proxies: Proxies,
 }
 
 /// The answer to a request that is not refused.
@@ -42,24 +48,28 @@ pub(crate) enum Answer {
         key: AcceptKey,
         /// The chosen sub-protocol.
         subprotocol: Option<String>,
+        /// What a trusted proxy reports about the client.
+        forwarded: Forwarded,
     },
 }
 
-/// Answers a request at `date`: appends a page to `out`, or accepts a handshake.
+/// Answers a request from `peer` at `date`: appends a page to `out`, or accepts a handshake.
 ///
 /// # Errors
 ///
 /// The refusal, adapted to this request. If several checks fail, the first decides: the method,
-/// the name of the server in `Host`, the path, the handshake, the origin.
+/// the name of the server in `Host`, the path, the handshake, the headers of a trusted proxy, the
+/// origin.
 pub(crate) fn answer(
     request: &Request,
+    peer: IpAddr,
     site: &Site,
     look_up: LookUp<'_>,
     date: HttpDate,
     out: &mut Vec<u8>,
 ) -> Result<Answer, Refusal> {
     let answer = if handshake::is_upgrade(request) {
-        upgrade(request, site, look_up)
+        upgrade(request, peer, site, look_up)
     } else {
         respond(request, site, look_up, date, out)
     };
@@ -80,17 +90,25 @@ pub(crate) fn adapt_refusal(refusal: Refusal, request: &Request) -> Refusal {
 }
 
 /// Answers an opening handshake.
-fn upgrade(request: &Request, site: &Site, look_up: LookUp<'_>) -> Result<Answer, Refusal> {
+fn upgrade(
+    request: &Request,
+    peer: IpAddr,
+    site: &Site,
+    look_up: LookUp<'_>,
+) -> Result<Answer, Refusal> {
     check_method(request)?;
-    site.policy.check_host(request)?;
+    let page = Page::of(request)?;
+    site.policy.check_host(request, page.as_ref())?;
     let endpoint = (site.router).find(&Path::decode(request.path), look_up)?;
     let key = handshake::check(request)?;
-    site.policy.check_origin(request)?;
+    let forwarded = site.proxies.read(request, peer)?;
+    (site.policy).check_origin(request, page.as_ref(), forwarded.https)?;
     let subprotocol = handshake::choose_subprotocol(request, &site.subprotocols);
     Ok(Answer::Upgrade {
         endpoint,
         key,
         subprotocol: subprotocol.map(str::to_owned),
+        forwarded,
     })
 }
 
@@ -125,7 +143,7 @@ fn respond(
         HEALTHY
     } else {
         check_method(request)?;
-        site.policy.check_host(request)?;
+        (site.policy).check_page_host(request, Page::of(request)?.as_ref())?;
         if path.is(CONFIG_PATH) {
             json = site.console.to_json(&site.router);
             pages::config(&json)

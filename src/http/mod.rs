@@ -12,15 +12,15 @@
 //! 1. [`head_scanner`] finds the end of the head, however its bytes are cut.
 //! 2. [`request`] parses the head, [`host`] the authority in it.
 //! 3. [`answer`] checks the request, in one place and in this order: the method; `Host` by
-//!    [`policy`]; the [`path`] by [`routes`]; and for a WebSocket the handshake by [`handshake`] and
-//!    `Origin` by [`policy`].
+//!    [`policy`]; the [`path`] by [`routes`]; and for a WebSocket the handshake by [`handshake`],
+//!    the client behind a trusted proxy by [`proxy`], and `Origin` by [`policy`].
 //! 4. A plain request gets a page: a file of the console (`pages`), its `config.json`
 //!    ([`console_config`]) or the health check. A handshake gets the 101 of [`handshake`].
 //! 5. Each step may fail with a [`refusal`]. [`response`] writes pages and refusals, with the
 //!    [`date`] that the caller read from the clock.
 //!
-//! The server asks two more modules about a handshake: [`proxy`] for the client behind a trusted
-//! proxy, and [`resume`] for the session that the client wants.
+//! The server asks one more module about a handshake: [`resume`] for the session that the client
+//! wants.
 
 pub mod answer;
 pub mod console_config;
@@ -40,3 +40,6 @@ pub(crate) mod response;
 pub mod resume;
 pub mod routes;
 mod token;
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,9 @@ const FIELDS: Fields = &[
     // A page of another origin that opens this one gets no handle of its window, and this one no
     // opener: it cannot bring the console to the front while its reader types (keyjacking).
     ("Cross-Origin-Opener-Policy", "same-origin"),
+    // No page of another origin may load a file of the console: its image or script would tell every
+    // site that wspipe runs here.
+    ("Cross-Origin-Resource-Policy", "same-origin"),
     ("Referrer-Policy", "no-referrer"),
     ("Cache-Control", "no-cache"),
 ];

@@ -2,7 +2,8 @@
 //!
 //! - **Origin.** Any page on the web may open a WebSocket to a server on the user's own machine.
 //!   The browser does not ask the server first; it only states the page's origin. So the server
-//!   accepts pages from its own host and port, and from the origins of `--origin`.
+//!   accepts pages from its own host and port, and from the origins of `--origin`. Where a trusted
+//!   proxy reports the scheme of the request, the page must have the same one.
 //! - **Host.** An attacker can let their own domain name resolve to 127.0.0.1 (DNS rebinding). Then
 //!   the page and the server have the same name, and the rule about `Origin` accepts it. So `Host`
 //!   must be a name that belongs to the server. `localhost` does not if another program has the
@@ -11,7 +12,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::host::{Host, Name};
-use super::refusal::{Refusal, quote};
+use super::refusal::{Refusal, quote, quote_url};
 use super::request::Request;
 
 /// Which origins may connect, and which names belong to the server.
@@ -68,25 +69,40 @@ impl Policy {
         self.instead_of_localhost = Some(served);
     }
 
-    /// Checks that `Host` is a name of the server. The rule applies to requests whose `Origin` is
-    /// not listed, and, on loopback only, to requests without `Origin`.
+    /// Checks that the `Host` of an opening handshake is a name of the server. The rule applies to
+    /// requests whose `Origin`, `page`, is not listed, and, on loopback only, to requests without
+    /// `Origin`: elsewhere they come from programs, which may use any name.
     ///
     /// # Errors
     ///
-    /// 403 for another name; 400 for two `Origin` fields.
-    pub fn check_host(&self, request: &Request) -> Result<(), Refusal> {
-        let origin = request.sole_header("Origin")?;
-        let must_be_own = match origin {
-            Some(origin) => !self.is_listed(origin),
+    /// 403 for another name.
+    pub fn check_host(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
+        match page {
+            None if !self.loopback_only => Ok(()),
+            page => self.check_page_host(request, page),
+        }
+    }
+
+    /// Checks that the `Host` of a plain request is a name of the server. A browser sends no `Origin`
+    /// when a page reads from its own server, so the rule applies to requests without one as well.
+    ///
+    /// # Errors
+    ///
+    /// 403 for another name.
+    pub fn check_page_host(&self, request: &Request, page: Option<&Page>) -> Result<(), Refusal> {
+        let must_be_own = match page {
+            Some(page) => !self.is_listed(page),
             // Every browser sends a Host. An HTTP/1.0 client may omit it.
-            None => self.loopback_only && !request.host.text.is_empty(),
+            None => !request.host.text.is_empty(),
         };
         if !must_be_own || self.is_own(&request.host.name) {
             return Ok(());
         }
         let host = request.host.text;
-        if host.is_empty() {
-            return Err(refuse_origin(origin.unwrap_or_default(), request));
+        if let Some(page) = page
+            && host.is_empty()
+        {
+            return Err(page.refuse(request, None));
         }
         if let Some(served) = self.instead_of(&request.host.name) {
             return Err(refuse_shared(&request.host, served));
@@ -107,27 +123,34 @@ impl Policy {
     /// Checks that the page that opens the WebSocket comes from the host and port of the request, or
     /// that its origin is listed. A request without `Origin` is not from a browser and is accepted.
     ///
+    /// `https`: whether the client uses TLS, as a trusted proxy reports. Then the page must as well.
+    ///
     /// # Errors
     ///
-    /// 403 for another origin; 400 for two `Origin` fields.
-    pub fn check_origin(&self, request: &Request) -> Result<(), Refusal> {
-        let Some(value) = request.sole_header("Origin")? else {
+    /// 403 for another origin.
+    pub fn check_origin(
+        &self,
+        request: &Request,
+        page: Option<&Page>,
+        https: Option<bool>,
+    ) -> Result<(), Refusal> {
+        let Some(page) = page else {
             return Ok(());
         };
-        let is_same = Origin::parse(value).is_some_and(|origin| origin.is_at(&request.host));
-        if is_same || self.is_listed(value) {
+        let is_same = page.origin.is_some_and(|it| it.is_at(&request.host, https));
+        if is_same || self.is_listed(page) {
             return Ok(());
         }
-        Err(refuse_origin(value, request))
+        Err(page.refuse(request, https))
     }
 
-    fn is_listed(&self, origin: &[u8]) -> bool {
+    fn is_listed(&self, page: &Page) -> bool {
         self.any_origin
             || self
                 .origins
                 .iter()
                 .filter_map(|entry| AllowedOrigin::parse(entry))
-                .any(|allowed| allowed.matches(origin))
+                .any(|allowed| allowed.matches(page))
     }
 
     fn is_own(&self, name: &Name) -> bool {
@@ -180,30 +203,58 @@ fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> 
     end.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
-/// The refusal of an origin. Only a parsed one becomes an option that an operator may paste into a
-/// shell.
-fn refuse_origin(value: &[u8], request: &Request) -> Refusal {
-    let entry = match Origin::parse(value) {
-        _ if value == b"null" => "null".to_owned(),
-        // A shell would take the brackets of an address for a pattern.
-        Some(Origin { scheme, host }) if host.text.starts_with('[') => {
-            format!("'{scheme}://{}'", host.text)
-        }
-        Some(Origin { scheme, host }) => format!("{scheme}://{}", host.text),
-        None => {
-            return Refusal::forbidden(format!(
-                "Origin {} is not scheme://host or scheme://host:port, as every browser sends it: \
-                 correct it or leave it out; only --origin=any, which lets every page connect, \
-                 accepts it",
-                quote(value),
-            ));
-        }
-    };
-    Refusal::forbidden(format!(
-        "Origin {} is not at the Host {}; to allow it, start wspipe with --origin={entry}",
-        quote(value),
-        quote(request.host.text.as_bytes()),
-    ))
+/// The page that sends a request, as its `Origin` names it. Parsed once for all rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    value: &'a [u8],
+    /// `None` for `null`, and for a value that is no origin.
+    origin: Option<Origin<'a>>,
+}
+
+impl<'a> Page<'a> {
+    /// The page that sends `request`. A request without `Origin` has none.
+    ///
+    /// # Errors
+    ///
+    /// 400 for two `Origin` fields.
+    pub fn of(request: &Request<'a>) -> Result<Option<Page<'a>>, Refusal> {
+        let value = request.sole_header("Origin")?;
+        Ok(value.map(|value| Page {
+            value,
+            origin: Origin::parse(value),
+        }))
+    }
+
+    /// The refusal of this page. Only a parsed origin becomes an option that an operator may paste
+    /// into a shell.
+    fn refuse(&self, request: &Request, https: Option<bool>) -> Refusal {
+        let value = quote_url(self.value);
+        let entry = match self.origin {
+            _ if self.value == b"null" => "null".to_owned(),
+            // A shell would take the brackets of an address for a pattern.
+            Some(Origin { scheme, host }) if host.text.starts_with('[') => {
+                format!("'{scheme}://{}'", host.text)
+            }
+            Some(Origin { scheme, host }) => format!("{scheme}://{}", host.text),
+            None => {
+                return Refusal::forbidden(format!(
+                    "Origin {value} is not scheme://host or scheme://host:port, as every browser \
+                     sends it: correct it or leave it out; only --origin=any, which lets every \
+                     page connect, accepts it",
+                ));
+            }
+        };
+        let host = quote(request.host.text.as_bytes());
+        let scheme = match https {
+            Some(true) => " with https, which the proxy reports",
+            Some(false) => " with http, which the proxy reports",
+            None => "",
+        };
+        Refusal::forbidden(format!(
+            "Origin {value} is not at the Host {host}{scheme}; to allow it, start wspipe with \
+             --origin={entry}",
+        ))
+    }
 }
 
 /// The refusal of a name that may lead to another program.
@@ -271,6 +322,9 @@ fn allowed_name(entry: &str) -> Option<Name<'_>> {
     (host.port.is_none() && !entry.is_empty() && !entry.ends_with(':')).then_some(host.name)
 }
 
+/// The default port of https.
+const HTTPS_PORT: u16 = 443;
+
 /// The origin of a page: scheme, host and port (RFC 6454 section 6.2).
 #[derive(Clone, Copy, Debug)]
 struct Origin<'a> {
@@ -299,21 +353,23 @@ impl<'a> Origin<'a> {
         if self.scheme.eq_ignore_ascii_case("http") {
             Some(80)
         } else if self.scheme.eq_ignore_ascii_case("https") {
-            Some(443)
+            Some(HTTPS_PORT)
         } else {
             None
         }
     }
 
-    /// Whether a page of this origin was served from `host`.
+    /// Whether a page of this origin was served from `host`. A missing port means the default of the
+    /// scheme.
     ///
-    /// The scheme is not compared: behind a proxy that terminates TLS, the page's is https and the
-    /// server's is http. So on both sides, a missing port means the default of the page's scheme.
-    fn is_at(&self, host: &Host) -> bool {
+    /// `https`: whether a client of `host` uses TLS. If that is not known, the page's own scheme
+    /// counts: behind a proxy that terminates TLS it is https, while the server's is http.
+    fn is_at(&self, host: &Host, https: Option<bool>) -> bool {
         let Some(default_port) = self.default_port() else {
             return false;
         };
-        self.host.name == host.name
+        https.is_none_or(|https| https == (default_port == HTTPS_PORT))
+            && self.host.name == host.name
             && self.host.port.unwrap_or(default_port) == host.port.unwrap_or(default_port)
     }
 
@@ -352,15 +408,11 @@ impl<'a> AllowedOrigin<'a> {
         is_host.then_some(AllowedOrigin::Host(host))
     }
 
-    fn matches(&self, value: &[u8]) -> bool {
+    fn matches(&self, page: &Page) -> bool {
         match self {
-            AllowedOrigin::Null => value == b"null",
-            AllowedOrigin::Origin(allowed) => {
-                Origin::parse(value).is_some_and(|origin| origin.is_same(allowed))
-            }
-            AllowedOrigin::Host(host) => {
-                Origin::parse(value).is_some_and(|origin| origin.is_at(host))
-            }
+            AllowedOrigin::Null => page.value == b"null",
+            AllowedOrigin::Origin(allowed) => page.origin.is_some_and(|it| it.is_same(allowed)),
+            AllowedOrigin::Host(host) => page.origin.is_some_and(|it| it.is_at(host, None)),
         }
     }
 }

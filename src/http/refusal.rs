@@ -300,7 +300,7 @@ impl Refusal {
     /// 429: this address has reached its limit of clients.
     pub(crate) fn too_many_from_address(clients_max: usize) -> Refusal {
         let reason = format!(
-            "this address, or its IPv6 network, has {clients_max} clients, \
+            "this address, or its network, has {clients_max} clients, \
              as many as --max-clients-per-ip allows"
         );
         Refusal::new(Status::TooManyRequests, reason)
@@ -338,6 +338,27 @@ pub(super) fn quote(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN_MAX)];
     let rest = if bytes.len() > SHOWN_MAX { "..." } else { "" };
     format!("\"{}{rest}\"", shown.escape_ascii())
+}
+
+/// Quotes a URL or a part of one from a peer, such as a request target or `Host`. Omits its user
+/// information, query and fragment, which may hold a secret: refusals are logged.
+pub(super) fn quote_url(url: &[u8]) -> String {
+    let end = url.iter().position(|byte| matches!(byte, b'?' | b'#'));
+    let (url, rest) = match end {
+        Some(end) => (&url[..=end], &b"..."[..]),
+        None => (url, &b""[..]),
+    };
+    // In a target that is a path, an `@` is part of the path.
+    let user_end = url.iter().rposition(|&byte| byte == b'@');
+    let Some(user_end) = user_end.filter(|_| !url.starts_with(b"/")) else {
+        return quote(&[url, rest].concat());
+    };
+    let scheme_len = url[..user_end].windows(3).position(|it| it == b"://");
+    let scheme = match scheme_len {
+        Some(len) if !url[..len].contains(&b':') => &url[..len + 3],
+        _ => b"",
+    };
+    quote(&[scheme, b"...", &url[user_end..], rest].concat())
 }
 
 #[cfg(test)]
@@ -395,6 +416,32 @@ mod tests {
             assert_eq!(refusal.close, close, "{refusal:?}");
             let retry = matches!(code, 429 | 503);
             assert_eq!(refusal.fields == RETRY_AFTER, retry, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn user_information_query_and_fragment_of_a_url_are_not_quoted() {
+        for (url, quoted) in [
+            ("/x", "/x"),
+            ("/x#SECRET", "/x#..."),
+            ("/x?SECRET", "/x?..."),
+            ("/x#SECRET?SECRET", "/x#..."),
+            ("/x@y?a@SECRET", "/x@y?..."),
+            ("http://u:SECRET@host/x", "http://...@host/x"),
+            ("http://u:SECRET@host?SECRET", "http://...@host?..."),
+            ("http://u:SECRET@SECRET@host/", "http://...@host/"),
+            ("http://u:SEC/RET@host/", "http://...@host/"),
+            ("u:SECRET@host:80", "...@host:80"),
+            ("u:SECRET://u@host", "...@host"),
+            ("http:u:SECRET@host", "...@host"),
+            ("://u:SECRET@host", "://...@host"),
+            ("SECRET@x://host", "...@x://host"),
+            ("@host", "...@host"),
+            ("host/", "host/"),
+            ("http://host", "http://host"),
+            ("", ""),
+        ] {
+            assert_eq!(quote_url(url.as_bytes()), format!("\"{quoted}\""), "{url}");
         }
     }
 

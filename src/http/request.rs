@@ -4,7 +4,7 @@
 //! request target, exactly one `Host`, and no doubt about whether a body follows.
 
 use super::host::Host;
-use super::refusal::{Refusal, quote};
+use super::refusal::{Refusal, quote, quote_url};
 
 /// A version of HTTP that the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,7 +154,7 @@ impl<'a> Request<'a> {
                 .ok()
                 .and_then(Host::parse)
                 .ok_or_else(|| {
-                    Refusal::bad_request(format!("Host is not a host: {}", quote(value)))
+                    Refusal::bad_request(format!("Host is not a host: {}", quote_url(value)))
                 })?,
             None if self.version == Version::Http10 => Host::NONE,
             None => return Err(Refusal::bad_request("Host is missing")),
@@ -314,12 +314,10 @@ fn strip_http_scheme(target: &str) -> Option<&str> {
         .then_some(rest)
 }
 
-/// The refusal of a target. It omits the query, which may hold a secret: refusals are logged.
 fn bad_target(target: &str, why: &str) -> Refusal {
-    let path = target.split('?').next().unwrap_or(target);
     Refusal::bad_request(format!(
         "the request target {} is not accepted: {why}",
-        quote(path.as_bytes())
+        quote_url(target.as_bytes())
     ))
 }
 

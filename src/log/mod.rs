@@ -228,6 +228,16 @@ impl Log {
 /// caller writes the quotes around it.
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
+impl Escaped<'_> {
+    /// The beginning of `text` that is displayed in the same way as all of it, for a caller that keeps
+    /// a text for its log line. It is a character longer than what is shown, so that `...` is, too.
+    pub(crate) fn needed_of(text: &str) -> &str {
+        let mut ends = LOG_ESCAPED_LEN_MAX + 1..text.len();
+        let end = ends.find(|&end| text.is_char_boundary(end));
+        &text[..end.unwrap_or(text.len())]
+    }
+}
+
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let shown = &self.0[..self.0.len().min(LOG_ESCAPED_LEN_MAX)];

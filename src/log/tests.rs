@@ -185,3 +185,23 @@ fn bytes_from_a_peer_are_cut() {
         "\\x00".repeat(256) + "..."
     );
 }
+
+#[test]
+fn a_kept_beginning_of_a_text_is_displayed_like_all_of_it() {
+    for (unit, pad) in [
+        ("a", ""),
+        ("\"", ""),
+        ("é", "b"),
+        ("é", ""),
+        ("𝄞", "abc"),
+        ("𝄞", ""),
+    ] {
+        for units in 0..300 {
+            let text = pad.to_owned() + &unit.repeat(units);
+            let kept = Escaped::needed_of(&text);
+            assert!(kept.len() <= LOG_ESCAPED_LEN_MAX + 4, "{}", kept.len());
+            let shown = |text: &str| Escaped(text.as_bytes()).to_string();
+            assert_eq!(shown(kept), shown(&text));
+        }
+    }
+}

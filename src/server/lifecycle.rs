@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Server;
 use super::owner::Owner;
 use crate::client::access_record::{AccessRecord, BackEnd, Target};
+use crate::log::Escaped;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
 
@@ -48,8 +49,10 @@ impl AccessLog {
         self.await_exit.shrink_to_fit();
     }
 
-    /// The target of a client. It is shared with the previous client if the two are equal.
+    /// The target of a client. It is shared with the previous client if the two are equal. Of a long
+    /// path, only what the log shows is kept: each client may ask for a path of its own.
     pub(super) fn target(&mut self, path: &str, back_end: BackEnd) -> Rc<Target> {
+        let path = Escaped::needed_of(path);
         if *self.last_target.path != *path || self.last_target.back_end != back_end {
             let path = path.into();
             self.last_target = Rc::new(Target { path, back_end });
@@ -158,5 +161,25 @@ impl<S: System> Server<S> {
     fn log_access(&self, record: &AccessRecord) {
         let log = &self.cx.log;
         log.info(format_args!("{}", record.line(self.cx.now)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_path_only_what_the_log_shows_is_kept() {
+        let mut log = AccessLog::new();
+        let long = format!("/{}", "a".repeat(8191));
+        let target = log.target(&long, BackEnd::Echo);
+        assert!(target.path.len() < 300, "{} bytes", target.path.len());
+        let shown = |path: &str| Escaped(path.as_bytes()).to_string();
+        assert_eq!(shown(&target.path), shown(&long));
+        // A longer one has the same line, so it needs no other target.
+        let again = log.target(&(long + "b"), BackEnd::Echo);
+        assert!(Rc::ptr_eq(&target, &again));
+        let other = log.target("/b", BackEnd::Echo);
+        assert_eq!(*other.path, *"/b");
     }
 }

@@ -66,7 +66,6 @@ use crate::event_loop::readiness::Readiness;
 use crate::event_loop::timers::Timers;
 use crate::event_loop::{Handler, Next};
 use crate::http::answer::Site;
-use crate::http::proxy::Proxies;
 use crate::process::Process;
 use crate::process::environment::UniqueIds;
 use crate::process::fan_out::FanOut;
@@ -79,7 +78,6 @@ pub struct Server<S: System> {
     site: Site,
     commands: Commands,
     limits: ServerLimits,
-    proxies: Proxies,
     cx: Context,
     clients: Arena<ClientTag, Client<S::Socket>>,
     processes: Arena<ProcessTag, Process<S::Stdin, S::Output>>,
@@ -176,7 +174,6 @@ impl<S: System> Server<S> {
         site: Site,
         commands: Commands,
         limits: ServerLimits,
-        proxies: Proxies,
         cx: Context,
     ) -> Self {
         Self {
@@ -185,7 +182,6 @@ impl<S: System> Server<S> {
             site,
             commands,
             limits,
-            proxies,
             cx,
             clients: Arena::new(),
             processes: Arena::new(),

@@ -128,7 +128,7 @@ impl<S: System> Server<S> {
         };
         let peer = client.peer();
         // Behind a proxy, the socket belongs to the proxy's user.
-        if self.proxies.contains(peer.addr().ip()) {
+        if self.site.proxies.contains(peer.addr().ip()) {
             return Err(Refusal::user_behind_proxy());
         }
         let user = self.system.peer_user(client.socket(), peer);

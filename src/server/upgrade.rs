@@ -6,7 +6,7 @@ use super::Server;
 use crate::client::access_record::BackEnd;
 use crate::http::answer::{Answer, adapt_refusal, answer};
 use crate::http::handshake::{AcceptKey, write_accept};
-use crate::http::proxy::Remote;
+use crate::http::proxy::{Forwarded, Remote};
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::resume;
@@ -95,6 +95,7 @@ impl<S: System> Server<S> {
             return Ok(Outcome::Close);
         };
         let date = self.cx.date();
+        let peer = client.peer().addr().ip();
         let out = client.response(&mut self.cx.pool);
         let (system, log) = (&mut self.system, &self.cx.log);
         let mut look_up = |name: &str| {
@@ -106,7 +107,7 @@ impl<S: System> Server<S> {
             }
             entry
         };
-        match answer(request, &self.site, &mut look_up, date, out)? {
+        match answer(request, peer, &self.site, &mut look_up, date, out)? {
             Answer::Response { close: false } => Ok(Outcome::Answered),
             Answer::Response { close: true } => Ok(Outcome::Close),
             Answer::Upgrade { endpoint, .. }
@@ -118,8 +119,10 @@ impl<S: System> Server<S> {
                 endpoint,
                 key,
                 subprotocol,
+                forwarded,
             } => {
-                let upgrade = self.accept_upgrade(id, request, endpoint, key, subprotocol);
+                let upgrade =
+                    self.accept_upgrade(id, request, endpoint, key, subprotocol, forwarded);
                 upgrade
                     .map(Outcome::Upgrade)
                     .map_err(|refusal| adapt_refusal(refusal, request))
@@ -140,13 +143,13 @@ impl<S: System> Server<S> {
         endpoint: Endpoint,
         key: AcceptKey,
         subprotocol: Option<String>,
+        forwarded: Forwarded,
     ) -> Result<Upgrade, Refusal> {
         let Some(client) = self.clients.get(id) else {
             return Err(Refusal::unavailable("the client has left"));
         };
-        let peer = client.peer().addr();
-        let forwarded = self.proxies.read(request, peer.ip())?;
-        let ip = forwarded.client.map_or(peer.ip(), |client| client.ip);
+        let peer = client.peer().addr().ip();
+        let ip = forwarded.client.map_or(peer, |client| client.ip);
         let command = self.command_of(endpoint.service);
         // An echo has no session to resume.
         let resumes = (command.as_ref()).is_some_and(|it| it.settings.resume.is_some());

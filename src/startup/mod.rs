@@ -141,9 +141,8 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
     let same_user = config.mode == Mode::Demo && config.access.same_user;
     let settings = Rc::new(config.command);
     let commands = commands_of(commands, config.directory, settings, same_user);
-    let proxies = config.access.proxies;
     let cx = Context::new(config.clients, memory_max, log, Instant::EPOCH);
-    let mut server = Server::new(linux, site, commands, config.server, proxies, cx);
+    let mut server = Server::new(linux, site, commands, config.server, cx);
     server.begin();
     event_loop
         .run(&mut server)
@@ -271,6 +270,7 @@ fn site_of(
         },
         subprotocols: config.access.subprotocols.clone(),
         policy,
+        proxies: config.access.proxies.clone(),
     })
 }
 

@@ -416,6 +416,23 @@ describe("a page of another origin that opens the console", () => {
     assert.equal(await game.evaluate(() => window.opened.closed), true);
   });
 
+  test("it cannot load a file of the console, and so find out that there is one", async () => {
+    const { game, page } = await openFromForeignPage();
+    const load = ([url, kind]) => new Promise((resolve) => {
+      const element = document.createElement(kind);
+      element.onload = () => resolve("loaded");
+      element.onerror = () => resolve("refused");
+      element.src = url;
+      document.body.append(element);
+    });
+    for (const [name, kind] of [["icon.svg", "img"], ["words.js", "script"]]) {
+      const url = `${server.url}.wspipe/${name}`;
+      assert.equal(await game.evaluate(load, [url, kind]), "refused", name);
+    }
+    // The console itself can.
+    assert.equal(await page.evaluate(load, [`${server.url}.wspipe/icon.svg`, "img"]), "loaded");
+  });
+
   test("the console does not take the keys of a reader who types on", async () => {
     const { page, shell } = await openFromForeignPage();
     assert.equal(await focusIsOn(shell.field), false);

@@ -63,6 +63,7 @@ impl Run {
             },
             subprotocols: Vec::new(),
             policy: Policy::new(vec![], false, vec![], String::new(), true).unwrap(),
+            proxies: Proxies::default(),
         };
         let now = Instant::EPOCH;
         let log = Log::new(log_sink::stderr(), Level::Error);
@@ -86,7 +87,6 @@ impl Run {
             site,
             commands,
             shape.config.server.clone(),
-            Proxies::default(),
             cx,
         );
         server.begin();

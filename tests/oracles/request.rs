@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use wspipe::http::path::Path;
 use wspipe::http::percent;
-use wspipe::http::policy::Policy;
+use wspipe::http::policy::{Page, Policy};
 use wspipe::http::proxy::{Forwarded, Network, Proxies};
 use wspipe::http::request::Request;
 use wspipe::http::resume;
@@ -49,7 +49,8 @@ fn check_policy(request: &Request<'_>) {
             ) || labels.len() > 1 && labels.ends_with(&["localhost"]) && name != ".localhost"
         }
     };
-    let is_same = |origin: &[u8]| {
+    // `https`: the scheme that a trusted proxy reports.
+    let is_same = |origin: &[u8], https: Option<bool>| {
         let origin = std::str::from_utf8(origin).ok()?.to_ascii_lowercase();
         let (scheme, authority) = origin.split_once("://")?;
         let default = match scheme {
@@ -63,20 +64,40 @@ fn check_policy(request: &Request<'_>) {
             (one, other) => one == other,
         };
         let same_port = origin_port.unwrap_or(default) == port.unwrap_or(default);
-        Some(same_name && same_port)
+        let same_scheme = https.is_none_or(|https| https == (scheme == "https"));
+        Some(same_name && same_port && same_scheme)
     };
-    for loopback_only in [false, true] {
+    for (loopback_only, https) in [false, true]
+        .map(|it| [None, Some(false), Some(true)].map(|https| (it, https)))
+        .concat()
+    {
         let expected = match origins[..] {
             [] => !loopback_only || request.host.text.is_empty() || is_own(true),
-            [origin] => is_own(loopback_only) && is_same(origin) == Some(true),
+            [origin] => is_own(loopback_only) && is_same(origin, https) == Some(true),
             _ => false,
         };
         let policy = policy(loopback_only);
-        let checked = policy
-            .check_host(request)
-            .and_then(|()| policy.check_origin(request));
+        let checked = Page::of(request).and_then(|page| {
+            policy.check_host(request, page.as_ref())?;
+            policy.check_origin(request, page.as_ref(), https)
+        });
+        let plain = Page::of(request)
+            .and_then(|page| policy.check_page_host(request, page.as_ref()))
+            .is_ok();
+        let expected_plain = match origins[..] {
+            [] => request.host.text.is_empty() || is_own(loopback_only),
+            [_] => is_own(loopback_only),
+            _ => false,
+        };
+        assert_eq!(
+            plain, expected_plain,
+            "a page, loopback only: {loopback_only}"
+        );
         let accepted = checked.is_ok();
-        assert_eq!(accepted, expected, "loopback only: {loopback_only}");
+        assert_eq!(
+            accepted, expected,
+            "loopback only: {loopback_only}, https: {https:?}"
+        );
     }
 }
 
@@ -259,6 +280,8 @@ fn check_environment(request: &Request<'_>) {
             environment::is_request_variable(name),
             "{name} is not recognized as a request variable"
         );
+        let is_secret = matches!(name, "HTTP_AUTHORIZATION" | "HTTP_PROXY_AUTHORIZATION");
+        assert!(!is_secret, "{name} is passed");
         assert!(!value.as_bytes().contains(&0), "a NUL in {name}");
         let in_lines = name.starts_with("HTTP_") && value.as_bytes().contains(&b'\n');
         assert!(!in_lines, "a line feed in {name}");

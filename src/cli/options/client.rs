@@ -26,8 +26,9 @@ pub(super) const ACCESS: &[Opt] = &[
     .text(
         "Further names of this server, without scheme and port; behind a proxy, the name that \
          browsers use. IP addresses, `localhost` and the machine's own name need no entry. A \
-         page that reaches the server by another name gets 403, which stops DNS rebinding; so \
-         there is no value for all names.",
+         browser that reaches the server by another name gets 403, which stops DNS rebinding; so \
+         there is no value for all names. `/healthz` answers to any name, and a program that \
+         sends no `Origin` may use any where an address is not a loopback one.",
     ),
     option(
         "--subprotocol=LIST              WebSocket sub-protocols to agree to",

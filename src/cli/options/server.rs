@@ -132,7 +132,8 @@ pub(super) const LIMITS: &[Opt] = &[
     .only(Scope::Several)
     .text(
         "Maximum number of WebSocket clients from one IPv4 address or one IPv6 network of 64 \
-         bits, which is what one host has. Further clients get 429. \
+         bits, which is what one host has. 127.0.0.0/8 counts as one address, because every user \
+         of the machine has all of it. Further clients get 429. \
          All clients behind a proxy share the proxy's address unless `--trust-proxy` is set.",
     ),
     option(

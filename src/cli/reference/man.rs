@@ -97,7 +97,7 @@ const VARIABLES: &[(&str, &str)] = &[
     (
         "`HTTP_*`",
         "Each header of the request, such as `HTTP_USER_AGENT`. `Proxy` never becomes \
-         `HTTP_PROXY`.",
+         `HTTP_PROXY`; `Authorization` and `Proxy-Authorization` are left out.",
     ),
     (
         "`AUTH_TYPE`, `CONTENT_LENGTH`, `CONTENT_TYPE`, `REMOTE_IDENT`, `REMOTE_USER`",

@@ -1,3 +1,4 @@
+use super::super::proxy::Network;
 use super::super::routes::{DirEntry, Routes, Service};
 use super::*;
 
@@ -14,6 +15,7 @@ fn site(router: Router, loopback_only: bool) -> Site {
         },
         subprotocols: vec!["chat".to_owned()],
         policy: Policy::new(vec![], false, vec![], "box".to_owned(), loopback_only).unwrap(),
+        proxies: Proxies::new(vec![Network::parse("10.0.0.1").unwrap()], None),
     }
 }
 
@@ -26,9 +28,20 @@ fn echo() -> Router {
 }
 
 fn answered(site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
+    answered_to([192, 0, 2, 1].into(), site, head)
+}
+
+fn answered_to(peer: IpAddr, site: &Site, head: &str) -> (Result<Answer, Refusal>, String) {
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
     let mut out = Vec::new();
-    let answer = answer(&request, site, &mut |_| DirEntry::Nothing, DATE, &mut out);
+    let answer = answer(
+        &request,
+        peer,
+        site,
+        &mut |_| DirEntry::Nothing,
+        DATE,
+        &mut out,
+    );
     if let Err(refusal) = &answer {
         assert!(out.is_empty(), "a refused request gets no other response");
         refusal.write(&mut out, DATE);
@@ -121,6 +134,35 @@ fn a_plain_request_gets_a_page_or_a_refusal() {
             line.starts_with("HEAD") || code == 204,
             "{name}"
         );
+    }
+}
+
+#[test]
+fn beyond_loopback_a_page_is_for_names_of_the_server_only() {
+    for (host, page) in [
+        ("box", 200),
+        ("192.0.2.1:8080", 200),
+        ("[2001:db8::1]", 200),
+        ("evil.example", 403),
+    ] {
+        #[rustfmt::skip]
+        let cases = [
+            ("GET / HTTP/1.1", page),
+            ("HEAD / HTTP/1.1", page),
+            ("GET /.wspipe/config.json HTTP/1.1", page),
+            ("GET /.wspip%65/config.json HTTP/1.0", page),
+            ("GET /.wspipe/words.js HTTP/1.1", page),
+            ("GET /healthz HTTP/1.1", 200),
+            ("OPTIONS / HTTP/1.1", 204),
+        ];
+        for (line, code) in cases {
+            let head = format!("{line}\r\nHost: {host}\r\n\r\n");
+            let (_, text) = answered(&site(command(), false), &head);
+            let status = format!("HTTP/1.1 {code} ");
+            assert!(text.starts_with(&status), "{line}, {host}: {text}");
+            let remedy = text.contains("--allow-host=evil.example");
+            assert_eq!(remedy, code == 403 && !line.starts_with("HEAD"), "{text}");
+        }
     }
 }
 
@@ -236,6 +278,28 @@ fn a_handshake_must_pass_the_policy() {
             !allowed,
             "{name}: {text}"
         );
+    }
+}
+
+#[test]
+fn the_scheme_that_a_trusted_proxy_reports_is_that_of_the_page() {
+    let fields = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n";
+    let (proxy, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+    #[rustfmt::skip]
+    let cases = [
+        (proxy, "https", fields, None),
+        (proxy, "http", fields, Some(403)),
+        (other, "http", fields, None),
+        (proxy, "http", "", None),
+        // The proxy's word comes first.
+        (proxy, "http", "X-Forwarded-For: unknown\r\n", Some(400)),
+    ];
+    for (peer, scheme, fields, refused) in cases {
+        let origin = format!("Origin: {scheme}://localhost\r\n");
+        let head = format!("GET /echo HTTP/1.1\r\n{UPGRADE}{origin}{fields}\r\n");
+        let (answer, text) = answered_to(peer, &site(DEMO, true), &head);
+        let code = answer.map_err(|refusal| refusal.status.code()).err();
+        assert_eq!(code, refused, "{peer}, {scheme}, {fields:?}: {text}");
     }
 }
 

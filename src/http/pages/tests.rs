@@ -47,6 +47,20 @@ fn a_page_of_another_origin_gets_no_handle_of_the_consoles_window() {
 }
 
 #[test]
+fn a_page_of_another_origin_cannot_load_a_file_of_the_console() {
+    let expected = ("Cross-Origin-Resource-Policy", "same-origin");
+    for (name, _) in FILES {
+        let path = match *name {
+            PAGE_NAME => "/".to_owned(),
+            name => format!("{FILES_PATH}/{name}"),
+        };
+        let response = find(&Path::decode(&path)).unwrap();
+        assert!(response.fields.contains(&expected), "{name}");
+    }
+    assert!(config("{}").fields.contains(&expected));
+}
+
+#[test]
 fn the_page_may_load_from_its_own_server_only() {
     let (name, value) = FIELDS[0];
     assert_eq!(name, "Content-Security-Policy");

@@ -14,14 +14,41 @@ fn policy(origins: &[&str], allow_hosts: &[&str], loopback_only: bool) -> Policy
 }
 
 fn checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
+    checked_with(None, policy, host, origin)
+}
+
+/// The check of a plain request.
+fn page_checked(policy: &Policy, host: &str, origin: &str) -> Result<(), Refusal> {
+    with_request(host, origin, |request, page| {
+        policy.check_page_host(request, page)
+    })
+}
+
+/// `https`: the report of a trusted proxy.
+fn checked_with(
+    https: Option<bool>,
+    policy: &Policy,
+    host: &str,
+    origin: &str,
+) -> Result<(), Refusal> {
+    with_request(host, origin, |request, page| {
+        policy.check_host(request, page)?;
+        policy.check_origin(request, page, https)
+    })
+}
+
+fn with_request(
+    host: &str,
+    origin: &str,
+    check: impl Fn(&Request, Option<&Page>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let origin = match origin {
         "" => String::new(),
         origin => format!("Origin: {origin}\r\n"),
     };
     let head = format!("GET /ws HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
     let request = Request::parse(head.as_bytes(), 16).expect("a valid head");
-    policy.check_host(&request)?;
-    policy.check_origin(&request)
+    check(&request, Page::of(&request)?.as_ref())
 }
 
 #[test]
@@ -68,6 +95,54 @@ fn without_options_an_origin_must_be_at_the_host() {
             assert!(refusal.reason.contains("--origin="), "{name}: {refusal:?}");
         }
     }
+}
+
+#[test]
+fn where_a_proxy_reports_the_scheme_the_origin_must_have_it() {
+    let policy = policy(&["http://listed.example"], &["app.example"], true);
+    #[rustfmt::skip]
+    let cases = [
+        // The Host, the Origin, and whether it is accepted: with https, with http, and with neither.
+        ("app.example", "https://app.example", [true, false, true]),
+        ("app.example", "http://app.example", [false, true, true]),
+        ("app.example", "https://app.example:443", [true, false, true]),
+        ("app.example", "http://app.example:443", [false, false, false]),
+        ("app.example", "https://app.example:80", [false, false, false]),
+        ("app.example", "http://app.example:80", [false, true, true]),
+        ("app.example:443", "https://app.example", [true, false, true]),
+        ("app.example:443", "http://app.example", [false, false, false]),
+        ("app.example:80", "https://app.example", [false, false, false]),
+        ("app.example:8443", "https://app.example:8443", [true, false, true]),
+        ("app.example:8443", "http://app.example:8443", [false, true, true]),
+        ("app.example", "https://evil.example", [false, false, false]),
+        ("app.example", "app://app.example", [false, false, false]),
+        ("app.example", "http://listed.example", [true, true, true]),
+    ];
+    for (host, origin, accepted) in cases {
+        for (https, accepted) in [Some(true), Some(false), None].into_iter().zip(accepted) {
+            let outcome = checked_with(https, &policy, host, origin);
+            assert_eq!(
+                outcome.is_ok(),
+                accepted,
+                "{host}, {origin}, {https:?}: {outcome:?}"
+            );
+        }
+    }
+    let refusal = |https, scheme| {
+        let origin = format!("{scheme}://app.example");
+        let refusal = checked_with(Some(https), &policy, "app.example", &origin);
+        refusal.unwrap_err().reason
+    };
+    assert_eq!(
+        refusal(true, "http"),
+        "Origin \"http://app.example\" is not at the Host \"app.example\" with https, which the \
+         proxy reports; to allow it, start wspipe with --origin=http://app.example"
+    );
+    assert_eq!(
+        refusal(false, "https"),
+        "Origin \"https://app.example\" is not at the Host \"app.example\" with http, which the \
+         proxy reports; to allow it, start wspipe with --origin=https://app.example"
+    );
 }
 
 #[test]
@@ -171,13 +246,18 @@ fn the_host_must_be_a_name_of_the_server() {
                 assert_eq!(refusal.status, Status::Forbidden, "{host}");
                 assert!(refusal.reason.contains("--allow-host="), "{refusal:?}");
             }
-            // A request without Origin must obey the rule on loopback only.
+            // A handshake without Origin must obey the rule on loopback only.
             let outcome = checked(&policy, host, "");
             assert_eq!(
                 outcome.is_ok(),
                 allowed || !loopback_only,
                 "{host}: {outcome:?}"
             );
+            // A plain request must obey it, with and without Origin.
+            for origin in [&same_origin, ""] {
+                let outcome = page_checked(&policy, host, origin);
+                assert_eq!(outcome.is_ok(), allowed, "{host}, {origin}: {outcome:?}");
+            }
         }
     }
 }
@@ -207,7 +287,11 @@ fn a_qualified_machine_name_is_also_a_local_name() {
 fn a_request_without_host_and_origin_is_accepted() {
     let head = b"GET / HTTP/1.0\r\n\r\n";
     let request = Request::parse(head, 16).unwrap();
-    assert_eq!(policy(&[], &[], true).check_host(&request), Ok(()));
+    for loopback_only in [true, false] {
+        let policy = policy(&[], &[], loopback_only);
+        assert_eq!(policy.check_host(&request, None), Ok(()));
+        assert_eq!(policy.check_page_host(&request, None), Ok(()));
+    }
 }
 
 #[test]
@@ -235,6 +319,20 @@ fn a_refusal_names_what_was_compared_and_the_option() {
     ];
     for (host, origin, reason) in cases {
         assert_eq!(checked(&policy, host, origin).unwrap_err().reason, reason);
+    }
+}
+
+#[test]
+fn no_refusal_repeats_the_query_the_fragment_or_the_user_of_an_origin() {
+    for origin in [
+        "https://u:secret@app.example",
+        "https://app.example/a?secret",
+        "https://app.example#secret",
+        "u:secret@app.example",
+    ] {
+        let refusal = checked(&policy(&[], &[], true), "localhost", origin).unwrap_err();
+        assert!(!refusal.reason.contains("secret"), "{refusal:?}");
+        assert!(refusal.reason.contains("app.example"), "{refusal:?}");
     }
 }
 

@@ -17,7 +17,11 @@ pub(super) fn parse_elements(line: &[u8]) -> Option<Vec<Element>> {
     let mut elements = Vec::new();
     let mut pairs = Pairs::default();
     loop {
-        if let Some(name_len) = rest.find('=').filter(|_| !rest.starts_with([',', ';'])) {
+        // Search only where a pair begins: a search from each of many separators would take
+        // quadratic time.
+        if !rest.starts_with([',', ';'])
+            && let Some(name_len) = rest.find('=')
+        {
             let name = &rest[..name_len];
             let (value, after) = parse_value(&rest[name_len + 1..])?;
             pairs.add(name, value)?;

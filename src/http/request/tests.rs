@@ -281,8 +281,20 @@ fn a_list_spans_fields_and_skips_empty_members() {
 }
 
 #[test]
-fn no_refusal_repeats_the_query() {
+fn no_refusal_repeats_the_query_the_fragment_or_the_user() {
+    for host in ["u:secret@a", "a/?secret", "a#secret", "http://u:secret@a"] {
+        let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let refusal = Request::parse(head.as_bytes(), HEADERS_MAX).unwrap_err();
+        assert!(!refusal.reason.contains("secret"), "{refusal:?}");
+    }
     for target in [
+        "/x#secret",
+        "http://u:secret@host/",
+        "http://secret@host/#",
+        "ftp://u:secret@host/",
+        "u:secret@host",
+        "http:u:secret@host/",
+        "*#secret",
         "/?secret#",
         "/%00?secret",
         "x?secret",

@@ -50,13 +50,18 @@ pub(super) fn add(variables: &mut Environment, request: &Request<'_>) {
     variables.extend(headers);
 }
 
+/// The headers that never become a variable. `Proxy` would become HTTP_PROXY. The others are
+/// passwords and tokens (RFC 3875 section 4.1.18), and a command's environment can be read by the other
+/// commands of its user.
+const LEFT_OUT: [&str; 3] = ["Proxy", "Authorization", "Proxy-Authorization"];
+
 /// The name of a header's variable; `None` if the header is left out. A name with `_` is: `X_Y` would
 /// become the same variable as `X-Y`, and so get past a proxy that removes `X-Y` only.
 fn header_variable(name: &str) -> Option<String> {
     let plain = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if !plain || name.eq_ignore_ascii_case("Proxy") {
+    if !plain || LEFT_OUT.iter().any(|it| name.eq_ignore_ascii_case(it)) {
         return None;
     }
     Some(format!(

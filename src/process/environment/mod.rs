@@ -9,7 +9,8 @@
 //! The variables of a request hold what the client sent, decoded at most once and not checked
 //! further, so a command must not trust them. A client cannot choose the name of a variable: those
 //! made from headers begin with `HTTP_`. `Proxy:` is left out, because many programs read HTTP_PROXY
-//! as a setting of their own user.
+//! as a setting of their own user; `Authorization:` and `Proxy-Authorization:` are, because they are
+//! secrets.
 
 mod cgi;
 mod headers;

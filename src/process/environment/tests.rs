@@ -174,6 +174,17 @@ fn proxy_and_headers_with_odd_names_are_not_passed() {
 }
 
 #[test]
+fn credentials_are_not_passed() {
+    let secret = "Authorization: Basic dTpw\r\nAUTHORIZATION: Bearer x\r\n\
+                  proxy-authorization: Basic dTpw\r\n";
+    assert_eq!(with_headers(secret), BTreeMap::new());
+    let other = with_headers("Authorization-Info: 1\r\n");
+    assert_eq!(other["HTTP_AUTHORIZATION_INFO"], "1");
+    // An operator cannot set what a client could seem to have sent.
+    assert!(is_request_variable("HTTP_AUTHORIZATION"));
+}
+
+#[test]
 fn bytes_that_are_not_utf8_are_passed_unchanged() {
     let head = b"GET /%ff HTTP/1.1\r\nHost: a\r\nX: \xff\ty\r\n\r\n";
     let request = Request::parse(head, 64).unwrap();
