@@ -688,7 +688,9 @@ fn the_next_process_with_a_peers_address_is_not_taken_for_the_peer() {
     let folder = TempDir::new();
     // The server takes both connections at once, after the first was reset.
     server.signal(Signal::SIGSTOP);
-    let mut first = server.connect();
+    // From an address that no other test uses, so that none is given its port.
+    let own = "127.0.0.77:0".parse().expect("an address");
+    let mut first = Wire::connect_from(own, server.address());
     let address = first.local_address();
     first.send(&server.upgrade("/ws").to_bytes());
     let line = format!("touch {}", folder.text("reached"));
