@@ -183,8 +183,12 @@ pub(crate) const JOB_SCAN_LEN: usize = 512;
 pub(crate) const JOB_SCAN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The time between two scans for jobs, for each entry of `/proc`. Reading one takes one or two
-/// microseconds, so scans take a thirtieth of a processor, however many commands end.
-pub(crate) const JOB_SCAN_INTERVAL: Duration = Duration::from_micros(50);
+/// microseconds, so scans take a hundredth of a processor, however many commands end.
+pub(crate) const JOB_SCAN_INTERVAL: Duration = Duration::from_micros(200);
+
+/// The longest time between two scans for jobs. It is reached with 2,500 processes, from where on
+/// scans may take more of the processor: signals for jobs must not come much later.
+pub(crate) const JOB_SCAN_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
 /// How often the jobs of a command are sent SIGKILL, once every [`GROUP_PROBE`]: a job may have started
 /// another one during the scan. One that then still exists is stuck in the kernel, and goes later.

@@ -9,7 +9,7 @@
 use super::Server;
 use super::owner::Owner;
 use crate::event_loop::instant::Instant;
-use crate::limits::{JOB_SCAN_INTERVAL, JOB_SCAN_PAUSE};
+use crate::limits::{JOB_SCAN_INTERVAL, JOB_SCAN_INTERVAL_MAX, JOB_SCAN_PAUSE};
 use crate::system::System;
 
 /// How often the jobs of all commands are killed when the server stops. A job may start others during a
@@ -79,7 +79,7 @@ impl<S: System> Server<S> {
                 self.visits.push(Owner::Process(id));
             }
         }
-        self.jobs.not_before = now + JOB_SCAN_INTERVAL * seen as u32;
+        self.jobs.not_before = now + (JOB_SCAN_INTERVAL * seen as u32).min(JOB_SCAN_INTERVAL_MAX);
         if self.jobs.is_asked {
             self.arm_scan(self.jobs.not_before);
         }
