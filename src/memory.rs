@@ -5,12 +5,12 @@
 //!
 //! | in use | then |
 //! |---|---|
-//! | three quarters | memory is *short*: a command is read in small pieces and pauses early, new clients get 503, members of a shared command that are behind are closed, replay buffers stop growing |
-//! | more than all | the client that holds the most is closed with 1013 (`server/eviction.rs`) |
+//! | three quarters | memory is *short*: replay buffers are freed, commands are read in small pieces, reading pauses early, new clients get 503, members of a shared command that are behind are closed |
+//! | more than all | the client or command that holds the most is evicted (`server/eviction.rs`) |
 //!
-//! The lower mark makes an entry wait only until its own queue drains, never for another entry. So a
-//! shortage cannot make two entries wait for each other. An unfinished message cannot wait: only its
-//! end frees its memory. Therefore the second step.
+//! The lower high-water mark makes an entry wait only until its own queue drains, never for another
+//! entry. So a shortage cannot make two entries wait for each other. An unfinished message cannot
+//! wait: only its end frees its memory. Hence the second step.
 
 use crate::limits::SCRATCH_LEN;
 

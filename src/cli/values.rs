@@ -78,8 +78,8 @@ pub(super) fn size(text: &str, min: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("write a size such as 64k or 1M, from {min} to 1G"))
 }
 
-/// A size of memory in bytes, as [`size`], of any length. More than there are addresses is as much as
-/// there are.
+/// A size of memory in bytes, as [`size`] but without a maximum. A size that exceeds the address space
+/// counts as all of it.
 pub(super) fn memory_size(text: &str) -> Result<usize, String> {
     let size = bytes(text).map(|size| usize::try_from(size).unwrap_or(usize::MAX));
     size.ok_or_else(|| "write a size such as 64M or 2G".to_owned())

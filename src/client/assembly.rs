@@ -36,6 +36,7 @@ impl Assembly {
     pub(super) fn with_last<'a>(&'a mut self, chunk: &'a [u8]) -> &'a [u8] {
         match &mut self.partial {
             Some(buffer) => {
+                buffer.bytes.reserve_exact(chunk.len());
                 buffer.bytes.extend_from_slice(chunk);
                 &buffer.bytes
             }
@@ -78,11 +79,14 @@ mod tests {
         const LEN: usize = 1_000_000;
         let mut pool = Pool::new(0, 0);
         let mut assembly = Assembly::default();
-        for chunk in vec![0; LEN].chunks(3000) {
+        let (message, last) = (vec![0; LEN], vec![0; 300_000]);
+        for chunk in message[last.len()..].chunks(3000) {
             let rest = LEN - assembly.len() - chunk.len();
             assembly.add(chunk, rest as u64, &mut pool);
             let most = LEN.min(2 * assembly.len());
             assert!(assembly.capacity() <= most, "{}", assembly.capacity());
         }
+        assert_eq!(assembly.with_last(&last).len(), LEN);
+        assert_eq!(assembly.capacity(), LEN);
     }
 }

@@ -164,11 +164,6 @@ impl<S: Socket> Client<S> {
     /// Disconnects a client that holds too much memory: with 503 or a Close, if that frees all but
     /// `held_max` bytes of it. What is queued behind a peer that does not read can only be dropped.
     pub(crate) fn evict(&mut self, held_max: usize, cx: &mut Context) {
-        let peer = &self.record.peer;
-        let held = self.held_bytes();
-        cx.log.info(format_args!(
-            "evicted peer={peer} held={held}: it held the most of --max-memory"
-        ));
         let reason = "the server is short of memory (--max-memory); try again later";
         match self.phase {
             Phase::Http(_) => self.refuse(&Refusal::not_now(reason), cx),

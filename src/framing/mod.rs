@@ -30,7 +30,7 @@ use self::headers::Headers;
 use self::json::Json;
 use self::length::Length;
 use self::records::Records;
-use crate::limits::{JSON_READ_LEN, SCRATCH_LEN};
+use crate::limits::{JSON_READ_LEN, LONG_LEN, SCRATCH_LEN};
 use crate::ws::frame::Kind;
 
 /// Splits one stream of output into fragments of messages.
@@ -157,8 +157,10 @@ pub fn write_message(framing: Framing, kind: Kind, message: &[u8], out: &mut Vec
         Framing::Headers => headers::write_header(message.len(), out),
         Framing::Lines | Framing::Null | Framing::Raw => {}
     }
-    // If the delimiter did not fit behind a long message, the capacity would double.
-    out.reserve(message.len() + DELIMITER_LEN);
+    if message.len() >= LONG_LEN {
+        // The capacity must not double for a long message, or for the delimiter behind it.
+        out.reserve_exact(message.len() + DELIMITER_LEN);
+    }
     out.extend_from_slice(message);
     match framing {
         Framing::Lines => out.push(b'\n'),

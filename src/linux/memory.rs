@@ -6,12 +6,13 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 
 /// Half of the memory that this process may use, in bytes: the machine's, or less by a limit on its
-/// control group (`memory.max` of cgroup v2, `memory.limit_in_bytes` of v1) or on its addresses
-/// (RLIMIT_AS). The other half is for what is not counted, and for the commands.
+/// control group (`memory.max` and `memory.high` of cgroup v2, `memory.limit_in_bytes` of v1) or on
+/// the addresses that it has left (RLIMIT_AS). The other half is for what is not counted, and for the commands.
 pub(crate) fn half_of_memory() -> usize {
     // A limit that cannot be read counts as none.
     let addresses = getrlimit(Resource::RLIMIT_AS).map_or(u64::MAX, |(soft, _)| wide(soft));
     let root = Path::new("/");
+    let addresses = addresses.saturating_sub(mapped(root));
     let limits = [machine(root), Some(addresses)].into_iter().flatten();
     let least = limits.chain(control_groups(root)).min().unwrap_or(u64::MAX);
     usize::try_from(least / 2).unwrap_or(usize::MAX)
@@ -22,12 +23,23 @@ fn wide(limit: impl Into<u64>) -> u64 {
     limit.into()
 }
 
+/// What this process has mapped already, in bytes (`VmSize` of proc_pid_status(5), in KiB).
+fn mapped(root: &Path) -> u64 {
+    let text = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
+    kib(&text, "VmSize:").unwrap_or(0)
+}
+
+/// The value of a line such as `MemTotal:  1024 kB`, in bytes.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line?.trim().strip_suffix(" kB")?.parse::<u64>().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// `MemTotal` of proc_meminfo(5), which is in KiB.
 fn machine(root: &Path) -> Option<u64> {
     let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line?.trim().strip_suffix(" kB")?.parse::<u64>().ok()?;
-    kib.checked_mul(1024)
+    kib(&text, "MemTotal:")
 }
 
 /// The limits of this process's control group and of all around it (cgroups(7)). A container sees its
@@ -39,8 +51,8 @@ fn control_groups(root: &Path) -> Vec<u64> {
         let (controllers, path) = rest.split_once(':')?;
         let memory = controllers.split(',').any(|it| it == "memory");
         let (top, name) = match (controllers, memory) {
-            ("", _) => ("sys/fs/cgroup", "memory.max"),
-            (_, true) => ("sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("", _) => ("sys/fs/cgroup", &["memory.max", "memory.high"][..]),
+            (_, true) => ("sys/fs/cgroup/memory", &["memory.limit_in_bytes"][..]),
             (_, false) => return None,
         };
         Some((
@@ -49,12 +61,13 @@ fn control_groups(root: &Path) -> Vec<u64> {
             name,
         ))
     });
-    let limits = groups.flat_map(|(top, path, name)| {
+    let limits = groups.flat_map(|(top, path, names)| {
         let group = top.join(path);
         let around = group.ancestors().take_while(|it| it.starts_with(&top));
+        let files = around.flat_map(|it| names.iter().map(|name| it.join(name)));
         // "max" is no limit.
-        let limits = around.filter_map(|it| {
-            let text = fs::read_to_string(it.join(name)).ok()?;
+        let limits = files.filter_map(|it| {
+            let text = fs::read_to_string(it).ok()?;
             text.trim().parse::<u64>().ok()
         });
         limits.collect::<Vec<_>>()
@@ -112,9 +125,10 @@ mod tests {
                 ("proc/self/cgroup", "1:cpu:/\n0::/a.slice/b.service\n"),
                 ("sys/fs/cgroup/a.slice/memory.max", "5000\n"),
                 ("sys/fs/cgroup/a.slice/b.service/memory.max", "max\n"),
+                ("sys/fs/cgroup/a.slice/b.service/memory.high", "6000\n"),
             ],
         );
-        assert_eq!(control_groups(root.path()), [5000]);
+        assert_eq!(control_groups(root.path()), [6000, 5000]);
     }
 
     #[test]

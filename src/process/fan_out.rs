@@ -59,8 +59,8 @@ impl FanOut {
     }
 
     /// Frames a fragment of output as a message or a fragment of one, appends it to `framed` and keeps
-    /// it for later members. If memory is `short`, older messages make room for it.
-    pub(crate) fn add(&mut self, fragment: Fragment<'_>, short: bool, framed: &mut Framed) {
+    /// it for later members.
+    pub(crate) fn add(&mut self, fragment: Fragment<'_>, framed: &mut Framed) {
         if self.splits && fragment.bytes.is_empty() && !fragment.first {
             // The fragments of this message were sent as messages, so its empty end adds nothing.
             return;
@@ -87,11 +87,8 @@ impl FanOut {
             framed.first_start.get_or_insert(framed.frames.len());
         }
         let frames = &framed.frames[start..];
-        let bytes_max = match short {
-            true => self.bytes_max.min(self.replay.bytes_capacity()),
-            false => self.bytes_max,
-        };
-        self.replay.push(frames, last, self.messages_max, bytes_max);
+        self.replay
+            .push(frames, last, self.messages_max, self.bytes_max);
     }
 
     /// Adds a client. `replayed` was sent to the client. If a message is under way and `replayed`
@@ -165,9 +162,9 @@ impl FanOut {
         self.replay.capacity()
     }
 
-    /// Frees the replay buffer.
-    pub(super) fn discard(&mut self) {
-        self.replay = ReplayBuffer::new();
+    /// Frees the replay buffer. A client that comes later gets none of these messages.
+    pub(super) fn forget(&mut self) {
+        self.replay.forget();
     }
 
     /// Bytes in the replay buffer.
@@ -212,30 +209,34 @@ mod tests {
         let session = FanOut::session(&CommandSettings::default());
         for mut fan_out in [session, FanOut::shared(&exact)] {
             let mut framed = Framed::default();
-            fan_out.add(fragment(b"lo", true, false), false, &mut framed);
-            fan_out.add(fragment(b"ng", false, false), false, &mut framed);
-            fan_out.add(fragment(b"", false, true), false, &mut framed);
+            fan_out.add(fragment(b"lo", true, false), &mut framed);
+            fan_out.add(fragment(b"ng", false, false), &mut framed);
+            fan_out.add(fragment(b"", false, true), &mut framed);
             assert_eq!(framed.frames, b"\x01\x02lo\0\x02ng\x80\0");
             assert_eq!((framed.messages, framed.payload_len), (1, 4));
         }
     }
 
     #[test]
-    fn while_memory_is_short_old_messages_make_room_for_new_ones() {
+    fn a_client_that_has_received_everything_resumes_after_messages_were_forgotten() {
         let mut fan_out = FanOut::session(&CommandSettings::default());
-        let mut framed = Framed::default();
-        for _ in 0..50 {
-            fan_out.add(fragment(&[b'a'; 100], true, true), false, &mut framed);
-        }
-        let capacity = fan_out.replay.bytes_capacity();
-        for _ in 0..500 {
-            fan_out.add(fragment(&[b'b'; 100], true, true), true, &mut framed);
-        }
-        assert_eq!(fan_out.replay.bytes_capacity(), capacity);
-        let mut out = Vec::new();
-        fan_out.replay_last(1, &mut out);
-        assert_eq!(&out[2..], [b'b'; 100]);
-        assert_eq!(fan_out.resume(0, &mut out), Err(Lost));
+        let (mut framed, mut out) = (Framed::default(), Vec::new());
+        fan_out.add(fragment(b"one", true, true), &mut framed);
+        fan_out.add(fragment(b"two", true, true), &mut framed);
+        fan_out.forget();
+        assert_eq!(fan_out.capacity(), 0);
+        assert_eq!(fan_out.resume(2, &mut out), Ok(()));
+        assert_eq!(fan_out.resume(1, &mut out), Err(Lost));
+        fan_out.add(fragment(b"three", true, true), &mut framed);
+        assert_eq!(fan_out.resume(2, &mut out), Ok(()));
+        assert_eq!(out, b"\x81\x05three");
+        // Of a message under way, the rest alone is nothing.
+        fan_out.add(fragment(b"lo", true, false), &mut framed);
+        fan_out.forget();
+        assert_eq!(fan_out.resume(3, &mut out), Err(Lost));
+        fan_out.add(fragment(b"ng", false, true), &mut framed);
+        assert_eq!(fan_out.resume(4, &mut out), Ok(()));
+        assert_eq!(fan_out.resume(3, &mut out), Err(Lost));
     }
 
     #[test]
@@ -248,16 +249,16 @@ mod tests {
         let mut framed = Framed::default();
         fan_out.join(member(0), &framed);
         assert!(!fan_out.is_late(member(0)), "nothing was printed yet");
-        fan_out.add(fragment(b"lo", true, false), false, &mut framed);
+        fan_out.add(fragment(b"lo", true, false), &mut framed);
         fan_out.join(member(1), &Framed::default());
         assert!(fan_out.is_late(member(1)) && !fan_out.is_late(member(0)));
         fan_out.sent(&framed);
         let mut framed = Framed::default();
-        fan_out.add(fragment(b"ng", false, false), false, &mut framed);
+        fan_out.add(fragment(b"ng", false, false), &mut framed);
         assert_eq!(fan_out.for_late(&framed).frames, b"");
-        fan_out.add(fragment(b"er", false, true), false, &mut framed);
-        fan_out.add(fragment(b"next", true, true), false, &mut framed);
-        fan_out.add(fragment(b"la", true, false), false, &mut framed);
+        fan_out.add(fragment(b"er", false, true), &mut framed);
+        fan_out.add(fragment(b"next", true, true), &mut framed);
+        fan_out.add(fragment(b"la", true, false), &mut framed);
         let late = fan_out.for_late(&framed);
         assert_eq!(late.frames, b"\x81\x04next\x01\x02la");
         assert_eq!(late.messages, 1);
@@ -274,11 +275,7 @@ mod tests {
             ..CommandSettings::default()
         };
         let mut fan_out = FanOut::shared(&settings);
-        fan_out.add(
-            fragment(b"endless", true, false),
-            false,
-            &mut Framed::default(),
-        );
+        fan_out.add(fragment(b"endless", true, false), &mut Framed::default());
         for key in 0..MEMBERS {
             fan_out.join(member(key), &Framed::default());
         }
@@ -297,11 +294,11 @@ mod tests {
         };
         let mut fan_out = FanOut::shared(&settings);
         let mut framed = Framed::default();
-        fan_out.add(fragment(b"one", true, true), false, &mut framed);
-        fan_out.add(fragment(b"", true, true), false, &mut framed);
-        fan_out.add(fragment(b"lo", true, false), false, &mut framed);
-        fan_out.add(fragment(b"ng", false, false), false, &mut framed);
-        fan_out.add(fragment(b"", false, true), false, &mut framed);
+        fan_out.add(fragment(b"one", true, true), &mut framed);
+        fan_out.add(fragment(b"", true, true), &mut framed);
+        fan_out.add(fragment(b"lo", true, false), &mut framed);
+        fan_out.add(fragment(b"ng", false, false), &mut framed);
+        fan_out.add(fragment(b"", false, true), &mut framed);
         assert_eq!(framed.frames, b"\x81\x03one\x81\0\x81\x02lo\x81\x02ng");
         assert_eq!((framed.messages, framed.payload_len), (4, 7));
         let mut out = Vec::new();

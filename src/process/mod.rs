@@ -158,16 +158,25 @@ impl<W: Write, R: Read> Process<W, R> {
     pub(crate) fn discard_buffers(&mut self, cx: &mut Context) {
         self.stdin.close(&mut cx.pool);
         self.outputs.discard();
+        self.forget_replay(cx);
+    }
+
+    /// Frees the replay buffer, if there is one.
+    pub(crate) fn forget_replay(&mut self, cx: &mut Context) {
         if let Some(fan_out) = self.audience.fan_out_mut() {
-            fan_out.discard();
+            fan_out.forget();
         }
         self.charge(cx);
     }
 
     /// The memory of its buffers, in bytes.
     pub(crate) fn held_bytes(&self) -> usize {
-        let kept = self.audience.fan_out().map_or(0, FanOut::capacity);
-        self.stdin.capacity() + self.outputs.capacity() + kept
+        self.stdin.capacity() + self.outputs.capacity() + self.replay_bytes()
+    }
+
+    /// The memory of its replay buffer, in bytes.
+    pub(crate) fn replay_bytes(&self) -> usize {
+        self.audience.fan_out().map_or(0, FanOut::capacity)
     }
 
     /// Charges it for the memory of its buffers.
@@ -348,6 +357,11 @@ impl<W: Write, R: Read> Process<W, R> {
             };
             self.finish_if_gone();
         }
+    }
+
+    /// Whether SIGKILL to the group reaches the command or what is left of it.
+    pub(crate) fn can_be_killed(&self) -> bool {
+        self.exit().is_none() || self.waits_for_group()
     }
 
     /// Whether the group may have members. Otherwise its number may be a stranger's.

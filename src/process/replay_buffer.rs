@@ -74,9 +74,10 @@ impl ReplayBuffer {
         self.next_number - self.lens.len() as u64..self.next_number
     }
 
-    /// Bytes of frames that it can keep without more memory.
-    pub(super) fn bytes_capacity(&self) -> usize {
-        self.bytes.capacity()
+    /// Forgets all kept messages and frees their memory. The numbers go on.
+    pub(super) fn forget(&mut self) {
+        self.bytes = VecDeque::new();
+        self.lens = VecDeque::new();
     }
 
     /// The memory that it takes, in bytes.

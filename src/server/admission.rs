@@ -57,7 +57,7 @@ impl Admission {
         if memory.is_short() {
             let max = memory.max();
             return Err(Refusal::not_now(format!(
-                "the clients hold three quarters of the {max} bytes that --max-memory allows"
+                "the buffers take three quarters of the {max} bytes that --max-memory allows"
             )));
         }
         Ok(())

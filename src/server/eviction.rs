@@ -1,9 +1,10 @@
-//! Memory runs out: the entry that holds the most gives way.
+//! Memory runs out: replay buffers are freed, then the entry that holds the most is evicted.
 
 use super::Server;
 use super::owner::Owner;
 use crate::client::Client;
 use crate::config::Signal;
+use crate::log::Level;
 use crate::process::Process;
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
@@ -16,12 +17,30 @@ const LOOK_COST: usize = 16;
 const HELD_MAX: usize = 16 * 1024;
 
 impl<S: System> Server<S> {
-    /// While more memory is in use than `--max-memory` allows, evicts the client or command that
-    /// holds the most. Usually that is the one that just asked for more.
+    /// While memory is short, frees replay buffers, the largest first: nobody may ever ask for what
+    /// they hold.
+    pub(super) fn forget_replays(&mut self) {
+        while self.cx.memory.is_short() {
+            let processes = self.processes.iter_mut();
+            let kept = processes.map(|(_, it)| (it.replay_bytes(), it));
+            match kept.max_by_key(|(bytes, _)| *bytes) {
+                Some((1.., process)) => process.forget_replay(&mut self.cx),
+                _ => return,
+            }
+        }
+    }
+
+    /// While more memory is in use than `--max-memory` allows, frees replay buffers, and then evicts
+    /// the client or command that holds the most. Usually that is the one that just asked for more.
     pub(super) fn relieve_memory(&mut self) {
+        if !self.cx.memory.is_exceeded() {
+            return;
+        }
+        self.forget_replays();
         while self.cx.memory.is_exceeded() {
             let entries = self.clients.len() + self.processes.len();
             self.turn.worked(entries * LOOK_COST);
+            self.trim.evicted();
             match self.holders().max_by_key(|&(held, _)| held) {
                 Some((1.., Owner::Client(id))) => self.evict_client(id),
                 Some((1.., Owner::Process(id))) => self.evict_process(id),
@@ -47,6 +66,10 @@ impl<S: System> Server<S> {
                 true => HELD_MAX,
                 false => 0,
             };
+            let (peer, held) = (client.peer(), client.charged());
+            let text = format_args!(" held={held}: it held the most of --max-memory");
+            let log = &self.cx.log;
+            log.write_of_peer(Level::Info, "evicted", peer, text, self.cx.now);
             client.evict(held_max, &mut self.cx);
             self.visits.push(Owner::Client(id));
         }
@@ -58,11 +81,16 @@ impl<S: System> Server<S> {
         let Some(process) = self.processes.get_mut(id) else {
             return;
         };
-        if (process.exit().is_none() || process.waits_for_group())
+        let (pid, held) = (process.pid(), process.charged());
+        self.cx.log.info(format_args!(
+            "evicted pid={pid} held={held}: it held the most of --max-memory"
+        ));
+        if process.can_be_killed()
             && self.system.signal_group(process.pid(), Signal::Kill) == Group::Gone
         {
             process.group_disappeared();
         }
+        process.kill_jobs();
         process.abandon(self.cx.now, &mut self.cx.pool);
         process.discard_buffers(&mut self.cx);
         for &member in process.audience.members() {
@@ -72,6 +100,7 @@ impl<S: System> Server<S> {
             }
         }
         self.visits.push(Owner::Process(id));
+        self.look_for_jobs();
     }
 
     /// Bytes of memory that the buffers of all entries take.

@@ -18,7 +18,7 @@
 //! | `output`, `members` | output goes to one client or to several; clients join and leave |
 //! | `reap`, `jobs` | commands exit; what has left their process group |
 //! | `lifecycle`, `trim` | entries are freed, and their memory |
-//! | `eviction` | who gives way when memory runs out |
+//! | `eviction` | what is freed, and who is disconnected, when memory runs out |
 //! | `shutdown` | the server stops |
 
 mod accept;
@@ -150,6 +150,7 @@ impl<S: System> Handler for Server<S> {
             self.run_visits();
             self.free_gone();
         }
+        self.forget_replays();
         self.trim_memory();
         let report_due = self.cx.log.report_due();
         if report_due.is_some_and(|due| due <= self.cx.now) || self.is_stopped() {
@@ -339,6 +340,6 @@ pub struct Census {
     pub memory_used: usize,
     /// Bytes of memory that the buffers of all entries take.
     pub memory_held: usize,
-    /// Of these, the most that an entry holds which gives way when memory runs out.
+    /// The most bytes that one entry holds, of those that can be evicted.
     pub largest_holder: usize,
 }

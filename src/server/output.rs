@@ -233,10 +233,7 @@ impl<S: Socket> Delivery<'_, S> {
         };
         let mut buffer = self.cx.pool.take();
         let mut framed = Framed::new(std::mem::take(&mut buffer.bytes));
-        let short = self.cx.memory.is_short();
-        let emitted = output.emit(part, now, |fragment| {
-            fan_out.add(fragment, short, &mut framed);
-        });
+        let emitted = output.emit(part, now, |fragment| fan_out.add(fragment, &mut framed));
         if !framed.frames.is_empty() {
             self.send_to_members(fan_out, waits, &framed);
         }

@@ -131,7 +131,7 @@ impl<S: System> Server<S> {
 
     fn kill_all(&mut self) {
         for (_, process) in self.processes.iter_mut() {
-            if (process.exit().is_none() || process.waits_for_group())
+            if process.can_be_killed()
                 && self.system.signal_group(process.pid(), Signal::Kill) == Group::Gone
             {
                 process.group_disappeared();

@@ -27,13 +27,18 @@ pub(super) struct MemoryTrim {
     /// Whether there were [`TRIM_MIN`] entries since the server was last empty.
     was_busy: bool,
     /// Whether the last slot of an arena became free, which alone kept the free slots before it
-    /// allocated.
+    /// allocated; or an entry was evicted.
     outlier_left: bool,
 }
 
 impl MemoryTrim {
     /// The entry in the last slot has left; it alone kept the free slots before it allocated.
     pub(super) fn outlier_left(&mut self) {
+        self.outlier_left = true;
+    }
+
+    /// An entry was evicted, and may have held megabytes.
+    pub(super) fn evicted(&mut self) {
         self.outlier_left = true;
     }
 

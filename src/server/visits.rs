@@ -38,7 +38,7 @@ use super::owner::Owner;
 use crate::client::access_record::Loss;
 use crate::client::{Client, Pumped};
 use crate::event_loop::instant::Instant;
-use crate::limits::{REQUEST_COST, VISIT_BUDGET};
+use crate::limits::{REQUEST_COST, SPAWNS_PER_TURN, VISIT_BUDGET};
 use crate::process::audience::Audience;
 use crate::source::{ClientId, ProcessId};
 use crate::system::System;
@@ -143,7 +143,8 @@ impl<S: System> Server<S> {
 
     fn run_queue(&mut self, queue: fn(&mut Visits) -> &mut VecDeque<Owner>) {
         for run in 0..queue(&mut self.visits).len() {
-            if run > 0 && self.turn_is_over() {
+            let is_full = self.children.started_in_turn >= SPAWNS_PER_TURN;
+            if run > 0 && (is_full || self.turn_is_over()) {
                 break;
             }
             if let Some(owner) = queue(&mut self.visits).pop_front() {

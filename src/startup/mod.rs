@@ -108,13 +108,10 @@ pub fn serve(mut config: Config, print_line: impl Fn(&str)) -> Result<ExitCode, 
         print_line(&format!("warning: {warning}"));
     }
 
-    let memory_max = config.server.memory_max.unwrap_or_else(|| {
-        let (half, min) = (half_of_memory(), config.memory_min());
-        if half < min {
-            print_line(&memory_warning(half, min));
-        }
-        half.max(min)
-    });
+    let memory_max = match config.server.memory_max {
+        Some(max) => max,
+        None => default_memory_max(&config)?,
+    };
 
     let addresses = linux
         .local_addrs()
@@ -280,12 +277,17 @@ fn name_of(program: &OsStr) -> Rc<str> {
     name.to_string_lossy().into()
 }
 
-/// There is too little memory for the default of `--max-memory`.
-fn memory_warning(half: usize, min: usize) -> String {
-    format!(
-        "warning: half of the memory is {half} bytes, and buffers may take {min}, four times \
-         --max-message: write a shorter --max-message"
-    )
+/// The default of `--max-memory`: half of what there is.
+fn default_memory_max(config: &Config) -> Result<usize, StartError> {
+    let (half, min) = (half_of_memory(), config.memory_min());
+    if half >= min {
+        return Ok(half);
+    }
+    let message_len_max = config.clients.message_len_max;
+    Err(StartError::Usage(format!(
+        "half of the memory is {half} bytes, which has no room for a message of \
+         --max-message={message_len_max}: write a shorter --max-message, or --max-memory={min}"
+    )))
 }
 
 /// Who can reach the server, and what is not served because of that.

@@ -170,8 +170,8 @@ pub(super) const LIMITS: &[Opt] = &[
     .text(
         "Memory for what the server keeps for all clients and commands: unfinished messages, \
          queues and replay buffers; at least four times `--max-message`. From three quarters on, \
-         new clients get 503 and reading pauses at 4 KiB in place of `--high-water`. When it is \
-         exceeded, the client that holds the most is closed with 1013. `half` is half of the \
+         new clients get 503, replay buffers are freed, and reading pauses at 4 KiB in place of \
+         `--high-water`. Beyond it, whoever holds the most is disconnected with 1013. `half` is half of the \
          machine's memory, or of the cgroup's or the process's limit (RLIMIT_AS) if that is less.",
     ),
 ];
