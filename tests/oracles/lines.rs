@@ -306,7 +306,10 @@ fn read_header(output: &[u8]) -> Result<(usize, &[u8]), OutputError> {
             Some(_) => {}
         }
     }
-    match readable.len() == HEADER_LEN_MAX {
+    // A complete line that fills the header leaves no room for another one. But if nothing comes behind
+    // it, it is the end that is wrong.
+    let is_last = output.len() == HEADER_LEN_MAX && output.ends_with(b"\n");
+    match readable.len() == HEADER_LEN_MAX && !is_last {
         true => Err(OutputError::HeaderTooLong),
         false => Err(OutputError::UnexpectedEof),
     }
