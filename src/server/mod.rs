@@ -90,6 +90,8 @@ pub struct Server<S: System> {
     acceptor: Acceptor,
     admission: Admission,
     children: Children,
+    /// Whether signals may be pending that no event will announce again.
+    signals_left: bool,
     jobs: JobSearch,
     access_log: AccessLog,
     trim: MemoryTrim,
@@ -137,6 +139,10 @@ impl<S: System> Handler for Server<S> {
     }
 
     fn end_turn(&mut self, seen_until: Instant) -> Next {
+        if self.signals_left {
+            self.on_signals();
+            self.run_visits();
+        }
         // Postponed visits come before timers, because their bytes may prove a client alive. Entries
         // that have had their share come after those, and clients that ask for a command last.
         self.run_postponed();
@@ -159,7 +165,7 @@ impl<S: System> Handler for Server<S> {
         if self.is_stopped() {
             self.free_all();
             Next::Stop
-        } else if self.visits.are_queued() {
+        } else if self.visits.are_queued() || self.signals_left {
             Next::Poll
         } else {
             let next = [self.timers.next(), self.cx.log.report_due()];
@@ -192,6 +198,7 @@ impl<S: System> Server<S> {
             gone: Vec::new(),
             admission: Admission::default(),
             children: Children::default(),
+            signals_left: false,
             jobs: JobSearch::new(),
             access_log: AccessLog::new(),
             trim: MemoryTrim::default(),
@@ -279,13 +286,21 @@ impl<S: System> Server<S> {
         }
     }
 
+    /// Handles signals until none is pending or the turn is over, at least one. A process of the same
+    /// user can send them as fast as they are read.
     fn on_signals(&mut self) {
+        self.signals_left = true;
         while let Some(event) = self.system.next_signal() {
             match event {
                 SignalEvent::ChildEnded(pid) => self.on_child_exited(pid),
                 SignalEvent::Shutdown(name) => self.on_shutdown_signal(name),
             }
+            self.turn.worked(0);
+            if self.turn_is_over() {
+                return;
+            }
         }
+        self.signals_left = false;
     }
 
     // -- Timers ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ use wspipe::limits::{
     VISIT_BUDGET,
 };
 use wspipe::source::Source;
-use wspipe::system::Exit;
+use wspipe::system::{Exit, SignalEvent};
 
 use crate::client::State;
 use crate::client_actions::Leave;
@@ -466,6 +466,22 @@ fn many_orphans_that_exit_together_cause_one_probe_of_each_group() {
     assert_eq!(probed, 1);
     // A turn that runs out of time leaves the rest to the next one. At first the timer may wait.
     assert!(turns > 2, "{turns} turns");
+}
+
+/// A process of the server's user may send SIGCHLD as fast as the server reads it.
+#[test]
+fn a_flood_of_signals_is_spread_over_turns() {
+    let mut run = Run::plain(Config::default());
+    {
+        let mut world = run.world.borrow_mut();
+        let flood = (0..2000).map(|n| SignalEvent::ChildEnded(90_000 + n));
+        world.signals.extend(flood);
+        world.edge(Source::Signals, Readiness::READABLE);
+    }
+    // No further edge announces the rest.
+    let turns = run.turn_until(|world| world.signals.is_empty());
+    assert!(turns > 2, "{turns} turns");
+    assert_ne!(run.next, Next::Poll);
 }
 
 // -- Jobs -----------------------------------------------------------------------------------------
