@@ -48,6 +48,10 @@ impl Context {
     /// An entry that was charged `charged` bytes holds `held` now. While memory is short, reading
     /// pauses earlier and no spare buffers are kept.
     pub(crate) fn charge(&mut self, charged: &mut u32, held: usize) {
+        if held == *charged as usize {
+            // The usual case: nothing was kept, before and after.
+            return;
+        }
         self.memory.charge(charged, held);
         self.limits.high_water = self.memory.high_water();
         if self.memory.is_short() {
