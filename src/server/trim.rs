@@ -8,10 +8,7 @@
 //! | once more when the last entry leaves | 1,276 kB after 20 stalled clients | 428 kB |
 //! | when the entry in the last slot leaves | 2,476 kB for 3 clients left of 10,000 | 184 kB |
 
-use std::time::Duration;
-
 use super::Server;
-use crate::event_loop::instant::Instant;
 use crate::system::System;
 
 /// Fewer entries leave too little memory behind to be worth a trim.
@@ -19,9 +16,6 @@ const TRIM_MIN: usize = 16;
 
 /// The tables have moved often enough after growing by this many entries to leave holes in the heap.
 const GROWTH: usize = 256;
-
-/// The time between two trims because of outliers.
-const PERIOD: Duration = Duration::from_secs(1);
 
 /// How many entries there were, and when memory was last trimmed.
 #[derive(Default)]
@@ -35,8 +29,6 @@ pub(super) struct MemoryTrim {
     /// Whether the last slot of an arena became free, which alone kept the free slots before it
     /// allocated; or an entry was evicted.
     outlier_left: bool,
-    /// When that alone is a reason for the next trim.
-    not_before: Option<Instant>,
 }
 
 impl MemoryTrim {
@@ -52,18 +44,14 @@ impl MemoryTrim {
 
     /// Whether three of four entries have left since the last trim. The cost of trimming grows with
     /// the memory, so this keeps trims rare. Also true when the last one leaves, because a few
-    /// entries may have held much memory, and for outliers once a [`PERIOD`]: clients that close in
-    /// the order of their slots are all outliers.
-    fn has_shrunk(&mut self, entries: usize, now: Instant) -> bool {
+    /// entries may have held much memory.
+    fn has_shrunk(&mut self, entries: usize) -> bool {
         self.peak = self.peak.max(entries);
         self.was_busy |= entries >= TRIM_MIN;
         let most_left = self.peak >= TRIM_MIN && entries <= self.peak / 4;
         let all_left = entries == 0 && std::mem::take(&mut self.was_busy);
-        let may_trim = self.not_before.is_none_or(|at| at <= now);
-        let shrunk = self.outlier_left && may_trim || all_left || most_left;
+        let shrunk = std::mem::take(&mut self.outlier_left) || all_left || most_left;
         if shrunk {
-            self.outlier_left = false;
-            self.not_before = Some(now + PERIOD);
             self.peak = entries;
             self.released_at = entries;
         }
@@ -84,7 +72,7 @@ impl<S: System> Server<S> {
     /// Releases memory if most entries have left, and holes in the heap if many have come.
     pub(super) fn trim_memory(&mut self) {
         let entries = self.clients.len() + self.processes.len();
-        if self.trim.has_shrunk(entries, self.cx.now) {
+        if self.trim.has_shrunk(entries) {
             self.clients.shrink_to_fit();
             self.processes.shrink_to_fit();
             self.timers.shrink_to_fit();
@@ -106,12 +94,8 @@ mod tests {
     #[test]
     fn memory_is_trimmed_a_few_times_while_entries_leave() {
         let mut trim = MemoryTrim::default();
-        let now = Instant::EPOCH;
-        assert!((1..=10_000).all(|entries| !trim.has_shrunk(entries, now)));
-        let times: Vec<_> = (0..10_000)
-            .rev()
-            .filter(|&n| trim.has_shrunk(n, now))
-            .collect();
+        assert!((1..=10_000).all(|entries| !trim.has_shrunk(entries)));
+        let times: Vec<_> = (0..10_000).rev().filter(|&n| trim.has_shrunk(n)).collect();
         assert_eq!(times, [2500, 625, 156, 39, 9, 0]);
     }
 
@@ -125,21 +109,18 @@ mod tests {
     }
 
     #[test]
-    fn outliers_that_leave_trim_memory_once_a_second() {
-        let (mut trim, now) = (MemoryTrim::default(), Instant::EPOCH);
+    fn an_outlier_that_leaves_trims_memory_once() {
+        let mut trim = MemoryTrim::default();
         trim.outlier_left();
-        assert!(trim.has_shrunk(3, now));
-        assert!(!trim.has_shrunk(2, now));
-        trim.outlier_left();
-        assert!(!trim.has_shrunk(2, now + PERIOD / 2));
-        assert!(trim.has_shrunk(2, now + PERIOD), "the one before");
+        assert!(trim.has_shrunk(3));
+        assert!(!trim.has_shrunk(2));
     }
 
     #[test]
     fn a_few_entries_never_trim_memory() {
         let mut trim = MemoryTrim::default();
         for _ in 0..100 {
-            assert!((0..TRIM_MIN).all(|entries| !trim.has_shrunk(entries, Instant::EPOCH)));
+            assert!((0..TRIM_MIN).all(|entries| !trim.has_shrunk(entries)));
         }
     }
 }
