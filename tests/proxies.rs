@@ -229,7 +229,10 @@ fn the_default_health_check_of_haproxy_succeeds() {
         return;
     };
     wait_until("HAProxy's check has succeeded", || {
-        let mut stats = UnixStream::connect(proxy.dir.path("stats")).expect("the socket");
+        // HAProxy binds its sockets one after the other, and this is perhaps not the first.
+        let Ok(mut stats) = UnixStream::connect(proxy.dir.path("stats")) else {
+            return false;
+        };
         stats.write_all(b"show stat\n").expect("a request");
         let mut text = String::new();
         stats.read_to_string(&mut text).expect("the table");
