@@ -139,7 +139,11 @@ impl TimeoutModel {
         if has_produced || has_changed {
             (self.progress_due, self.has_looked) = (seen.now + config.clients.close_timeout, false);
         }
-        if has_changed {
+        // The 408 for a late head may be written one turn after the time-out, by a visit that had to
+        // wait. Only then is it known where the last frame ends.
+        let is_late_end =
+            self.last_end == 0 && has_produced && matches!(seen.stage, Stage::Ending(_));
+        if has_changed || is_late_end {
             self.last_end = produced(seen);
             self.close_due = seen.now + config.clients.close_timeout;
             self.total_due = None;
