@@ -26,20 +26,20 @@ pub(super) struct MemoryTrim {
     released_at: usize,
     /// Whether there were [`TRIM_MIN`] entries since the server was last empty.
     was_busy: bool,
-    /// Whether the last slot of an arena became free, which alone kept the free slots before it
-    /// allocated; or an entry was evicted.
-    outlier_left: bool,
+    /// Whether a single entry that has gone is reason enough: that in the last slot of an arena, which
+    /// kept the free slots before it allocated, or one that was evicted.
+    is_due: bool,
 }
 
 impl MemoryTrim {
     /// The entry in the last slot has left; it alone kept the free slots before it allocated.
     pub(super) fn outlier_left(&mut self) {
-        self.outlier_left = true;
+        self.is_due = true;
     }
 
     /// An entry was evicted, and may have held megabytes.
     pub(super) fn evicted(&mut self) {
-        self.outlier_left = true;
+        self.is_due = true;
     }
 
     /// Whether three of four entries have left since the last trim. The cost of trimming grows with
@@ -50,7 +50,7 @@ impl MemoryTrim {
         self.was_busy |= entries >= TRIM_MIN;
         let most_left = self.peak >= TRIM_MIN && entries <= self.peak / 4;
         let all_left = entries == 0 && std::mem::take(&mut self.was_busy);
-        let shrunk = std::mem::take(&mut self.outlier_left) || all_left || most_left;
+        let shrunk = std::mem::take(&mut self.is_due) || all_left || most_left;
         if shrunk {
             self.peak = entries;
             self.released_at = entries;
